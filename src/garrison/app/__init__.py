@@ -1,0 +1,1 @@
+"""Doors and wiring: settings, command line, control API."""

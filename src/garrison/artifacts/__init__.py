@@ -1,0 +1,1 @@
+"""From a directory of files to an approved, immutable, signed version."""

@@ -1,0 +1,80 @@
+"""The catalogue of actions: everything Garrison does that leaves a trace.
+
+The same string is the permission, the policy action, the event name, the metric label and the heading
+in `docs/reference/actions.md`. Adding a line here makes the documentation test fail until it is described.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Action(StrEnum):
+    """`<resource>.<verb>`. The comment of each member is its description in the reference."""
+
+    ARTIFACT_INGEST = "artifact.ingest"
+    ARTIFACT_SCAN = "artifact.scan"
+    ARTIFACT_SIGN = "artifact.sign"
+    ARTIFACT_PUBLISH = "artifact.publish"
+    ARTIFACT_APPROVE = "artifact.approve"
+    ARTIFACT_VERIFY = "artifact.verify"
+    ARTIFACT_READ = "artifact.read"
+    ARTIFACT_PULL = "artifact.pull"
+    ARTIFACT_RETIRE = "artifact.retire"
+    DEPLOY_APPLY = "deploy.apply"
+    DEPLOY_ROLLBACK = "deploy.rollback"
+    DEPLOY_STOP = "deploy.stop"
+    RUNTIME_LOAD = "runtime.load"
+    RUNTIME_CRASH = "runtime.crash"
+    RUNTIME_PROBE = "runtime.probe"
+    ROUTE_ADD = "route.add"
+    MODEL_INVOKE = "model.invoke"
+    TOKEN_ISSUE = "token.issue"
+    TOKEN_REVOKE = "token.revoke"
+    KEY_CREATE = "key.create"
+    KEY_READ = "key.read"
+    USER_WRITE = "user.write"
+    OWNER_WRITE = "owner.write"
+    AUDIT_READ = "audit.read"
+    AUDIT_EXPORT = "audit.export"
+    AUDIT_VERIFY = "audit.verify"
+    POSTURE_READ = "posture.read"
+    SYSTEM_START = "system.start"
+    SYSTEM_STOP = "system.stop"
+    SYSTEM_REPAIR = "system.repair"
+    SNAPSHOT_PUBLISH = "snapshot.publish"
+
+
+DESCRIPTIONS: dict[Action, str] = {
+    Action.ARTIFACT_INGEST: "bytes were copied into the content-addressed store and hashed on the way",
+    Action.ARTIFACT_SCAN: "scanners judged every file of an artifact: clean, refused or incomplete",
+    Action.ARTIFACT_SIGN: "a key in a PKCS#11 token signed a manifest and its release statement",
+    Action.ARTIFACT_PUBLISH: "a name@version became immutable and visible in the registry",
+    Action.ARTIFACT_APPROVE: "a person approved a version, bound to its digest and the policy version",
+    Action.ARTIFACT_VERIFY: "signatures, manifest, name and approval of a version were checked",
+    Action.ARTIFACT_READ: "versions in the registry were listed or shown",
+    Action.ARTIFACT_PULL: "a verified copy of a version was written to a directory",
+    Action.ARTIFACT_RETIRE: "a version was withdrawn; it will not load any more",
+    Action.DEPLOY_APPLY: "a version was asked to become the serving version of its name",
+    Action.DEPLOY_ROLLBACK: "the previous approved version of a name was put back",
+    Action.DEPLOY_STOP: "a served model was taken out of service",
+    Action.RUNTIME_LOAD: "verified bytes were handed to a model server in its sandbox",
+    Action.RUNTIME_CRASH: "a model server ended, hung or ran out of memory and was dealt with",
+    Action.RUNTIME_PROBE: "escape attempts were made inside a sandbox and counted",
+    Action.ROUTE_ADD: "a model that something else serves was put behind the gateway",
+    Action.MODEL_INVOKE: "a request for a model reached the gateway; exactly one event each",
+    Action.TOKEN_ISSUE: "a short-lived access token was signed",
+    Action.TOKEN_REVOKE: "a token or every token of a subject stopped being accepted",
+    Action.KEY_CREATE: "a key pair was generated inside the token",
+    Action.KEY_READ: "public keys and key states were listed",
+    Action.USER_WRITE: "an identity was added, changed, disabled or given a role",
+    Action.OWNER_WRITE: "a named owner was set for a model",
+    Action.AUDIT_READ: "events were read",
+    Action.AUDIT_EXPORT: "events were exported",
+    Action.AUDIT_VERIFY: "the ledger was checked against its signed checkpoints",
+    Action.POSTURE_READ: "the state of the five layers was computed and read",
+    Action.SYSTEM_START: "the server started",
+    Action.SYSTEM_STOP: "the server drained and stopped",
+    Action.SYSTEM_REPAIR: "something half-done was found at start and put right",
+    Action.SNAPSHOT_PUBLISH: "a signed configuration snapshot was handed to the gateway workers",
+}

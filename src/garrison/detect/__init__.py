@@ -1,0 +1,1 @@
+"""Text in, findings out: what a text carries, whole or streamed."""

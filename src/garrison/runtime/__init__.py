@@ -1,0 +1,1 @@
+"""Verified bytes into a sandbox, and nothing else."""

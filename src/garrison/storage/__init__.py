@@ -1,0 +1,1 @@
+"""Where rows and bytes rest: SQL, objects, counters."""
