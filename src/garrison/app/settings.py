@@ -1,0 +1,177 @@
+"""The one reader of settings: file, then environment, then flags; the last one that speaks wins.
+
+The file is `garrison.toml` in the data directory (or `--config FILE`), the environment variable of a
+setting is `GARRISON_` and its name in capitals. Secrets are not settings: there is no field for one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from garrison.core.errors import Usage
+
+DEFAULT_DATA = Path("garrison-data")
+ISOLATION_LEVELS = ("landlock", "bwrap", "runc", "gvisor", "microvm")
+MAX_FILE_BYTES = 64 * 1024  # a settings file is a page of text
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every setting, with its safe default."""
+
+    data: Path = DEFAULT_DATA
+    """Directory that holds everything Garrison keeps; made with mode 0700."""
+    listen: str = "127.0.0.1:8443"
+    """Address and port of the gateway (TLS 1.3)."""
+    metrics_listen: str = "127.0.0.1:0"
+    """Loopback address and port of the metrics listener; port 0 picks a free one."""
+    workers: int = 1
+    """Gateway worker processes, sharing the port."""
+    isolation: str = "bwrap"
+    """Sandbox level for model servers; never lowered silently."""
+    model_threads: int = 1
+    """CPU threads of each model server."""
+    token_ttl: int = 900
+    """Lifetime in seconds of an access token when none is asked for."""
+    requests_per_minute: int = 600
+    """Requests a minute for each identity and model."""
+    tokens_per_minute: int = 120_000
+    """Model tokens a minute for each identity and model."""
+    concurrency: int = 16
+    """Requests in progress at once for each identity and model."""
+    snapshot_seconds: int = 900
+    """How long gateway workers may serve on their last signed snapshot."""
+    approval_days: int = 30
+    """Days after which an approval that was not completed expires."""
+    memory_share: float = 0.5
+    """Largest share of memory that a model may take when it is loaded into sealed memory."""
+
+    @property
+    def run(self) -> Path:
+        return self.data / "run"
+
+    @property
+    def control_socket(self) -> Path:
+        return self.run / "control.sock"
+
+    @property
+    def listen_address(self) -> tuple[str, int]:
+        return parse_address(self.listen, "listen")
+
+    @property
+    def metrics_address(self) -> tuple[str, int]:
+        return parse_address(self.metrics_listen, "metrics_listen")
+
+
+def load(
+    flags: Mapping[str, Any], environment: Mapping[str, str] | None = None, file: Path | None = None
+) -> Settings:
+    """Build the settings. `flags` holds what the command line gave (None means not given).
+
+    Raises `Usage` SET-UNKNOWN for a key that does not exist (naming the nearest one) and SET-VALUE for a
+    value of the wrong type.
+    """
+    environment = os.environ if environment is None else environment
+    known = {field.name: field for field in fields(Settings)}
+    chosen: dict[str, Any] = {}
+    from_environment = {
+        key.removeprefix("GARRISON_").lower(): value
+        for key, value in environment.items()
+        if key.startswith("GARRISON_") and key.removeprefix("GARRISON_").lower() in known
+    }
+    given = {key: value for key, value in flags.items() if value is not None and key in known}
+    data = Path(given.get("data") or from_environment.get("data") or DEFAULT_DATA)
+    for origin, layer in (
+        (str(file or data / "garrison.toml"), _read_file(file or data / "garrison.toml", required=file is not None)),
+        ("the environment", from_environment),
+        ("the command line", given),
+    ):
+        for key, value in layer.items():
+            if key not in known:
+                raise _unknown(key, origin, list(known))
+            chosen[key] = _coerce(key, value, known[key].type, origin)
+    chosen["data"] = Path(chosen.get("data", data)).absolute()
+    settings = Settings(**chosen)
+    _check(settings)
+    return settings
+
+
+def parse_address(text: str, setting: str) -> tuple[str, int]:
+    """`host:port` or `[v6]:port`. Raises `Usage` SET-VALUE."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isdecimal() or int(port) > 65_535:
+        raise Usage(
+            "SET-VALUE",
+            f"{setting} is {text!r}, which is not HOST:PORT",
+            fix="give an address and a port, such as 127.0.0.1:8443",
+        )
+    return host.strip("[]"), int(port)
+
+
+def _read_file(path: Path, *, required: bool) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_FILE_BYTES + 1)
+    except FileNotFoundError:
+        if not required:
+            return {}
+        raise Usage("SET-FILE", f"there is no settings file {path}", fix="check the path given to --config") from None
+    except OSError as error:
+        raise Usage("SET-FILE", f"{path}: {error.strerror}", fix="make the settings file readable") from error
+    if len(text) > MAX_FILE_BYTES:
+        raise Usage("SET-FILE", f"{path} is larger than {MAX_FILE_BYTES} bytes", fix="keep the file to settings")
+    try:
+        return tomllib.loads(text.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise Usage("SET-FILE", f"{path} is not TOML: {error}", fix="mend the line that the message names") from error
+
+
+def _unknown(key: str, origin: str, known: list[str]) -> Usage:
+    near = difflib.get_close_matches(key, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"the settings are {', '.join(known)}"
+    return Usage("SET-UNKNOWN", f"{origin} sets {key!r}, which is not a setting", fix=hint)
+
+
+def _coerce(key: str, value: Any, kind: Any, origin: str) -> Any:
+    wanted = {"int": int, "float": float, "str": str, "Path": Path}[str(kind)]
+    try:
+        if isinstance(value, bool) or (wanted is str and not isinstance(value, str)):
+            raise ValueError
+        return wanted(value)
+    except (TypeError, ValueError):
+        raise Usage(
+            "SET-VALUE",
+            f"{origin} sets {key} to {value!r}, which is not {wanted.__name__}",
+            fix=f"give {key} a value of type {wanted.__name__}",
+        ) from None
+
+
+def _check(settings: Settings) -> None:
+    settings.listen_address  # noqa: B018 - parsing is the check
+    settings.metrics_address  # noqa: B018 - parsing is the check
+    rules = {
+        "workers": (settings.workers, 1, 64),
+        "model_threads": (settings.model_threads, 1, 256),
+        "token_ttl": (settings.token_ttl, 30, 86_400),
+        "requests_per_minute": (settings.requests_per_minute, 1, 10_000_000),
+        "tokens_per_minute": (settings.tokens_per_minute, 1, 10_000_000_000),
+        "concurrency": (settings.concurrency, 1, 100_000),
+        "snapshot_seconds": (settings.snapshot_seconds, 30, 86_400),
+        "approval_days": (settings.approval_days, 1, 365),
+        "memory_share": (settings.memory_share, 0.0, 0.9),
+    }
+    for name, (value, low, high) in rules.items():
+        if not low <= value <= high:
+            raise Usage("SET-VALUE", f"{name} is {value}", fix=f"choose a value from {low} to {high}")
+    if settings.isolation not in ISOLATION_LEVELS:
+        raise Usage(
+            "ISO-UNKNOWN",
+            f"{settings.isolation!r} is not an isolation level",
+            fix=f"choose one of {', '.join(ISOLATION_LEVELS)}",
+        )

@@ -1,0 +1,193 @@
+"""The tables of the registry: releases and approvals. Rows go in and frozen values come out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from garrison.core.decision import Tier
+from garrison.core.digest import Manifest, Ref
+from garrison.core.event import format_time, parse_time
+from garrison.storage.sql import metadata
+from garrison.trust.approvals import Approval
+
+RELEASES = sa.Table(
+    "releases",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True),
+    sa.Column("digest", sa.Text, nullable=False, index=True),
+    sa.Column("tier", sa.Text, nullable=False),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("publisher", sa.Text, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("manifest", sa.Text, nullable=False),
+    sa.Column("scan", sa.Text, nullable=False),
+    sa.Column("bundle", sa.LargeBinary, nullable=False),
+    sa.Column("statement", sa.LargeBinary, nullable=False),
+    sa.Column("created", sa.Text, nullable=False),
+    sa.Column("retired", sa.Text, nullable=False, server_default=""),
+    # The place of this version in the approved list of its name: 0 until approved, then counting up.
+    sa.Column("approved_counter", sa.Integer, nullable=False, server_default="0"),
+)
+
+APPROVALS = sa.Table(
+    "approvals",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("digest", sa.Text, nullable=False),
+    sa.Column("approver", sa.Text, nullable=False),
+    sa.Column("human", sa.Text, nullable=False),
+    sa.Column("policy_version", sa.Text, nullable=False),
+    sa.Column("time", sa.Text, nullable=False),
+    sa.Column("expires", sa.Text, nullable=False),
+    sa.ForeignKeyConstraint(["name", "version"], ["releases.name", "releases.version"]),
+    sa.UniqueConstraint("name", "version", "approver", "time"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """One immutable version with both its signatures."""
+
+    ref: Ref
+    digest: str
+    tier: Tier
+    owner: str
+    publisher: str
+    source: str
+    manifest: Manifest
+    scan: dict[str, Any]
+    bundle: bytes
+    statement: bytes
+    created: datetime
+    retired: datetime | None
+    approved_counter: int
+
+    def summary(self) -> dict[str, Any]:
+        """What lists show: no file table, no signatures."""
+        return {
+            "ref": str(self.ref),
+            "name": self.ref.name,
+            "version": self.ref.version,
+            "digest": self.digest,
+            "tier": self.tier.value,
+            "owner": self.owner,
+            "publisher": self.publisher,
+            "files": len(self.manifest.files),
+            "size": self.manifest.size,
+            "created": format_time(self.created),
+            "state": self.state,
+        }
+
+    @property
+    def state(self) -> str:
+        if self.retired is not None:
+            return "retired"
+        return "approved" if self.approved_counter else "pending"
+
+
+def find(connection: sa.Connection, ref: Ref) -> Release | None:
+    row = connection.execute(
+        sa.select(RELEASES).where(RELEASES.c.name == ref.name, RELEASES.c.version == ref.version)
+    ).one_or_none()
+    return None if row is None else _release(row)
+
+
+def releases(connection: sa.Connection, name: str | None = None) -> list[Release]:
+    query = sa.select(RELEASES).order_by(RELEASES.c.name, RELEASES.c.version)
+    if name is not None:
+        query = query.where(RELEASES.c.name == name)
+    return [_release(row) for row in connection.execute(query)]
+
+
+def latest_version(connection: sa.Connection, name: str) -> int:
+    """The highest version of a name, 0 if there is none."""
+    return connection.execute(sa.select(sa.func.max(RELEASES.c.version)).where(RELEASES.c.name == name)).scalar() or 0
+
+
+def insert(connection: sa.Connection, release: Release) -> bool:
+    """Add a version; False when the name@version is already taken. There is no update and no delete."""
+    try:
+        connection.execute(
+            RELEASES.insert().values(
+                name=release.ref.name,
+                version=release.ref.version,
+                digest=release.digest,
+                tier=release.tier.value,
+                owner=release.owner,
+                publisher=release.publisher,
+                source=release.source,
+                size=release.manifest.size,
+                manifest=json.dumps(release.manifest.as_json()),
+                scan=json.dumps(release.scan),
+                bundle=release.bundle,
+                statement=release.statement,
+                created=format_time(release.created),
+            )
+        )
+    except sa.exc.IntegrityError:
+        return False
+    return True
+
+
+def approve(connection: sa.Connection, ref: Ref, approval: Approval, human: str) -> None:
+    connection.execute(
+        APPROVALS.insert().values(
+            name=ref.name,
+            version=ref.version,
+            digest=approval.digest,
+            approver=approval.approver,
+            human=human,
+            policy_version=approval.policy_version,
+            time=format_time(approval.time),
+            expires=format_time(approval.expires),
+        )
+    )
+
+
+def enter_approved_list(connection: sa.Connection, ref: Ref) -> int:
+    """Give the version the next place in the approved list of its name; returns the counter."""
+    highest = connection.execute(
+        sa.select(sa.func.max(RELEASES.c.approved_counter)).where(RELEASES.c.name == ref.name)
+    ).scalar_one()
+    counter = int(highest or 0) + 1
+    connection.execute(
+        RELEASES.update()
+        .where(RELEASES.c.name == ref.name, RELEASES.c.version == ref.version, RELEASES.c.approved_counter == 0)
+        .values(approved_counter=counter)
+    )
+    return counter
+
+
+def retire(connection: sa.Connection, ref: Ref, now: datetime) -> None:
+    connection.execute(
+        RELEASES.update()
+        .where(RELEASES.c.name == ref.name, RELEASES.c.version == ref.version)
+        .values(retired=format_time(now))
+    )
+
+
+def _release(row: Any) -> Release:
+    return Release(
+        ref=Ref(row.name, row.version),
+        digest=row.digest,
+        tier=Tier(row.tier),
+        owner=row.owner,
+        publisher=row.publisher,
+        source=row.source,
+        manifest=Manifest.from_json(json.loads(row.manifest)),
+        scan=json.loads(row.scan),
+        bundle=bytes(row.bundle),
+        statement=bytes(row.statement),
+        created=parse_time(row.created),
+        retired=parse_time(row.retired) if row.retired else None,
+        approved_counter=row.approved_counter,
+    )

@@ -1,0 +1,166 @@
+"""Content-addressed objects on a local disk: `objects/sha256/ab/<64 hex>`, read-only, written once.
+
+An object becomes visible by one rename after its bytes are synced, so a crash leaves at most a file
+in `objects/incoming/`, which `sweep()` removes at the next start.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from garrison.core.digest import is_digest
+from garrison.core.errors import Refused, Undecided
+
+OBJECT_MODE = 0o444
+
+
+class IncomingObject:
+    """One object being written. `commit()` makes it visible; leaving without it leaves nothing."""
+
+    def __init__(self, store: LocalObjects) -> None:
+        self._store = store
+        self._path = store.incoming / secrets.token_hex(16)
+        self._hash = hashlib.sha256()
+        self._file = self._path.open("xb", buffering=0)
+        self.size = 0
+
+    def write(self, chunk: bytes | memoryview) -> int:
+        """Append bytes; returns how many. Raises `Undecided` DISK-FULL."""
+        with full_disk_explained():
+            view = memoryview(chunk)
+            while view:
+                view = view[self._file.write(view) :]
+        self._hash.update(chunk)
+        self.size += len(chunk)
+        return len(chunk)
+
+    def commit(self) -> str:
+        """Sync, name by digest, make read-only. Replaces a damaged object of the same name."""
+        digest = "sha256:" + self._hash.hexdigest()
+        with full_disk_explained():
+            os.fchmod(self._file.fileno(), OBJECT_MODE)
+            os.fsync(self._file.fileno())
+            self._file.close()
+            target = self._store.path(digest)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self._path.replace(target)
+            sync_directory(target.parent)
+        return digest
+
+    def abort(self) -> None:
+        self._file.close()
+        self._path.unlink(missing_ok=True)
+
+
+class LocalObjects:
+    """Objects under `root`. One process writes; any number read."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.incoming = root / "incoming"
+        with full_disk_explained():
+            self.incoming.mkdir(parents=True, exist_ok=True)
+
+    def path(self, digest: str) -> Path:
+        """Where the object is or would be. Raises ValueError for anything but `sha256:<64 hex>`."""
+        if not is_digest(digest):
+            raise ValueError(f"not a digest: {digest!r}")
+        hexadecimal = digest.removeprefix("sha256:")
+        return self.root / "sha256" / hexadecimal[:2] / hexadecimal
+
+    @contextmanager
+    def incoming_object(self) -> Iterator[IncomingObject]:
+        """A writer that is aborted when the block fails or never commits."""
+        with full_disk_explained():
+            writer = IncomingObject(self)
+        try:
+            yield writer
+        finally:
+            writer.abort()
+
+    def put(self, chunks: Iterable[bytes]) -> tuple[str, int]:
+        with self.incoming_object() as writer:
+            for chunk in chunks:
+                writer.write(chunk)
+            return writer.commit(), writer.size
+
+    def open(self, digest: str) -> BinaryIO:
+        try:
+            return self.path(digest).open("rb")
+        except FileNotFoundError as error:
+            raise Refused(
+                "OBJ-MISSING",
+                f"{digest} is recorded but its bytes are not in the store",
+                evidence={"digest": digest},
+                fix="publish the same files again to put the bytes back; the version stays the same",
+            ) from error
+
+    def has(self, digest: str) -> bool:
+        return self.path(digest).is_file()
+
+    def sweep(self) -> int:
+        """Remove what an interrupted write left behind; returns how many files."""
+        leftovers = list(self.incoming.iterdir())
+        for leftover in leftovers:
+            leftover.unlink(missing_ok=True)
+        return len(leftovers)
+
+
+@contextmanager
+def full_disk_explained() -> Iterator[None]:
+    """Turn "no space" and "read-only" from the system into sentences. Other errors pass unchanged."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise Undecided(
+                "DISK-FULL",
+                f"the disk is full: {error.filename or 'a write failed'}",
+                fix="free space on the disk that holds the data directory, then try again; nothing was changed",
+            ) from error
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise Undecided(
+                "DATA-READONLY",
+                f"cannot write {error.filename or 'to the data directory'}: {error.strerror}",
+                fix="make the data directory writable for this user, or choose another with --data DIR",
+            ) from error
+        raise
+
+
+def sync_directory(directory: Path) -> None:
+    """Make a rename inside `directory` survive a power cut."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+    """Replace a small file in one step: readers see the old bytes or the new ones, never a mixture."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    with full_disk_explained():
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        sync_directory(path.parent)
+
+
+def remove_tree(directory: Path) -> None:
+    """Delete a directory that Garrison made; a missing one is fine."""
+    shutil.rmtree(directory, ignore_errors=True)
