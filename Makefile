@@ -1,0 +1,63 @@
+# Garrison. `make help` lists the targets; each sets up what it needs by itself.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+PYTHON ?= $(shell command -v python3.11 || echo python3)
+WORKERS ?= 2
+DATA ?= ./garrison-data
+LISTEN ?= 127.0.0.1:8443
+BIN := .venv/bin
+
+.PHONY: help setup setup-bench up demo test check static bench soak lock docs status format
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | \
+		while IFS=$$'\t' read -r name text; do printf '  make %-8s %s\n' "$$name" "$$text"; done
+
+setup: ## make .venv from the locks, install what the system lacks; quick when done
+	@$(PYTHON) scripts/setup.py
+
+setup-bench:
+	@$(PYTHON) scripts/setup.py --bench
+
+up: setup ## start the server on 127.0.0.1:8443 with its data in ./garrison-data
+	@$(BIN)/garrison up --data $(DATA) --listen $(LISTEN)
+
+demo: setup ## the whole story on a real model, with real attacks; about 90 s after set-up
+	@$(BIN)/garrison demo
+
+test: static ## everything in `check`, then the whole test suite
+	$(BIN)/pytest -n $(WORKERS)
+
+check: static ## format, lint, types, import contracts, and that the documents are true
+	$(BIN)/pytest -q tests/house
+
+static: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# Runs the scripts one after the other, and fails at the end when one of them did.
+run-scripts = status=0; for script in $(1); do \
+	echo "== $$script"; $(BIN)/python "$$script" || status=1; done; exit $$status
+
+bench: setup-bench ## the speed and memory figures, each a ratio made in one run
+	@$(call run-scripts,$(filter-out benchmarks/_% benchmarks/soak_%,$(sort $(wildcard benchmarks/*.py))))
+
+soak: setup-bench ## the same doors under load for a longer time
+	@$(call run-scripts,$(sort $(wildcard benchmarks/soak_*.py)))
+
+docs: setup ## write docs/reference, docs/status.md and LIMITS.md again from the code and the tests
+	@$(BIN)/python scripts/reference.py
+	@$(BIN)/python scripts/status.py
+
+status: setup ## print which mission rows are proved, and write docs/status.md
+	@$(BIN)/python scripts/status.py --summary
+
+format: setup ## put every file into the house format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: setup ## make the hashed locks in requirements/ again from pyproject.toml
+	@scripts/lock.sh
