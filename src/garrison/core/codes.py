@@ -33,8 +33,8 @@ dash and underscore (at most 63 characters) and a whole number from 1.
         "a private key where none may be",
         """\
 A private key was found in a file, in a variable of the environment, in a
-`.env` file or in a CI variable, or was offered for signing by its path. Such a
-key can be copied by everyone who reads the job, its logs or its backups, so
+`.env` file or in a CI variable, or was offered for signing by its path. Such
+a key can be copied by everyone who reads the job, its logs or its backups, so
 its signatures prove nothing.
 
 Remove it, treat it as leaked, and create a key inside the token, where it can
@@ -59,7 +59,7 @@ machine, create a key in the token there and trust its public half.
 The key in the token is marked extractable or not sensitive, or it was made
 somewhere else and imported. Somebody may hold a copy, so it is not used.
 
-Create a key inside the token with `garrison key create NAME` and use that one.
+Create a key in the token with `garrison key create NAME` and use that one.
 """,
     ),
     "KEY-EXISTS": Code(
@@ -103,8 +103,8 @@ data directory.
     "KEY-ID": Code(
         "the public key is another one",
         """\
-A public key is named by the SHA-256 of its bytes. The name given here does not
-belong to the key given here: the two have been mixed up or exchanged.
+A public key is named by the SHA-256 of its bytes. The name given here
+does not belong to the key given here: the two have been mixed up or exchanged.
 
 `garrison key list` shows every key with its id.
 """,
@@ -133,8 +133,8 @@ for an HSM install its vendor's PKCS#11 module and name its path.
     "KEY-UNAVAILABLE": Code(
         "the token does not answer",
         """\
-The token was not found, its session was lost and could not be opened again, or
-it reported an error. Whatever was being signed is not signed and nothing was
+The token was not found, its session was lost and could not be opened again,
+or it reported an error. Whatever was being signed is not signed and nothing was
 published.
 
 Check that the token is there (`garrison doctor`), then repeat the command.
