@@ -79,7 +79,9 @@ def find_deployment(connection: sa.Connection, name: str) -> Deployment | None:
 
 
 def deployments(connection: sa.Connection) -> list[Deployment]:
-    return [_deployment(row) for row in connection.execute(sa.select(DEPLOYMENTS).order_by(DEPLOYMENTS.c.name))]
+    return [
+        _deployment(row) for row in connection.execute(sa.select(DEPLOYMENTS).order_by(DEPLOYMENTS.c.name))
+    ]
 
 
 def save_deployment(

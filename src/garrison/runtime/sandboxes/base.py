@@ -1,0 +1,70 @@
+"""What a sandbox promises, and the order that describes one server to be started in it."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Availability:
+    """Can this level run here? `missing` says what it lacks, one sentence each; `notes` what to know."""
+
+    level: str
+    ok: bool
+    missing: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one server may use. `memory` bounds address space in bytes, so it includes the model itself."""
+
+    memory: int = 1024 * MIB
+    threads: int = 64  # per uid; a model server has about a dozen
+    open_files: int = 256
+    file_size: int = 64 * MIB  # of one file written; only /tmp takes any
+    temporary: int = 64 * MIB  # all of /tmp
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """One server to start. `program` is a single Python file that runs with `settings` (JSON) and `files`.
+
+    `files` are open descriptors by name; the program finds their numbers in its settings under `files`.
+    `socket_directory` exists, is 0700 and belongs to `uid`: the only place the program may write.
+    `output` receives what the program prints. `uid` 0 is refused (ISO-ROOT).
+    """
+
+    name: str
+    program: Path
+    socket_directory: Path
+    uid: int
+    output: int
+    settings: Mapping[str, object] = field(default_factory=dict)
+    files: Mapping[str, int] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
+    compute_threads: int = 1
+
+
+class Sandbox(Protocol):
+    """One level of isolation."""
+
+    @property
+    def level(self) -> str: ...
+
+    def available(self) -> Availability:
+        """Looks, starts nothing that stays."""
+        ...
+
+    def launch(self, order: Launch) -> subprocess.Popen[bytes]:
+        """Start it. The process dies with the calling thread's process, by the kernel's hand.
+
+        Raises `Refused` ISO-ROOT for uid 0 and ISO-UNAVAILABLE when the level cannot be had here.
+        """
+        ...

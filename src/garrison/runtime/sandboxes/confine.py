@@ -1,0 +1,132 @@
+"""Runs inside: takes the last rights away, then becomes the program. A script; standard library only.
+
+Started as `python -I confine.py FD`; FD holds JSON: `limits` [[number, value]...], `read` and `write` (paths),
+`filter` (BPF, hex), `minimum_abi`, `program` (a Python file), `settings` (handed to it as `SETTINGS`).
+`control` is true in the probe's control run only, which shows what an unconfined program could do.
+Order matters: limits, Landlock, then the filter, since the filter leaves nothing to set up afterwards.
+Any step that fails ends the process; the program never runs with less than what was ordered.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import json
+import os
+import resource
+import runpy
+import struct
+import sys
+from collections.abc import Sequence
+
+CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446  # the same numbers on every machine
+SECCOMP_CALL = {"x86_64": 317, "aarch64": 277}
+SECCOMP_SET_MODE_FILTER = 1
+PR_SET_NO_NEW_PRIVS = 38
+RULE_PATH_BENEATH = 1
+
+# linux/landlock.h; a right above the kernel's ABI must not be named, so the masks are cut to it.
+WRITE_FILE, READ_FILE, READ_DIR, REMOVE_DIR, REMOVE_FILE = 1 << 1, 1 << 2, 1 << 3, 1 << 4, 1 << 5
+MAKE_DIR, MAKE_REG, MAKE_SOCK, TRUNCATE = 1 << 7, 1 << 8, 1 << 9, 1 << 14
+FILE_RIGHTS = 1 | WRITE_FILE | READ_FILE | TRUNCATE | 1 << 15
+RIGHTS_BY_ABI = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1, 5: (1 << 16) - 1}
+TCP_RIGHTS = 0b11  # bind, connect; ABI 4
+SCOPES = 0b11  # abstract Unix sockets, signals; ABI 6
+READ = READ_FILE | READ_DIR
+WRITES = {
+    "socket": READ | MAKE_SOCK | REMOVE_FILE | WRITE_FILE,  # no files, no links: only the socket itself
+    "scratch": READ | WRITE_FILE | REMOVE_DIR | REMOVE_FILE | MAKE_DIR | MAKE_REG | TRUNCATE,
+    "device": READ_FILE | WRITE_FILE,
+}
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def call(number: int, *arguments: object) -> int:
+    """A raw system call. Raises OSError."""
+    result = _libc.syscall(ctypes.c_long(number), *arguments)
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return int(result)
+
+
+def landlock_abi() -> int:
+    """The kernel's Landlock ABI, 0 when there is none."""
+    try:
+        return call(CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(1))
+    except OSError:
+        return 0
+
+
+def no_new_privileges() -> None:
+    if _libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "no_new_privs")
+
+
+def limit(limits: Sequence[Sequence[int]]) -> None:
+    for number, value in limits:
+        _, hard = resource.getrlimit(number)
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(number, (value, value))
+
+
+def restrict_files(read: Sequence[str], write: Sequence[Sequence[str]], minimum: int) -> None:
+    """Landlock: nothing may be executed, and only these paths read or written; no TCP, no signals out."""
+    abi = landlock_abi()
+    if abi < minimum:
+        raise OSError(errno.ENOSYS, f"Landlock ABI {minimum} is needed, the kernel has {abi}")
+    handled = RIGHTS_BY_ABI[min(abi, 5)]
+    attributes = struct.pack("<Q", handled)
+    attributes += struct.pack("<Q", TCP_RIGHTS) if abi >= 4 else b""
+    attributes += struct.pack("<Q", SCOPES) if abi >= 6 else b""
+    ruleset = call(CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), ctypes.c_uint32(0))
+    for path in read:
+        _allow_beneath(ruleset, path, READ & handled)
+    for kind, path in write:
+        _allow_beneath(ruleset, path, WRITES[kind] & handled)
+    call(RESTRICT_SELF, ctypes.c_int(ruleset), ctypes.c_uint32(0))
+    os.close(ruleset)
+
+
+def _allow_beneath(ruleset: int, path: str, rights: int) -> None:
+    try:
+        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return  # a path that is not there needs no right
+    try:
+        if not os.path.isdir(f"/proc/self/fd/{descriptor}"):
+            rights &= FILE_RIGHTS
+        rule = struct.pack("<Qi", rights, descriptor)
+        call(ADD_RULE, ctypes.c_int(ruleset), ctypes.c_int(RULE_PATH_BENEATH), rule, ctypes.c_uint32(0))
+    finally:
+        os.close(descriptor)
+
+
+def filter_calls(program: bytes) -> None:
+    """Load a classic BPF program with seccomp(2); irrevocable."""
+    buffer = ctypes.create_string_buffer(program, len(program))
+    header = struct.pack("@HP", len(program) // 8, ctypes.addressof(buffer))
+    number = SECCOMP_CALL[os.uname().machine]
+    call(number, ctypes.c_uint(SECCOMP_SET_MODE_FILTER), ctypes.c_uint(0), header)
+
+
+def main() -> None:
+    descriptor = int(sys.argv[1])
+    with open(descriptor, "rb") as file:
+        order = json.load(file)
+    if 0 in os.getresuid() and not order["control"]:
+        raise PermissionError("user 0 never runs a model server")
+    sys.argv = [order["program"]]
+    os.chdir(order["directory"])
+    limit(order["limits"])
+    no_new_privileges()
+    if order["read"] is not None:
+        restrict_files(order["read"], order["write"], order["minimum_abi"])
+    if order["filter"] is not None:
+        filter_calls(bytes.fromhex(order["filter"]))
+    runpy.run_path(order["program"], {"SETTINGS": order["settings"]}, "__main__")
+
+
+if __name__ == "__main__":
+    main()
