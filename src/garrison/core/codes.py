@@ -19,6 +19,167 @@ class Code:
 
 CODES: dict[str, Code] = {
     # --- artifacts and the registry (ART-, REF-, OBJ-, SCAN-, APP-) ---
+    "ART-TAMPER": Code(
+        "not the files that were signed",
+        """\
+At least one file differs from what the publisher signed: changed, missing,
+added, or made executable. Each path is listed with what was signed and found.
+One changed byte in a weight file can be a planted back door, so none loads.
+
+Fetch a fresh copy and keep the changed one for whoever investigates.
+
+    garrison model pull NAME@VERSION
+""",
+    ),
+    "ART-NAME": Code(
+        "a valid signature for something else",
+        """\
+The signature is genuine and belongs to another name or version. Bytes that
+are validly signed as one model must not stand in for another one.
+
+Ask for the name@version that the signature is for, or fetch the files and
+both signature files of the one you want.
+""",
+    ),
+    "ART-SIGNATURE": Code(
+        "a signature does not hold",
+        """\
+The model signature or the release statement was changed, was cut, disagrees
+with its twin or is not in the one form that is accepted. Nothing it says can
+be believed, so nothing is judged by it.
+
+Fetch the .sig and .release.json files again from where the model was
+published. If they fail there too, have the version published again.
+""",
+    ),
+    "ART-SIGNATURE-FORM": Code(
+        "a kind of signature that is not read here",
+        """\
+The bundle may be correct, but it signs shards, uses another hash than
+SHA-256, or names a certificate or a transparency log. Garrison reads
+OpenSSF Model Signing v1.0 over whole files, signed by an EC P-256 key.
+
+Verify it with the tool that made it, then publish the model here.
+""",
+    ),
+    "ART-UNSIGNED": Code(
+        "there is no signature to judge by",
+        """\
+No model signature or no release statement was found for these files, so
+nobody vouches for them, or for the name they were asked for.
+
+They are looked for beside the directory (PATH.sig and PATH.release.json), in
+--signature and --statement, and among the releases of the data directory.
+
+    garrison verify PATH --signature PATH.sig --statement PATH.release.json
+""",
+    ),
+    "ART-NOT-APPROVED": Code(
+        "not on the approved list",
+        """\
+The version is signed, and nobody has approved it. Only versions on the
+approved list are deployed, loaded and reached through the gateway.
+
+Another person than the publisher approves it.
+
+    garrison approve NAME@VERSION
+""",
+    ),
+    "ART-ROLLBACK": Code(
+        "an older version than the one that served",
+        """\
+The version was approved once, and a later one has served since. Going back
+silently is how a fixed weakness is brought back, so it has to be said aloud.
+
+    garrison deploy rollback NAME
+""",
+    ),
+    "ART-LINK": Code(
+        "a link instead of a file",
+        """\
+The directory holds a symbolic or a hard link. Its bytes could be changed from
+outside the directory after they were judged, or lead out of it.
+
+Copy the model without links, then repeat the command.
+
+    cp -rL SOURCE COPY
+""",
+    ),
+    "ART-SPECIAL": Code(
+        "not plain data",
+        """\
+The directory holds a device, socket, pipe or set-uid file. A model is made of
+regular files; anything else can block, act or raise privileges when opened.
+
+Remove it, then repeat the command.
+""",
+    ),
+    "ART-NAME-UNSAFE": Code(
+        "a file name that is not safe everywhere",
+        """\
+A name points out of the directory, is not UTF-8, is too long, or holds
+control or invisible characters or a backslash. Another machine could read it
+as another file, and a terminal could show it as one.
+
+Rename the file at the source, then repeat the command.
+""",
+    ),
+    "ART-COLLISION": Code(
+        "two names that are one elsewhere",
+        """\
+Two paths become equal when upper and lower case or Unicode forms are folded,
+as macOS, Windows and some stores do. One would silently replace the other.
+
+Rename one of the two at the source, then repeat the command.
+""",
+    ),
+    "ART-CHANGED": Code(
+        "the files changed while they were read",
+        """\
+A file or the listing of the directory changed between the beginning and the
+end of the reading, so no digest describes what is there.
+
+Wait until the download or the job that writes there has ended, then repeat
+the command.
+""",
+    ),
+    "ART-EMPTY": Code(
+        "nothing to read",
+        """\
+The directory holds no file, or it holds an empty directory. A signature lists
+files; an empty directory would travel unsigned.
+
+    find DIR -type d -empty -delete
+""",
+    ),
+    "ART-UNREADABLE": Code(
+        "a path cannot be read",
+        """\
+The path does not exist, or this user may not read it, or the disk failed.
+What was not read is not judged, and what is not judged does not pass.
+
+Check the path, its permissions and the disk, then repeat the command.
+""",
+    ),
+    "ART-TOO-MANY": Code(
+        "more files than one signature may list",
+        """\
+One release has at most 50,000 files, so that reading a hostile signature or
+directory stays within bounds.
+
+Pack small files into an archive format that the scanners know, or split the
+artifact into several releases.
+""",
+    ),
+    "APP-DIGEST": Code(
+        "approved for other bytes",
+        """\
+The approval names another digest or another version than the one that was to
+be used. An approval is for exact bytes; it does not move to others.
+
+    garrison approve NAME@VERSION
+""",
+    ),
     "REF-SYNTAX": Code(
         "not a name@version",
         """\
@@ -29,6 +190,33 @@ dash and underscore (at most 63 characters) and a whole number from 1.
 """,
     ),
     # --- keys and signatures (KEY-, SIG-, TOKEN-) ---
+    "SIG-FORMAT": Code(
+        "not a signed document as Garrison reads it",
+        """\
+The file is not a DSSE envelope in the one form that is accepted: JSON without
+repeated keys or unknown fields, one signature, standard base64.
+
+Fetch the file again; it was cut or changed on its way.
+""",
+    ),
+    "SIG-TYPE": Code(
+        "a signed document of another kind",
+        """\
+The signature may be genuine, but the document is of another kind than the one
+that belongs here. A statement signed for one purpose serves no other.
+
+Give the right file; two documents have been mixed up.
+""",
+    ),
+    "SIG-INVALID": Code(
+        "the signature does not fit the document",
+        """\
+The document or its signature was changed after signing, or was signed by
+another key than it names.
+
+Fetch the signed file again from where it was published.
+""",
+    ),
     "KEY-ENV": Code(
         "a private key where none may be",
         """\
@@ -295,6 +483,43 @@ The supervisor starts a new worker by itself. If it repeats, `garrison doctor`.
 """,
     ),
     # --- server and storage (SRV-, DB-, DISK-, DATA-) ---
+    "SRV-UNREACHABLE": Code(
+        "the gateway did not answer",
+        """\
+No connection to the gateway could be made, or it ended before the answer was
+whole. Nothing is known about the request, so it does not count as answered.
+
+Check the address, and that `garrison up` runs there.
+""",
+    ),
+    "SRV-CERT": Code(
+        "the gateway's certificate is not trusted",
+        """\
+The server that answered could not prove that it is the gateway: its
+certificate is not signed by the given CA, is expired or is for another host.
+No token and no prompt was sent to it.
+
+    garrison ask MODEL "..." --ca garrison-data/ca.pem
+""",
+    ),
+    "SRV-PLAINTEXT": Code(
+        "a token would travel unprotected",
+        """\
+The address is not https. A token sent over plain HTTP can be read and used by
+anyone on the way.
+
+Use the https address that `garrison up` prints.
+""",
+    ),
+    "SRV-ANSWER": Code(
+        "an answer that is not understood",
+        """\
+What answered is not the gateway, or is another version of it: the answer is
+not JSON, is too large or lacks what every answer has.
+
+Check the address; `garrison doctor` shows what runs where.
+""",
+    ),
     "DB-UNAVAILABLE": Code(
         "the database did not answer",
         """\
