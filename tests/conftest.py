@@ -44,14 +44,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 raise pytest.UsageError(f"{item.nodeid}: {row} is not in tests/rows.toml")
             item.user_properties.append(("row", f"{row} {kind}"))
     if wanted:
-        kept = [item for item in items if any(value.startswith(wanted) for value in _rows(item.user_properties))]
+        kept = [
+            item for item in items if any(value.startswith(wanted) for value in _rows(item.user_properties))
+        ]
         config.hook.pytest_deselected(items=[item for item in items if item not in kept])
         items[:] = kept
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Name the rows that this run could not prove because every test of theirs was skipped."""
-    passed = {row for report in terminalreporter.stats.get("passed", []) for row in _rows(report.user_properties)}
+    passed = {
+        row for report in terminalreporter.stats.get("passed", []) for row in _rows(report.user_properties)
+    }
     skipped = {
         row for report in terminalreporter.stats.get("skipped", []) for row in _rows(report.user_properties)
     }
