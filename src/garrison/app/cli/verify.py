@@ -1,0 +1,166 @@
+"""`garrison verify PATH`: is this directory what was signed, on bare files and without a server."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from garrison.app.cli import link, output
+from garrison.core.digest import Ref, short
+from garrison.core.errors import Refused
+from garrison.trust.directory import verify_model
+from garrison.trust.sidecars import Sidecars, is_stored, load_keys, locate, read_sidecar
+from garrison.trust.tree import read_tree
+from garrison.trust.verify import Verified, verify_files
+
+MAX_LINES = 20  # paths shown of a refusal; --json has all of them
+_CHANGES = {
+    "changed": "another content",
+    "missing": "missing",
+    "extra": "not signed",
+    "executable": "made executable",
+}
+
+
+def add(subparsers: Any) -> None:
+    parser = subparsers.add_parser(
+        "verify",
+        help="check a directory against its signatures, without a server",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Check every file below PATH against the model signature and the release statement.",
+        epilog="""\
+examples:
+  garrison verify ./fraud --as fraud@3
+  garrison verify ./fraud --signature fraud.sig --statement fraud.release.json --key release.pem
+
+Signatures are looked for beside the directory (PATH.sig, PATH.release.json), then among
+the releases of the data directory. Exit: 0 verified, 1 refused, 3 nothing to judge by.""",
+    )
+    parser.add_argument("path", type=Path, metavar="PATH")
+    parser.add_argument("--as", dest="claimed", metavar="NAME@VERSION", help="the release that it has to be")
+    parser.add_argument("--signature", type=Path, metavar="FILE", help="OpenSSF Model Signing bundle")
+    parser.add_argument("--statement", type=Path, metavar="FILE", help="release statement")
+    parser.add_argument(
+        "--key",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="PEM",
+        help="public key to trust, repeatable (default: the release key of the data directory)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 when everything holds. Raises as `verify_model`; a refusal over files is shown file by file."""
+    data = link.data_directory(args)
+    ref = Ref.parse(args.claimed) if args.claimed else None
+    found = locate(args.path, signature=args.signature, statement=args.statement, data=data, ref=ref)
+    keys = load_keys(args.key, data)
+    progress = None if args.json or not sys.stderr.isatty() else _show_progress
+    try:
+        if found.statement is None:
+            manifest = read_tree(
+                args.path, progress=progress, allow_hard_links=is_stored(args.path, data), list_empty=True
+            )
+            signed, key = verify_files(manifest=manifest, bundle=read_sidecar(found.signature), keys=keys)
+            _show_files_only(args, found, len(signed.files), manifest.size, f"{key.label} {key.key_id}")
+        else:
+            verified = verify_model(
+                args.path,
+                name=ref,
+                trust=keys,
+                signature=found.signature,
+                statement=found.statement,
+                store=data,
+                progress=progress,
+            )
+            _show(args, found, verified)
+    except Refused as error:
+        if error.code != "ART-TAMPER" or args.json:
+            raise
+        _show_tampered(error)
+        return error.exit_status
+    finally:
+        if progress is not None:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+    return 0
+
+
+def _show(args: argparse.Namespace, found: Sidecars, verified: Verified) -> None:
+    if args.json:
+        output.print_json({"schema": "garrison.verify/1", "verdict": "verified", **verified.as_json()})
+        return
+    statement = verified.statement
+    output.print_pairs(
+        [
+            ("verified", f"{verified.ref}   {short(verified.digest)}"),
+            (
+                "files",
+                f"{len(verified.manifest.files)} files, {output.megabytes(verified.manifest.size)}, all as signed",
+            ),
+            (
+                "signed",
+                f"{statement.created:%Y-%m-%d %H:%M} UTC by {verified.key_label} {verified.key_id[:16]}…",
+            ),
+            ("publisher", f"{statement.publisher}   owner {statement.owner}   tier {statement.tier.value}"),
+            ("scan", f"{statement.verdict}   rules {statement.scanner}"),
+            ("by", f"{found.signature} and {found.statement}"),
+        ]
+    )
+
+
+def _show_files_only(args: argparse.Namespace, found: Sidecars, files: int, size: int, key: str) -> None:
+    note = "the bundle binds no name and no version; a release statement does"
+    if args.json:
+        output.print_json(
+            {
+                "schema": "garrison.verify/1",
+                "verdict": "files-only",
+                "ref": None,
+                "files": files,
+                "size": size,
+                "key_id": key.rpartition(" ")[2],
+                "note": note,
+            }
+        )
+        return
+    output.print_pairs(
+        [
+            ("verified", f"{files} files, {output.megabytes(size)}, all as signed in {found.signature}"),
+            ("signed", f"by {key[: key.rfind(' ') + 17]}…"),
+            ("note", note),
+        ]
+    )
+
+
+def _show_tampered(error: Refused) -> None:
+    """The refusal as a person reads it: each file with what was signed and what is there."""
+    lines = [f"REFUSED  {error.code}  {output.visible(error.what)}"]
+    paths = error.evidence["paths"]
+    for row in paths[:MAX_LINES]:
+        if len(paths) > 1:
+            lines.append(f"  file     {output.visible(row['path'])}   {_CHANGES[row['change']]}")
+        lines.append(f"  signed   {_facts(row['expected'])}")
+        lines.append(f"  found    {_facts(row['found'])}")
+    if error.evidence["changes"] > MAX_LINES:
+        lines.append(f"  and {error.evidence['changes'] - MAX_LINES} more; --json lists them")
+    by = f"{error.evidence['key_label']} {error.evidence['key_id'][:16]}…"
+    signed = error.evidence.get("signed", "")
+    lines.append(f"  by       {by}" + (f"   {signed[:16].replace('T', ' ')} UTC" if signed else ""))
+    lines.append(f"  next     {error.fix}")
+    sys.stderr.write("\n".join(lines) + "\n")
+
+
+def _facts(facts: dict[str, Any] | None) -> str:
+    if facts is None:
+        return "nothing"
+    size = f"   {facts['size']:,} bytes" if "size" in facts else ""
+    executable = "   executable" if facts.get("mode") == "0755" else ""
+    return f"{short(facts['digest'])}{size}{executable}"
+
+
+def _show_progress(done: int, total: int) -> None:
+    print(f"\r\033[Kreading {done / 1e6:,.0f} of {total / 1e6:,.0f} MB", end="", file=sys.stderr, flush=True)
