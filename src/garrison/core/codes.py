@@ -19,6 +19,44 @@ class Code:
 
 CODES: dict[str, Code] = {
     # --- artifacts and the registry (ART-, REF-, OBJ-, SCAN-, APP-) ---
+    "APP-SELF": Code(
+        "nobody approves their own work",
+        """\
+The person who published a version can't approve it, not under another account
+either. An approval is a second pair of eyes.
+
+Ask somebody else who has the role approver:
+
+    garrison approve NAME@VERSION
+""",
+    ),
+    "APP-SAME": Code(
+        "the same person twice",
+        """\
+This person has approved the version already. Two accounts with one e-mail
+address are one person, and each approval has to come from another one.
+
+Ask another person who has the role approver.
+""",
+    ),
+    "APP-POLICY": Code(
+        "approved under another policy",
+        """\
+The policy has changed since this was approved, so the approval may rest on
+rules that no longer hold.
+
+Have the version approved again under the policy in force.
+""",
+    ),
+    "APP-EXPIRED": Code(
+        "the approval has expired",
+        """\
+Approvals that are not completed in time lapse: what was true then may not be
+true now.
+
+Have the version approved again.
+""",
+    ),
     "ART-TAMPER": Code(
         "not the files that were signed",
         """\
@@ -292,7 +330,7 @@ data directory.
         "the public key is another one",
         """\
 A public key is named by the SHA-256 of its bytes. The name given here
-does not belong to the key given here: the two have been mixed up or exchanged.
+does not belong to the key given here: the two have been mixed up.
 
 `garrison key list` shows every key with its id.
 """,
@@ -322,8 +360,8 @@ for an HSM install its vendor's PKCS#11 module and name its path.
         "the token does not answer",
         """\
 The token was not found, its session was lost and could not be opened again,
-or it reported an error. Whatever was being signed is not signed and nothing was
-published.
+or it reported an error. Whatever was being signed is not signed, and nothing
+was published.
 
 Check that the token is there (`garrison doctor`), then repeat the command.
 """,
@@ -338,6 +376,113 @@ Keep at most 4096 bytes.
 """,
     ),
     # --- identity and policy (TOK-, RBAC-, ID-) ---
+    "TOK-MISSING": Code(
+        "no access token",
+        """\
+Every request needs an access token; there is no anonymous path and no trusted
+network.
+
+    garrison token issue --subject NAME --role user --model MODEL
+
+Send it as `Authorization: Bearer TOKEN`; the openai client takes it as api_key.
+""",
+    ),
+    "TOK-INVALID": Code(
+        "the access token is not valid",
+        """\
+The token is damaged, not signed by a key of this server, meant for another
+audience, not valid yet, or says something that no token of ours says. Which of
+these it was is not told to the caller.
+
+Get a new one with `garrison token issue`. If every token is refused, compare
+the clocks of the machines.
+""",
+    ),
+    "TOK-EXPIRED": Code(
+        "the access token has expired",
+        """\
+Access tokens live 15 minutes unless another lifetime was asked for.
+
+Get a new one with `garrison token issue`.
+""",
+    ),
+    "TOK-REVOKED": Code(
+        "the access token was revoked",
+        """\
+An administrator withdrew this token, or disabled the identity it belongs to.
+
+Ask an administrator; `garrison audit list --kind token.revoke` shows who did
+it and when.
+""",
+    ),
+    "TOK-TTL": Code(
+        "that lifetime can't be given",
+        """\
+Access tokens live at most 24 hours. A longer one would be an API key: it would
+work for whoever finds it, long after anybody remembers it.
+
+Ask for less, or leave the lifetime out for 15 minutes. Programs that run for
+long get a new token when the old one nears its end.
+""",
+    ),
+    "TOK-CLAIMS": Code(
+        "claims that make no token",
+        """\
+A token names one subject (at most 128 characters), 1 to 32 roles and at most
+64 models, and fits into 8 KiB.
+
+Name fewer models, or none for a person who may ask any model.
+""",
+    ),
+    "RBAC-403": Code(
+        "the role does not allow that",
+        """\
+None of the roles of this identity may do this, or the identity is limited to
+models that this one is not among. The attempt is in the audit ledger.
+
+The message names the roles that may. An administrator gives them:
+
+    garrison user add NAME --role ROLE
+""",
+    ),
+    "RBAC-MODEL": Code(
+        "not for that model",
+        """\
+The access token is limited to some models, and the one that was asked for is
+not among them. A service account has no models but those that it names.
+
+    garrison token issue --subject NAME --role user --model MODEL
+""",
+    ),
+    "GOV-OWNER": Code(
+        "no named owner",
+        """\
+Every model has a person who answers for it. This one has none, so it can't go
+forward.
+
+    garrison owner set MODEL NAME
+""",
+    ),
+    "POL-ERROR": Code(
+        "the policy could not decide",
+        """\
+The policy failed while it looked at this request: a fact was missing or of the
+wrong type, or the request is one that its schema does not know. What can't be
+decided is denied.
+
+The message names what was wrong. If you changed the policy, test it again.
+""",
+    ),
+    "POL-INVALID": Code(
+        "the policy text is not usable",
+        """\
+The Cedar policy does not parse, does not fit its schema, contains a template,
+or has a policy without an `@id` of its own to name when it decides. The policy
+that was in force stays in force.
+
+Correct the text at the place that the message names.
+""",
+    ),
     # --- runtime (RUN-, ISO-) ---
     # --- gateway and text (GW-, PRM-, DLP-, LIM-, HTTP-) ---
     # --- evidence (AUD-) ---
