@@ -18,7 +18,7 @@ from garrison.app.cli.main import build_parser
 from garrison.app.settings import Settings
 from garrison.core.actions import DESCRIPTIONS
 from garrison.core.codes import CODES
-from garrison.trust.roles import ROLES
+from garrison.trust.roles import roles_that_may
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ROOT / "docs" / "reference"
@@ -89,10 +89,7 @@ def actions_page() -> str:
         "|---|---|---|",
     ]
     for action, description in DESCRIPTIONS.items():
-        roles = (
-            ", ".join(sorted(role for role, allowed in ROLES.items() if action in allowed))
-            or "the server itself"
-        )
+        roles = ", ".join(roles_that_may(action))
         lines.append(f"| `{action.value}` | {description} | {roles} |")
     return _page(lines)
 
@@ -166,16 +163,16 @@ def cli_page(parser: argparse.ArgumentParser) -> str:
     lines = ["# Commands", "", NOTE, ""]
     lines += [
         "Results go to standard output, everything else to standard error. Exit status: **0** done, allowed or",
-        "clean; **1** refused by a control; **2** usage; **3** cannot tell; **4** internal error.",
+        "clean; **1** refused by a control; **2** usage; **3** cannot tell; **4** internal error. The options of",
+        "`garrison` itself may stand before or after the name of a command.",
         "",
     ]
     for command, help_text, each in commands(parser):
+        common = set() if each is parser else set(parser._option_string_actions)
         lines += [f"## {command}", ""]
-        if help_text:
-            lines += [_sentence(help_text), ""]
-        if each.description and each.description != help_text:
-            lines += [each.description.strip(), ""]
-        if table := list(_arguments(each)):
+        if text := each.description or help_text:
+            lines += [_sentence(text.strip()), ""]
+        if table := list(_arguments(each, common)):
             lines += ["| Argument | Meaning |", "|---|---|", *table, ""]
         if each.epilog:
             lines += ["```text", each.epilog.strip("\n"), "```", ""]
@@ -199,11 +196,14 @@ def _walk(
                     yield from _walk(child, f"{name} {verb}", helps.get(verb, ""))
 
 
-def _arguments(parser: argparse.ArgumentParser) -> Iterator[str]:
+def _arguments(parser: argparse.ArgumentParser, common: set[str]) -> Iterator[str]:
     for action in parser._actions:
         if action.help == argparse.SUPPRESS or isinstance(
             action, argparse._SubParsersAction | argparse._HelpAction | argparse._VersionAction
         ):
+            continue
+        own_option = action.option_strings and action.dest != "identity" and "--as" in action.option_strings
+        if common.intersection(action.option_strings) and not own_option:
             continue
         value = action.metavar if isinstance(action.metavar, str) else action.dest.upper()
         if action.choices is not None:

@@ -7,6 +7,8 @@ installed when this user may do so without being asked, and are named otherwise.
 Keep this file readable by old Pythons: it is what tells their users that they need a newer one.
 """
 
+from __future__ import annotations
+
 import hashlib
 import importlib.util
 import os
@@ -26,7 +28,7 @@ SYSTEM_PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", 
 PIP_INSTALL = ["-m", "pip", "install", "-qq", "--no-input", "--disable-pip-version-check", "--no-deps"]
 
 
-def main(arguments):
+def main(arguments: list[str]) -> int:
     if sys.version_info < OLDEST:
         have = ".".join(str(part) for part in sys.version_info[:3])
         return fail(
@@ -48,7 +50,7 @@ def main(arguments):
     return 0
 
 
-def make_environment():
+def make_environment() -> None:
     """Bring `.venv` to what the locks say. Each step is skipped when its stamp shows it was done."""
     if not PYTHON.exists():
         say("making .venv")
@@ -63,7 +65,7 @@ def make_environment():
     step("project", project, "installing Garrison itself", ["--no-build-isolation", "--editable", ROOT])
 
 
-def step(name, inputs, message, arguments):
+def step(name: str, inputs: list[Path], message: str, arguments: list[str | Path]) -> None:
     """One `pip install`, done again only when its inputs, the interpreter or the folder changed."""
     digest = hashlib.sha256(f"{sys.version}\n{ROOT}\n".encode())
     for path in inputs:
@@ -76,7 +78,7 @@ def step(name, inputs, message, arguments):
     stamp.write_text(digest.hexdigest())
 
 
-def install_debian(packages):
+def install_debian(packages: list[str]) -> bool:
     """Install Debian packages if this user may without a question; tell whether it worked."""
     apt = shutil.which("apt-get", path=SYSTEM_PATH)
     if apt is None:
@@ -94,17 +96,17 @@ def install_debian(packages):
     return subprocess.run(install, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL).returncode == 0
 
 
-def run(command):
+def run(command: list[str]) -> None:
     result = subprocess.run(command, stdin=subprocess.DEVNULL)
     if result.returncode != 0:
         sys.exit(fail(f"set-up stopped: {' '.join(command[:4])} ... failed (above).", "Repeat: make setup"))
 
 
-def say(message):
+def say(message: str) -> None:
     print(f"setup: {message}", file=sys.stderr, flush=True)
 
 
-def fail(what, fix):
+def fail(what: str, fix: str) -> int:
     print(f"setup: {what}\n  next  {fix}", file=sys.stderr)
     return 1
 
