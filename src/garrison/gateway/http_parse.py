@@ -1,0 +1,202 @@
+"""An HTTP/1.1 request head and body framing, by allow-list. Pure: bytes in, values or a refusal out.
+
+Whatever is not exactly the grammar of RFC 9112 is refused, and so is every form that another hop might
+read differently: that is what request smuggling is made of. Lenient parsers hide such forms (a bare LF,
+a folded line, two lengths), so the head is matched here against one grammar without backtracking.
+Vendor clients send none of these forms.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from garrison.core.errors import Usage
+from garrison.gateway.config import HttpLimits
+
+HEAD_END = b"\r\n\r\n"
+
+# RFC 9112 section 3 and 5; possessive quantifiers, so that no input is matched twice.
+_REQUEST_LINE = re.compile(rb"([A-Z]{1,16}+) ([!-~]++) HTTP/([0-9]\.[0-9])\r\n")
+_HEADERS = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t -~]*+\r\n)*+")
+_HEADER = re.compile(rb"([^:\r\n]++):[ \t]*+([\t -~]*+)\r\n")
+_LENGTH = re.compile(rb"[0-9]{1,10}+\Z")
+_HOST = re.compile(rb"[A-Za-z0-9.:_\[\]-]{1,255}+\Z")
+_CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,7}+\Z")
+
+_BARE_LF = re.compile(rb"(?<!\r)\n")
+
+# Two of one of these is where two parsers disagree about who asks, for whom, and how long the body is.
+_ONCE = frozenset(
+    {
+        b"host",
+        b"content-length",
+        b"transfer-encoding",
+        b"content-type",
+        b"content-encoding",
+        b"authorization",
+        b"connection",
+        b"expect",
+    }
+)
+_CONNECTION = frozenset({b"close", b"keep-alive"})
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """One request's head. Header names are lower case; `length` is None when the body is chunked."""
+
+    method: str
+    target: str
+    headers: dict[bytes, bytes]
+    length: int | None
+    keep_alive: bool
+    expects_continue: bool
+
+
+def bad(code: str, what: str, *, fix: str = "send a plain HTTP/1.1 request as RFC 9112 writes it") -> Usage:
+    return Usage(code, what, fix=fix)
+
+
+def parse_head(raw: bytes, limits: HttpLimits) -> Head:
+    """The head in `raw`, which ends with an empty line. Raises `Usage` HTTP-SYNTAX, HTTP-FRAMING, HTTP-UPGRADE
+    or HTTP-HEADERS; the connection cannot be used afterwards.
+    """
+    line = _REQUEST_LINE.match(raw)
+    if line is None:
+        raise bad("HTTP-SYNTAX", "the request line is not METHOD /path HTTP/1.1")
+    method, target, version = line.groups()
+    if version != b"1.1":
+        raise bad("HTTP-SYNTAX", "only HTTP/1.1 is spoken here")
+    if not target.startswith(b"/"):
+        raise bad("HTTP-SYNTAX", "the request target is not a path")
+    end = len(raw) - 2
+    if _HEADERS.fullmatch(raw, line.end(), end) is None:
+        raise bad("HTTP-SYNTAX", "a header line is not name: value in plain ASCII")
+    headers = _collect(_HEADER.findall(raw, line.end(), end), limits)
+    if not _HOST.match(headers.get(b"host", b"")):
+        raise bad("HTTP-SYNTAX", "exactly one well-formed Host header is required")
+    length = _framing(headers)
+    connection = headers.get(b"connection", b"keep-alive").lower()
+    if b"upgrade" in headers or b"http2-settings" in headers or connection not in _CONNECTION:
+        raise bad("HTTP-UPGRADE", "the connection cannot be upgraded and Connection may only keep or close it")
+    expect = headers.get(b"expect", b"").lower()
+    if expect not in (b"", b"100-continue"):
+        raise bad("HTTP-SYNTAX", "Expect may only be 100-continue")
+    return Head(
+        method.decode(), target.decode(), headers, length, connection == b"keep-alive", bool(expect)
+    )
+
+
+def is_hopeless(begun: bytearray) -> bool:
+    """Whether an unfinished head can no longer become one; waiting for the rest would waste the client's time."""
+    return _BARE_LF.search(begun) is not None
+
+
+def _collect(lines: list[tuple[bytes, bytes]], limits: HttpLimits) -> dict[bytes, bytes]:
+    if len(lines) > limits.header_count:
+        raise bad("HTTP-HEADERS", f"{len(lines)} headers; at most {limits.header_count} are read")
+    headers: dict[bytes, bytes] = {}
+    for name, value in lines:
+        lower = name.lower()
+        if lower in headers and lower in _ONCE:
+            raise bad("HTTP-FRAMING", f"the header {lower.decode()} stands there twice")
+        headers[lower] = value.rstrip(b" \t")
+    return headers
+
+
+def _framing(headers: dict[bytes, bytes]) -> int | None:
+    """RFC 9112 section 6.3, without the cases that are legal but ambiguous in practice."""
+    coding = headers.get(b"transfer-encoding")
+    length = headers.get(b"content-length")
+    if coding is not None:
+        if length is not None:
+            raise bad("HTTP-FRAMING", "Content-Length and Transfer-Encoding stand together")
+        if coding.lower() != b"chunked":
+            raise bad("HTTP-FRAMING", "the only transfer coding is chunked")
+        return None
+    if length is None:
+        return 0
+    if not _LENGTH.match(length):
+        raise bad("HTTP-FRAMING", "Content-Length is not a decimal number")
+    return int(length)
+
+
+class ChunkedBody:
+    """RFC 9112 section 7.1 without extensions and trailers: `feed` bytes until `done`, then read `rest`.
+
+    Raises `Usage` HTTP-FRAMING on anything else and HTTP-BODY above `limit` bytes.
+    """
+
+    __slots__ = ("_body", "_limit", "_need", "_pending", "done", "rest")
+
+    def __init__(self, limit: int) -> None:
+        self._body = bytearray()
+        self._pending = bytearray()
+        self._limit = limit
+        self._need = -1  # bytes of the current chunk still to come, CRLF included; -1: a size line is next
+        self.done = False
+        self.rest = b""
+
+    @property
+    def body(self) -> bytes:
+        return bytes(self._body)
+
+    def feed(self, data: bytes) -> None:
+        pending = self._pending
+        pending += data
+        while not self.done and self._step(pending):
+            pass
+        if self.done:
+            self.rest = bytes(pending)
+
+    def _step(self, pending: bytearray) -> bool:
+        if self._need < 0:
+            return self._size_line(pending)
+        take = min(self._need - 2, len(pending))
+        if take > 0:
+            self._body += pending[:take]
+            del pending[:take]
+            self._need -= take
+        if self._need > 2 or len(pending) < 2:
+            return False
+        if pending[:2] != b"\r\n":
+            raise bad("HTTP-FRAMING", "a chunk does not end where its size says")
+        del pending[:2]
+        self._need = -1
+        return True
+
+    def _size_line(self, pending: bytearray) -> bool:
+        end = pending.find(b"\r\n")
+        if end < 0:
+            if len(pending) > 8:
+                raise bad("HTTP-FRAMING", "a chunk size is not a short hexadecimal number")
+            return False
+        line = bytes(pending[:end])
+        if not _CHUNK_SIZE.match(line):
+            raise bad("HTTP-FRAMING", "a chunk size is not a short hexadecimal number")
+        size = int(line, 16)
+        if size == 0:
+            return self._last(pending, end)
+        if len(self._body) + size > self._limit:
+            raise too_large(self._limit)
+        del pending[: end + 2]
+        self._need = size + 2
+        return True
+
+    def _last(self, pending: bytearray, end: int) -> bool:
+        if len(pending) < end + 4:
+            return False
+        if pending[end : end + 4] != HEAD_END:
+            raise bad("HTTP-FRAMING", "trailers are not read here")
+        del pending[: end + 4]
+        self.done = True
+        return False
+
+
+def too_large(limit: int) -> Usage:
+    return bad(
+        "HTTP-BODY",
+        f"the request body is larger than {limit} bytes",
+        fix="send a shorter prompt, or raise the gateway's body limit",
+    )

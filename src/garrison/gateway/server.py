@@ -1,0 +1,262 @@
+"""The HTTP/1.1 server: connections, time limits, back-pressure and draining. It knows no routes.
+
+One `Connection` serves one request at a time and hands each to `serve` as an `Exchange`. Reading goes on
+while a request is served, because that is the only way to notice at once that a client has left. All
+deadlines are kept by one periodic `tick`, not by a timer per request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable
+from math import inf
+from typing import cast
+
+from garrison.core.errors import GarrisonError, Usage
+from garrison.gateway.config import HttpLimits
+from garrison.gateway.exchange import Exchange
+from garrison.gateway.http_parse import HEAD_END, bad, is_hopeless, parse_head
+
+TICK_SECONDS = 0.25  # how late a deadline may be noticed
+
+Serve = Callable[[Exchange], Awaitable[None]]
+
+
+class Server:
+    """Every connection of one listener. `serve` answers one exchange and never raises."""
+
+    def __init__(self, serve: Serve, limits: HttpLimits, loop: asyncio.AbstractEventLoop) -> None:
+        self.serve = serve
+        self.limits = limits
+        self.loop = loop
+        self.connections: set[Connection] = set()
+        self.draining = False
+        self.refused = 0  # connections turned away because there were too many
+        self._listener: asyncio.Server | None = None
+
+    async def listen(
+        self, host: str, port: int, tls: ssl.SSLContext | None = None, *, shared: bool = False
+    ) -> int:
+        """Accept on `host:port` (0 picks one) and return the port. `shared` lets other workers listen too."""
+        self._listener = await self.loop.create_server(
+            lambda: Connection(self),
+            host,
+            port,
+            ssl=tls,
+            reuse_port=shared,
+            backlog=512,
+            ssl_handshake_timeout=self.limits.head_seconds if tls else None,
+        )
+        return cast(int, self._listener.sockets[0].getsockname()[1])
+
+    def tick(self, now: float) -> None:
+        """Act on every deadline that has passed. Call it each `TICK_SECONDS`."""
+        for connection in [each for each in self.connections if each.deadline < now]:
+            connection.expire()
+
+    async def drain(self, seconds: float) -> None:
+        """Stop accepting, let requests in flight end, cut what is left after `seconds`."""
+        self.draining = True
+        if self._listener is not None:
+            self._listener.close()
+        until = self.loop.time() + seconds
+        for connection in list(self.connections):
+            connection.close_if_idle()
+        while self.connections and self.loop.time() < until:
+            await asyncio.sleep(0.02)
+        for connection in list(self.connections):
+            connection.abort()
+        await asyncio.sleep(0)
+
+
+class Connection(asyncio.Protocol):
+    """One client. States: waiting for a head, serving an exchange, lingering before the close."""
+
+    __slots__ = (
+        "_buffer",
+        "_exchange",
+        "_head_begun",
+        "_lingering",
+        "_reading",
+        "_server",
+        "_transport",
+        "_writable",
+        "deadline",
+        "peer",
+    )
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._buffer = bytearray()
+        self._exchange: Exchange | None = None
+        self._transport: asyncio.Transport | None = None
+        self._writable: asyncio.Future[None] | None = None
+        self._reading = True
+        self._lingering = False
+        self._head_begun = False
+        self.deadline = inf
+        self.peer = ""
+
+    # --- asyncio.Protocol ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        server = self._server
+        if server.draining or len(server.connections) >= server.limits.connections:
+            server.refused += 1
+            self._transport.abort()
+            return
+        address = transport.get_extra_info("peername")
+        self.peer = address[0] if isinstance(address, tuple) else ""
+        self._transport.set_write_buffer_limits(high=server.limits.write_buffer)
+        server.connections.add(self)
+        self.deadline = server.loop.time() + server.limits.head_seconds
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._server.connections.discard(self)
+        self._transport = None
+        self.deadline = inf
+        self.resume_writing()
+        if self._exchange is not None:
+            self._exchange.cut(None)
+
+    def data_received(self, data: bytes) -> None:
+        if self._lingering:
+            return
+        self._buffer += data
+        if self._exchange is None:
+            self._next()
+        elif not self._exchange.body_complete:
+            self._more_body(self._exchange)
+        if len(self._buffer) > self._server.limits.pipelined_bytes and self._exchange is not None:
+            self._pause_reading()
+
+    def eof_received(self) -> bool:
+        return False  # a half-closed client has left
+
+    def pause_writing(self) -> None:
+        self._writable = self._server.loop.create_future()
+        self.deadline = self._server.loop.time() + self._server.limits.stall_seconds
+
+    def resume_writing(self) -> None:
+        waiter, self._writable = self._writable, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+        if self._exchange is not None and self._exchange.body_complete:
+            self.deadline = inf
+
+    # --- reading requests ---
+
+    def _next(self) -> None:
+        """Begin the next request if its head is here."""
+        buffer, limits = self._buffer, self._server.limits
+        if not buffer:
+            return
+        end = buffer.find(HEAD_END, 0, limits.head_bytes)
+        if end < 0:
+            if len(buffer) >= limits.head_bytes:
+                what = f"the request head is larger than {limits.head_bytes} bytes"
+                self._refuse(bad("HTTP-HEADERS", what, fix="send fewer or shorter headers"))
+            elif is_hopeless(buffer):
+                self._refuse(bad("HTTP-SYNTAX", "a line of the request head does not end with CR LF"))
+            elif not self._head_begun:
+                self._head_begun = True
+                self.deadline = self._server.loop.time() + limits.head_seconds
+            return
+        raw = bytes(buffer[: end + 4])
+        del buffer[: end + 4]
+        try:
+            head = parse_head(raw, limits)
+        except Usage as error:
+            self._refuse(error)
+            return
+        exchange = Exchange(self, head, None, self.peer, limits)
+        if exchange.body_complete:
+            self.deadline = inf
+        else:
+            self.deadline = self._server.loop.time() + limits.body_seconds
+            self._more_body(exchange)
+        self._begin(exchange)
+
+    def _more_body(self, exchange: Exchange) -> None:
+        try:
+            exchange.feed(self._buffer)
+        except Usage as error:
+            exchange.fail_body(error)
+            self._buffer.clear()
+        if exchange.body_complete:
+            self.deadline = inf
+
+    def _refuse(self, error: GarrisonError) -> None:
+        """What was sent is not a request. It is still answered and recorded like one, by the same path."""
+        self._buffer.clear()
+        self.deadline = inf
+        self._begin(Exchange(self, None, error, self.peer, self._server.limits))
+
+    def _begin(self, exchange: Exchange) -> None:
+        self._head_begun = False
+        self._exchange = exchange
+        exchange.task = self._server.loop.create_task(self._server.serve(exchange))
+
+    def _pause_reading(self) -> None:
+        if self._reading and self._transport is not None:
+            self._reading = False
+            self._transport.pause_reading()
+
+    # --- exchange.Wire ---
+
+    def send(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(data)
+
+    def writable(self) -> asyncio.Future[None] | None:
+        return self._writable
+
+    def done(self, exchange: Exchange) -> None:
+        self._exchange = None
+        if self._transport is None:
+            return
+        if exchange.defect is not None or not exchange.body_complete:
+            # Closing now would reset the connection under the answer: read on for a moment, then close.
+            self._lingering = True
+            self._buffer.clear()
+            self.deadline = self._server.loop.time() + self._server.limits.linger_seconds
+            return
+        if not exchange.keep_alive or self._server.draining:
+            self._transport.close()
+            return
+        self.deadline = self._server.loop.time() + self._server.limits.idle_seconds
+        if not self._reading:
+            self._reading = True
+            self._transport.resume_reading()
+        self._next()
+
+    # --- from the server ---
+
+    def expire(self) -> None:
+        """The deadline has passed: what that means depends on what the connection was doing."""
+        self.deadline = inf
+        exchange = self._exchange
+        if self._writable is not None:
+            self.abort()
+        elif exchange is not None:
+            exchange.fail_body(_too_slow("body"))
+        elif self._head_begun:
+            self._refuse(_too_slow("head"))
+        else:
+            self.abort()
+
+    def close_if_idle(self) -> None:
+        if self._exchange is None and self._transport is not None:
+            self._transport.close()
+        elif self._exchange is not None:
+            self._exchange.keep_alive = False
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+
+def _too_slow(part: str) -> Usage:
+    return bad("HTTP-TIMEOUT", f"the request {part} did not arrive in time", fix="send the request at once")

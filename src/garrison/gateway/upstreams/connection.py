@@ -1,0 +1,254 @@
+"""One kept-alive connection to a model server, and the response that is being read from it.
+
+Reading pauses when the client is slower than the model server, so a stalled client costs a bounded amount
+of memory. Bytes arrive in a fixed buffer of our own size; the event loop's would hold 256 kB at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from math import inf
+from typing import cast
+
+import httptools
+
+from garrison.core.errors import GarrisonError, Undecided
+from garrison.gateway.config import UpstreamLimits
+
+READ_BYTES = 16_384  # as much as a TLS record or a default socket read; about 60 streamed tokens
+
+
+class Response:
+    """An answer whose head has come. `read` until it gives no bytes; always `close` at the end."""
+
+    __slots__ = ("_chunks", "_connection", "_error", "_held", "_waiter", "content_type", "ended", "status")
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._chunks: list[bytes] = []
+        self._held = 0
+        self._waiter: asyncio.Future[None] | None = None
+        self._error: GarrisonError | None = None
+        self.ended = False
+        self.status = 0
+        self.content_type = ""
+
+    async def read(self) -> bytes:
+        """Everything that has arrived, at least one byte; empty at the end.
+
+        Raises `Undecided` GW-UPSTREAM, GW-ANSWER or GW-TIMEOUT when the answer is cut short or out of bounds.
+        """
+        while not self._chunks:
+            if self._error is not None:
+                raise self._error
+            if self.ended:
+                return b""
+            await self._wait()
+        data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        self._chunks.clear()
+        self._held = 0
+        self._connection.resume()
+        return data
+
+    async def head(self) -> None:
+        """Wait for status and headers."""
+        while self.status == 0:
+            if self._error is not None:
+                raise self._error
+            await self._wait()
+
+    async def _wait(self) -> None:
+        self._waiter = asyncio.get_running_loop().create_future()
+        await self._waiter
+
+    def wake(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def fail(self, error: GarrisonError) -> None:
+        self._error = self._error or error
+        self.wake()
+
+    def take(self, data: bytes) -> int:
+        """Hold bytes for the reader and return how many are held now."""
+        self._chunks.append(data)
+        self._held += len(data)
+        self.wake()
+        return self._held
+
+    def close(self) -> None:
+        """Give the connection back if the answer was read to its end, else close it: that cancels the work."""
+        if not self.ended:
+            self._connection.abort()
+
+
+class Connection(asyncio.BufferedProtocol):
+    """`released` is called once per finished response (or loss) with whether the connection can go on."""
+
+    def __init__(
+        self,
+        limits: UpstreamLimits,
+        now: Callable[[], float],
+        released: Callable[[Connection, bool], None],
+    ) -> None:
+        self._limits = limits
+        self._now = now
+        self._released = released
+        self._view = memoryview(bytearray(READ_BYTES))
+        self._transport: asyncio.Transport | None = None
+        self._response: Response | None = None
+        self._parser: httptools.HttpResponseParser | None = None
+        self._paused = False
+        self._received = 0
+        self._framed = False
+        self._until = inf
+        self.deadline = inf
+        self.used = False
+
+    # --- asking ---
+
+    def ask(self, request: bytes) -> Response:
+        """Send one whole request; its response follows."""
+        response = self._response = Response(self)
+        self._parser = httptools.HttpResponseParser(self)
+        self._received = 0
+        self._framed = False
+        now = self._now()
+        self._until = now + self._limits.total_seconds
+        self.deadline = now + self._limits.first_byte_seconds
+        if self._transport is None:
+            response.fail(gone())
+        else:
+            self._transport.write(request)
+        return response
+
+    @property
+    def is_open(self) -> bool:
+        return self._transport is not None and not self._transport.is_closing()
+
+    def resume(self) -> None:
+        if self._paused and self._transport is not None:
+            self._paused = False
+            self._transport.resume_reading()
+            self.deadline = min(self._now() + self._limits.idle_seconds, self._until)
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    def expire(self) -> None:
+        """The model server was too slow."""
+        self._fail(
+            Undecided(
+                "GW-TIMEOUT",
+                "the model server did not go on with its answer in time",
+                fix="try again, or ask for a shorter answer; an operator sees the cause in garrison posture",
+            )
+        )
+
+    def _fail(self, error: GarrisonError) -> None:
+        if self._response is not None:
+            self._response.fail(error)
+        self.abort()
+
+    # --- asyncio.BufferedProtocol ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._view
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self._parser is None or self._response is None:
+            self.abort()  # bytes that nobody asked for: the next answer could not be told from them
+            return
+        try:
+            self._parser.feed_data(self._view[:nbytes])
+        except httptools.HttpParserError:
+            self._fail(malformed("an answer that is not HTTP"))
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self.deadline = inf
+        response, self._response = self._response, None
+        if response is not None:
+            if response.status and not self._framed:
+                response.ended = True  # RFC 9112 section 6.3: delimited by the close
+                response.wake()
+            else:
+                response.fail(gone())
+        self._released(self, False)
+
+    # --- httptools callbacks ---
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._received += len(name) + len(value)
+        if self._received > self._limits.head_bytes:
+            raise httptools.HttpParserError("response head too large")
+        lower = name.lower()
+        if lower == b"content-type" and self._response is not None:
+            self._response.content_type = value.decode("latin-1").partition(";")[0].strip().lower()
+        elif lower in (b"content-length", b"transfer-encoding"):
+            self._framed = True
+
+    def on_headers_complete(self) -> None:
+        if self._parser is not None and self._response is not None:
+            self._received = 0
+            self._response.status = self._parser.get_status_code()
+            self._response.wake()
+            self.deadline = min(self._now() + self._limits.idle_seconds, self._until)
+
+    def on_body(self, body: bytes) -> None:
+        response = self._response
+        if response is None:
+            return
+        self._received += len(body)
+        if self._received > self._limits.answer_bytes:
+            self._fail(malformed(f"more than {self._limits.answer_bytes} bytes"))
+            return
+        self.deadline = min(self._now() + self._limits.idle_seconds, self._until)
+        if response.take(body) > self._limits.held_bytes and not self._paused and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+            self.deadline = self._until  # the client is slow now, not the model server
+
+    def on_message_complete(self) -> None:
+        response, parser = self._response, self._parser
+        if response is None or parser is None or response.status < 200:
+            return
+        self._response = self._parser = None
+        self.deadline = inf
+        response.ended = True
+        response.wake()
+        self.used = True
+        if self._paused:
+            self._paused = False
+            if self._transport is not None:
+                self._transport.resume_reading()
+        if parser.should_keep_alive() and self.is_open:
+            self._released(self, True)
+        else:
+            self.abort()
+
+
+def gone() -> Undecided:
+    return Undecided(
+        "GW-UPSTREAM",
+        "the model server closed the connection before its answer was complete",
+        fix="try again in a moment; if it stays so, ask an operator to look at garrison posture",
+        retry_after=2,
+    )
+
+
+def malformed(what: str) -> Undecided:
+    return Undecided(
+        "GW-ANSWER",
+        f"the model server sent {what}",
+        fix="ask an operator to check the model server; the answer was cut",
+    )
