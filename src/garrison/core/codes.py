@@ -384,15 +384,16 @@ network.
 
     garrison token issue --subject NAME --role user --model MODEL
 
-Send it as `Authorization: Bearer TOKEN`; the openai client takes it as api_key.
+Send it as `Authorization: Bearer TOKEN`; the openai client takes it as
+api_key.
 """,
     ),
     "TOK-INVALID": Code(
         "the access token is not valid",
         """\
 The token is damaged, not signed by a key of this server, meant for another
-audience, not valid yet, or says something that no token of ours says. Which of
-these it was is not told to the caller.
+audience, not valid yet, or says something that no token of ours says. Which
+of these it was is not told to the caller.
 
 Get a new one with `garrison token issue`. If every token is refused, compare
 the clocks of the machines.
@@ -418,8 +419,8 @@ it and when.
     "TOK-TTL": Code(
         "that lifetime can't be given",
         """\
-Access tokens live at most 24 hours. A longer one would be an API key: it would
-work for whoever finds it, long after anybody remembers it.
+Access tokens live at most 24 hours. A longer one would be an API key: it
+would work for whoever finds it, long after anybody remembers it.
 
 Ask for less, or leave the lifetime out for 15 minutes. Programs that run for
 long get a new token when the old one nears its end.
@@ -466,9 +467,9 @@ forward.
     "POL-ERROR": Code(
         "the policy could not decide",
         """\
-The policy failed while it looked at this request: a fact was missing or of the
-wrong type, or the request is one that its schema does not know. What can't be
-decided is denied.
+The policy failed while it looked at this request: a fact was missing or of
+the wrong type, or the request is one that its schema does not know. What
+can't be decided is denied.
 
 The message names what was wrong. If you changed the policy, test it again.
 """,
@@ -477,8 +478,8 @@ The message names what was wrong. If you changed the policy, test it again.
         "the policy text is not usable",
         """\
 The Cedar policy does not parse, does not fit its schema, contains a template,
-or has a policy without an `@id` of its own to name when it decides. The policy
-that was in force stays in force.
+or has a policy without an `@id` of its own to name when it decides. The
+policy that was in force stays in force.
 
 Correct the text at the place that the message names.
 """,
