@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,7 +64,7 @@ class House:
         self._databases.append(database)
         return database
 
-    def ledger(self, **options: str) -> Ledger:
+    def ledger(self, **options: Any) -> Ledger:
         return Ledger.open(self.database(), self.signer, self.witness, ORIGIN, self.clock(), **options)
 
     def filled(self, count: int) -> None:

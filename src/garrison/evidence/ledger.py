@@ -76,6 +76,7 @@ class Transaction:
         return [self.append(event) for event in events]
 
     def flush(self) -> None:
+        """Write the records and the new head. Called once, by the ledger."""
         if self._records:
             store.append(self.connection, self._records, self._nodes, self.frontier)
 
@@ -142,9 +143,7 @@ class Ledger:
                     transaction = Transaction(connection, self._checked_head(connection))
                     unsaved = list(self._unsaved)
                     yield transaction
-                    transaction.flush()
-                    for size, note in unsaved:
-                        store.save_checkpoint(connection, size, note)
+                    _flush(transaction, unsaved)
                 self._head = transaction.frontier
                 for _ in unsaved:
                     self._unsaved.popleft()
@@ -195,7 +194,7 @@ class Ledger:
     def _checked_head(self, connection: sa.Connection) -> Frontier:
         try:
             stored = store.read_head(connection, lock=True)
-        except ValueError:
+        except (ValueError, TypeError):
             stored = None
         if stored != self._head:
             raise Refused(
@@ -232,6 +231,18 @@ class Ledger:
 
     def _repair(self, resource: str, code: str, data: dict[str, Any]) -> Event:
         return Event(self._now(), Action.SYSTEM_REPAIR, SYSTEM, resource, Outcome.ALLOWED, code, data=data)
+
+
+def _flush(transaction: Transaction, unsaved: Sequence[tuple[int, bytes]]) -> None:
+    try:
+        transaction.flush()
+        store.save_checkpoints(transaction.connection, unsaved)
+    except sa.exc.IntegrityError as error:
+        raise Refused(
+            "AUD-FORKED",
+            "the next number of the ledger is already taken in the database, by something other than this server",
+            fix="stop the server and run garrison audit verify: something else changed the database",
+        ) from error
 
 
 def _why(error: Exception) -> str:

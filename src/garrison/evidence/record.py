@@ -24,6 +24,7 @@ SCHEMA = "garrison.event/1"
 MAX_BODY_BYTES = 65_536  # an event is ~600 bytes; a larger one is a defect of its maker, kept by digest
 MAX_TEXT = 1_024  # actor, resource and the like: longer than any name, path or URL that belongs in a row
 MAX_FINDINGS = 100  # the first hundred say why; the count says how many
+_TEXTS = ("actor", "resource", "code", "digest", "trace_id")
 _ID = re.compile(r"a-([0-9]{1,18})\Z")
 
 
@@ -59,18 +60,37 @@ def parse_audit_id(text: str) -> int:
 
 def make_record(seq: int, event: Event) -> Record:
     """The record of `event` at position `seq`. Raises TypeError or ValueError when data is not JSON."""
-    fields = _encodable(event.as_json())
-    for name in ("actor", "resource", "code", "digest", "trace_id"):
+    fields = event.as_json()
+    short = all(len(fields[name]) <= MAX_TEXT for name in _TEXTS) and len(event.findings) <= MAX_FINDINGS
+    try:
+        body = _body(seq, fields) if short else b""
+    except UnicodeEncodeError:  # an undecodable file name; written out below
+        body = b""
+    if not 0 < len(body) <= MAX_BODY_BYTES:
+        fields = _bounded(seq, fields)
+        body, event = _body(seq, fields), event_from_json(fields)
+    if canonical_json(json.loads(body)) != body:
+        raise ValueError("an event's data is JSON whose keys are strings")
+    return Record(seq, event, body, leaf_hash(body))
+
+
+def _body(seq: int, fields: dict[str, Any]) -> bytes:
+    return canonical_json({"schema": SCHEMA, "id": audit_id(seq), **fields})
+
+
+def _bounded(seq: int, fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields made encodable and cut to their limits; what was cut is kept by count or digest."""
+    fields = _encodable(fields)
+    for name in _TEXTS:
         fields[name] = fields[name][:MAX_TEXT]
     if len(fields["findings"]) > MAX_FINDINGS:
         fields["data"] = {**fields["data"], "findings_total": len(fields["findings"])}
         fields["findings"] = fields["findings"][:MAX_FINDINGS]
-    body = canonical_json({"schema": SCHEMA, "id": audit_id(seq), **fields})
+    body = _body(seq, fields)
     if len(body) > MAX_BODY_BYTES:
         fields["findings"] = []
         fields["data"] = {"oversize": {"bytes": len(body), "digest": sha256_bytes(body)}}
-        body = canonical_json({"schema": SCHEMA, "id": audit_id(seq), **fields})
-    return Record(seq, event_from_json(fields), body, leaf_hash(body))
+    return fields
 
 
 def read_record(seq: int, body: bytes, leaf: bytes) -> Record:
@@ -90,7 +110,7 @@ def read_record(seq: int, body: bytes, leaf: bytes) -> Record:
 
 def event_from_json(fields: Mapping[str, Any]) -> Event:
     """The inverse of `Event.as_json`, every type checked. Raises ValueError."""
-    texts = {name: fields.get(name, "") for name in ("actor", "resource", "code", "digest", "trace_id")}
+    texts = {name: fields.get(name, "") for name in _TEXTS}
     data, findings = fields.get("data", {}), fields.get("findings", [])
     if not all(isinstance(text, str) for text in texts.values()):
         raise ValueError("actor, resource, code, digest and trace_id are strings")

@@ -21,7 +21,10 @@ from garrison.trust.keys.public import PublicKey
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The head to go on from; `witnessed` records were signed (-1: no checkpoint at all)."""
+    """The head to go on from; `witnessed` records were signed (-1: no checkpoint at all).
+
+    `note` is the witness' checkpoint when the database does not have it yet.
+    """
 
     head: Frontier
     witnessed: int
@@ -61,6 +64,8 @@ def compare(
             raise
         refusal = error
         head = _rebuilt_head(connection, error)
+    if note and store.has_checkpoint(connection, witnessed):
+        note = b""
     return Start(head, witnessed, note, refusal)
 
 
@@ -75,7 +80,7 @@ def _own_head(connection: sa.Connection) -> Frontier:
     """The stored head, after checking that rows, tiles and head agree."""
     try:
         head = store.read_head(connection)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise _forked("the head of the ledger is malformed") from error
     count, last = store.count_and_last(connection)
     if head is None and count == 0:

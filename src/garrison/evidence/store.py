@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
+from garrison.core.errors import Refused
 from garrison.core.event import format_time
 from garrison.evidence.merkle import Frontier, Node, Subtree, frontier_at
-from garrison.evidence.record import Record, read_record
+from garrison.evidence.record import Record, audit_id, read_record
 from garrison.storage.sql import metadata
 
 TILE_LEVELS = 8  # tile height of C2SP tlog-tiles: 256 hashes
@@ -67,6 +69,12 @@ spool = sa.Table(
     sa.Column("open", sa.Text, nullable=False),
 )
 
+
+def _blob(column: sa.Column[Any]) -> sa.Label[bytes]:
+    """The column as bytes whatever lies in it: SQLite keeps any type in any column."""
+    return sa.cast(column, sa.LargeBinary).label(column.name)
+
+
 INDEXED = ("time", "action", "actor", "resource", "outcome", "code", "digest", "trace_id")
 
 
@@ -99,10 +107,22 @@ def columns_of(record: Record) -> dict[str, str]:
     }
 
 
+# Statements of every commit, built once: composing them anew costs more than running them.
+_READ_HEAD = sa.select(head.c.size, _blob(head.c.frontier)).where(head.c.id == 1)
+_LOCK_HEAD = _READ_HEAD.with_for_update()
+_MOVE_HEAD = (
+    head.update()
+    .where(head.c.id == 1)
+    .values(size=sa.bindparam("new_size"), frontier=sa.bindparam("new_frontier"))
+)
+_ADD_EVENT = events.insert()
+_ADD_TILE = tiles.insert()
+_ADD_CHECKPOINT = checkpoints.insert()
+
+
 def read_head(connection: sa.Connection, *, lock: bool = False) -> Frontier | None:
     """The stored frontier; None before the first start. Raises ValueError when it is malformed."""
-    query = sa.select(head.c.size, head.c.frontier).where(head.c.id == 1)
-    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+    row = connection.execute(_LOCK_HEAD if lock else _READ_HEAD).one_or_none()
     return None if row is None else Frontier.from_bytes(row.size, row.frontier)
 
 
@@ -113,41 +133,49 @@ def create_head(connection: sa.Connection) -> None:
 def append(
     connection: sa.Connection, records: Sequence[Record], nodes: Sequence[Node], frontier: Frontier
 ) -> None:
-    """Insert records, the tile roots they completed, and the new head."""
+    """Insert records, the tile roots they completed, and the new head. Raises IntegrityError when taken."""
     connection.execute(
-        events.insert(),
-        [{"seq": r.seq, "body": r.body, "leaf": r.leaf, **columns_of(r)} for r in records],
+        _ADD_EVENT, [{"seq": r.seq, "body": r.body, "leaf": r.leaf, **columns_of(r)} for r in records]
     )
     rows = [{"level": n[0], "position": n[1], "hash": n[2]} for n in nodes if n[0] % TILE_LEVELS == 0]
     if rows:
-        connection.execute(tiles.insert(), rows)
-    connection.execute(
-        head.update().where(head.c.id == 1).values(size=frontier.size, frontier=frontier.as_bytes())
-    )
+        connection.execute(_ADD_TILE, rows)
+    connection.execute(_MOVE_HEAD, {"new_size": frontier.size, "new_frontier": frontier.as_bytes()})
 
 
-def save_checkpoint(connection: sa.Connection, size: int, note: bytes) -> None:
-    """Keep a signed checkpoint; a newer note for the same size replaces the older."""
-    connection.execute(checkpoints.delete().where(checkpoints.c.size == size))
-    connection.execute(checkpoints.insert().values(size=size, note=note))
+def save_checkpoints(connection: sa.Connection, notes: Sequence[tuple[int, bytes]]) -> None:
+    """Keep signed checkpoints by their size. Raises IntegrityError when one of that size is there."""
+    if notes:
+        connection.execute(_ADD_CHECKPOINT, [{"size": size, "note": note} for size, note in notes])
+
+
+def has_checkpoint(connection: sa.Connection, size: int) -> bool:
+    query = sa.select(checkpoints.c.size).where(checkpoints.c.size == size)
+    return connection.execute(query).one_or_none() is not None
 
 
 def read_checkpoints(connection: sa.Connection) -> Iterator[tuple[int, bytes]]:
     """Every stored checkpoint, by size."""
     last = -1
     while rows := connection.execute(
-        sa.select(checkpoints).where(checkpoints.c.size > last).order_by(checkpoints.c.size).limit(PAGE)
+        sa.select(checkpoints.c.size, _blob(checkpoints.c.note))
+        .where(checkpoints.c.size > last)
+        .order_by(checkpoints.c.size)
+        .limit(PAGE)
     ).all():
-        for row in rows:
-            yield row.size, row.note
-        last = rows[-1].size
+        for size, note in rows:
+            yield size if isinstance(size, int) else 0, note or b""
+        last = rows[-1][0]
 
 
 def leaves(connection: sa.Connection) -> Iterator[bytes]:
     """Every stored leaf hash, in order."""
     last = 0
     while rows := connection.execute(
-        sa.select(events.c.seq, events.c.leaf).where(events.c.seq > last).order_by(events.c.seq).limit(PAGE)
+        sa.select(events.c.seq, _blob(events.c.leaf))
+        .where(events.c.seq > last)
+        .order_by(events.c.seq)
+        .limit(PAGE)
     ).all():
         for row in rows:
             yield row.leaf
@@ -196,9 +224,9 @@ def _aligned(hashes: Sequence[bytes]) -> Subtree:
 
 def _stored(connection: sa.Connection, level: int, first: int, count: int) -> list[bytes]:
     if level == 0:
-        query = sa.select(events.c.leaf).where(events.c.seq.between(first + 1, first + count))
+        query = sa.select(_blob(events.c.leaf)).where(events.c.seq.between(first + 1, first + count))
         return list(connection.execute(query.order_by(events.c.seq)).scalars())
-    query = sa.select(tiles.c.hash).where(
+    query = sa.select(_blob(tiles.c.hash)).where(
         tiles.c.level == level, tiles.c.position.between(first, first + count - 1)
     )
     return list(connection.execute(query.order_by(tiles.c.position)).scalars())
@@ -206,26 +234,22 @@ def _stored(connection: sa.Connection, level: int, first: int, count: int) -> li
 
 @dataclass(frozen=True, slots=True)
 class RawRow:
-    """A row as it lies in the database, for the verifier: nothing about it is believed."""
+    """A row as it lies in the database, for the verifier: bytes, nothing about them believed."""
 
     seq: int
-    body: object
-    leaf: object
-    columns: dict[str, object]
+    body: bytes | None
+    leaf: bytes | None
+    columns: dict[str, bytes | None]
 
 
 def raw_rows(connection: sa.Connection) -> Iterator[RawRow]:
-    """Every row by sequence number, columns as bytes: a tampered text need not be valid UTF-8."""
-    sqlite = connection.dialect.name == "sqlite"
-    named = [
-        sa.cast(events.c[name], sa.LargeBinary).label(name) if sqlite else events.c[name] for name in INDEXED
-    ]
+    """Every row by sequence number. Columns come as bytes: a tampered text need not be valid UTF-8."""
+    columns = [events.c.seq, _blob(events.c.body), _blob(events.c.leaf)]
+    query = sa.select(*columns, *(_text_bytes(connection, events.c[name]) for name in INDEXED))
     last: int | None = None
     while True:
-        query = sa.select(events.c.seq, events.c.body, events.c.leaf, *named).order_by(events.c.seq)
-        rows = connection.execute(
-            query.limit(PAGE) if last is None else query.where(events.c.seq > last).limit(PAGE)
-        ).all()
+        page = query.order_by(events.c.seq).limit(PAGE)
+        rows = connection.execute(page if last is None else page.where(events.c.seq > last)).all()
         for row in rows:
             yield RawRow(row[0], row[1], row[2], dict(zip(INDEXED, row[3:], strict=True)))
         if len(rows) < PAGE:
@@ -233,8 +257,28 @@ def raw_rows(connection: sa.Connection) -> Iterator[RawRow]:
         last = rows[-1][0]
 
 
+def _text_bytes(connection: sa.Connection, column: sa.Column[Any]) -> sa.ColumnElement[bytes]:
+    if connection.dialect.name == "sqlite":
+        return _blob(column)
+    return sa.func.convert_to(column, "UTF8", type_=sa.LargeBinary)
+
+
+_RECORD = (events.c.seq, _blob(events.c.body), _blob(events.c.leaf))
+
+
+def _record(row: Any) -> Record:
+    try:
+        return read_record(row[0], row[1] or b"", row[2] or b"")
+    except ValueError as error:
+        raise Refused(
+            "AUD-EDITED",
+            f"{audit_id(row[0])} is not as it was written: {error}",
+            fix="run garrison audit verify; treat what that record says as false",
+        ) from error
+
+
 def find(connection: sa.Connection, wanted: Filter) -> Iterator[Record]:
-    """Records that match, oldest first. Raises ValueError for a stored body that is no record."""
+    """Records that match, oldest first. Raises `Refused` AUD-EDITED for a stored body that is none."""
     yield from _paged(connection, wanted, newest_first=False)
 
 
@@ -244,7 +288,7 @@ def latest(connection: sa.Connection, wanted: Filter) -> list[Record]:
 
 
 def _paged(connection: sa.Connection, wanted: Filter, *, newest_first: bool) -> Iterator[Record]:
-    base = sa.select(events.c.seq, events.c.body, events.c.leaf).where(*_conditions(wanted))
+    base = sa.select(*_RECORD).where(*_conditions(wanted))
     base = base.order_by(events.c.seq.desc() if newest_first else events.c.seq)
     left = wanted.limit or None
     last: int | None = None
@@ -255,7 +299,7 @@ def _paged(connection: sa.Connection, wanted: Filter, *, newest_first: bool) -> 
             query = query.where(events.c.seq < last if newest_first else events.c.seq > last)
         rows = connection.execute(query).all()
         for row in rows:
-            yield read_record(row.seq, row.body, row.leaf)
+            yield _record(row)
         if len(rows) < size:
             return
         last = rows[-1].seq
@@ -279,7 +323,5 @@ def _conditions(wanted: Filter) -> list[sa.ColumnElement[bool]]:
 
 
 def get(connection: sa.Connection, seq: int) -> Record | None:
-    row = connection.execute(
-        sa.select(events.c.seq, events.c.body, events.c.leaf).where(events.c.seq == seq)
-    ).one_or_none()
-    return None if row is None else read_record(row.seq, row.body, row.leaf)
+    row = connection.execute(sa.select(*_RECORD).where(events.c.seq == seq)).one_or_none()
+    return None if row is None else _record(row)
