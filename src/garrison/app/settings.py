@@ -88,7 +88,10 @@ def load(
     given = {key: value for key, value in flags.items() if value is not None and key in known}
     data = Path(given.get("data") or from_environment.get("data") or DEFAULT_DATA)
     for origin, layer in (
-        (str(file or data / "garrison.toml"), _read_file(file or data / "garrison.toml", required=file is not None)),
+        (
+            str(file or data / "garrison.toml"),
+            _read_file(file or data / "garrison.toml", required=file is not None),
+        ),
         ("the environment", from_environment),
         ("the command line", given),
     ):
@@ -121,15 +124,21 @@ def _read_file(path: Path, *, required: bool) -> dict[str, Any]:
     except FileNotFoundError:
         if not required:
             return {}
-        raise Usage("SET-FILE", f"there is no settings file {path}", fix="check the path given to --config") from None
+        raise Usage(
+            "SET-FILE", f"there is no settings file {path}", fix="check the path given to --config"
+        ) from None
     except OSError as error:
         raise Usage("SET-FILE", f"{path}: {error.strerror}", fix="make the settings file readable") from error
     if len(text) > MAX_FILE_BYTES:
-        raise Usage("SET-FILE", f"{path} is larger than {MAX_FILE_BYTES} bytes", fix="keep the file to settings")
+        raise Usage(
+            "SET-FILE", f"{path} is larger than {MAX_FILE_BYTES} bytes", fix="keep the file to settings"
+        )
     try:
         return tomllib.loads(text.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise Usage("SET-FILE", f"{path} is not TOML: {error}", fix="mend the line that the message names") from error
+        raise Usage(
+            "SET-FILE", f"{path} is not TOML: {error}", fix="mend the line that the message names"
+        ) from error
 
 
 def _unknown(key: str, origin: str, known: list[str]) -> Usage:

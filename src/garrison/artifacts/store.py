@@ -34,6 +34,8 @@ RELEASES = sa.Table(
     sa.Column("retired", sa.Text, nullable=False, server_default=""),
     # The place of this version in the approved list of its name: 0 until approved, then counting up.
     sa.Column("approved_counter", sa.Integer, nullable=False, server_default="0"),
+    # The same fact signed by the release key (trust/approved.py): this is what the loader believes.
+    sa.Column("approved_entry", sa.LargeBinary, nullable=False, server_default=sa.text("''")),
 )
 
 APPROVALS = sa.Table(
@@ -70,6 +72,7 @@ class Release:
     created: datetime
     retired: datetime | None
     approved_counter: int
+    approved_entry: bytes
 
     def summary(self) -> dict[str, Any]:
         """What lists show: no file table, no signatures."""
@@ -110,7 +113,10 @@ def releases(connection: sa.Connection, name: str | None = None) -> list[Release
 
 def latest_version(connection: sa.Connection, name: str) -> int:
     """The highest version of a name, 0 if there is none."""
-    return connection.execute(sa.select(sa.func.max(RELEASES.c.version)).where(RELEASES.c.name == name)).scalar() or 0
+    return (
+        connection.execute(sa.select(sa.func.max(RELEASES.c.version)).where(RELEASES.c.name == name)).scalar()
+        or 0
+    )
 
 
 def insert(connection: sa.Connection, release: Release) -> bool:
@@ -138,14 +144,14 @@ def insert(connection: sa.Connection, release: Release) -> bool:
     return True
 
 
-def approve(connection: sa.Connection, ref: Ref, approval: Approval, human: str) -> None:
+def approve(connection: sa.Connection, ref: Ref, approval: Approval) -> None:
     connection.execute(
         APPROVALS.insert().values(
             name=ref.name,
             version=ref.version,
             digest=approval.digest,
             approver=approval.approver,
-            human=human,
+            human=approval.human,
             policy_version=approval.policy_version,
             time=format_time(approval.time),
             expires=format_time(approval.expires),
@@ -153,18 +159,43 @@ def approve(connection: sa.Connection, ref: Ref, approval: Approval, human: str)
     )
 
 
-def enter_approved_list(connection: sa.Connection, ref: Ref) -> int:
-    """Give the version the next place in the approved list of its name; returns the counter."""
+def approvals_of(connection: sa.Connection, ref: Ref) -> list[Approval]:
+    """Every approval given to a version, oldest first, whether it still counts or not."""
+    query = (
+        sa.select(APPROVALS)
+        .where(APPROVALS.c.name == ref.name, APPROVALS.c.version == ref.version)
+        .order_by(APPROVALS.c.id)
+    )
+    return [
+        Approval(
+            approver=row.approver,
+            human=row.human,
+            digest=row.digest,
+            policy_version=row.policy_version,
+            time=parse_time(row.time),
+            expires=parse_time(row.expires),
+        )
+        for row in connection.execute(query)
+    ]
+
+
+def next_place(connection: sa.Connection, name: str) -> int:
+    """The next place in the approved list of a name, counting from 1."""
     highest = connection.execute(
-        sa.select(sa.func.max(RELEASES.c.approved_counter)).where(RELEASES.c.name == ref.name)
+        sa.select(sa.func.max(RELEASES.c.approved_counter)).where(RELEASES.c.name == name)
     ).scalar_one()
-    counter = int(highest or 0) + 1
+    return int(highest or 0) + 1
+
+
+def enter_approved_list(connection: sa.Connection, ref: Ref, counter: int, entry: bytes) -> None:
+    """Record a version's place and its signed entry; a version enters once."""
     connection.execute(
         RELEASES.update()
-        .where(RELEASES.c.name == ref.name, RELEASES.c.version == ref.version, RELEASES.c.approved_counter == 0)
-        .values(approved_counter=counter)
+        .where(
+            RELEASES.c.name == ref.name, RELEASES.c.version == ref.version, RELEASES.c.approved_counter == 0
+        )
+        .values(approved_counter=counter, approved_entry=entry)
     )
-    return counter
 
 
 def retire(connection: sa.Connection, ref: Ref, now: datetime) -> None:
@@ -190,4 +221,5 @@ def _release(row: Any) -> Release:
         created=parse_time(row.created),
         retired=parse_time(row.retired) if row.retired else None,
         approved_counter=row.approved_counter,
+        approved_entry=bytes(row.approved_entry),
     )

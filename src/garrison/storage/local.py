@@ -23,28 +23,23 @@ OBJECT_MODE = 0o444
 
 
 class IncomingObject:
-    """One object being written. `commit()` makes it visible; leaving without it leaves nothing."""
+    """One object being written. `commit(digest)` makes it visible; `abort()` leaves nothing."""
 
     def __init__(self, store: LocalObjects) -> None:
         self._store = store
         self._path = store.incoming / secrets.token_hex(16)
-        self._hash = hashlib.sha256()
-        self._file = self._path.open("xb", buffering=0)
-        self.size = 0
-
-    def write(self, chunk: bytes | memoryview) -> int:
-        """Append bytes; returns how many. Raises `Undecided` DISK-FULL."""
         with full_disk_explained():
-            view = memoryview(chunk)
+            self._file = self._path.open("xb", buffering=0)
+
+    def write(self, chunk: bytes | memoryview, /) -> None:
+        """Append all of the chunk. Raises `Undecided` DISK-FULL."""
+        view = memoryview(chunk)
+        with full_disk_explained():
             while view:
                 view = view[self._file.write(view) :]
-        self._hash.update(chunk)
-        self.size += len(chunk)
-        return len(chunk)
 
-    def commit(self) -> str:
-        """Sync, name by digest, make read-only. Replaces a damaged object of the same name."""
-        digest = "sha256:" + self._hash.hexdigest()
+    def commit(self, digest: str, /) -> None:
+        """Sync, name by the digest of what was written, make read-only. Replaces a damaged object."""
         with full_disk_explained():
             os.fchmod(self._file.fileno(), OBJECT_MODE)
             os.fsync(self._file.fileno())
@@ -53,7 +48,6 @@ class IncomingObject:
             target.parent.mkdir(parents=True, exist_ok=True)
             self._path.replace(target)
             sync_directory(target.parent)
-        return digest
 
     def abort(self) -> None:
         self._file.close()
@@ -76,21 +70,23 @@ class LocalObjects:
         hexadecimal = digest.removeprefix("sha256:")
         return self.root / "sha256" / hexadecimal[:2] / hexadecimal
 
-    @contextmanager
-    def incoming_object(self) -> Iterator[IncomingObject]:
-        """A writer that is aborted when the block fails or never commits."""
-        with full_disk_explained():
-            writer = IncomingObject(self)
-        try:
-            yield writer
-        finally:
-            writer.abort()
+    def incoming_object(self, _path: str = "") -> IncomingObject:
+        """A writer for one object whose digest the caller computes while writing."""
+        return IncomingObject(self)
 
     def put(self, chunks: Iterable[bytes]) -> tuple[str, int]:
-        with self.incoming_object() as writer:
+        writer, hasher, size = self.incoming_object(), hashlib.sha256(), 0
+        try:
             for chunk in chunks:
                 writer.write(chunk)
-            return writer.commit(), writer.size
+                hasher.update(chunk)
+                size += len(chunk)
+            digest = "sha256:" + hasher.hexdigest()
+            writer.commit(digest)
+        except BaseException:
+            writer.abort()
+            raise
+        return digest, size
 
     def open(self, digest: str) -> BinaryIO:
         try:

@@ -1,0 +1,1 @@
+"""The command line: one module a group, each with `add(subparsers)` and `run(args) -> exit status`."""

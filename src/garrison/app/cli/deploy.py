@@ -1,0 +1,130 @@
+"""`garrison serve`, `garrison deploy …`, `garrison route …`: what answers behind the gateway."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from garrison.app.cli import link, output
+from garrison.app.settings import ISOLATION_LEVELS
+from garrison.core.decision import Tier
+from garrison.core.digest import short
+
+
+def add(subparsers: Any) -> None:
+    serve = subparsers.add_parser(
+        "serve",
+        help="verify a version, load it in a sandbox, put it behind the gateway",
+        epilog="example: garrison serve fraud@3 --isolation bwrap",
+    )
+    _apply_arguments(serve)
+    deploy = subparsers.add_parser("deploy", help="apply, roll back, stop and show deployments")
+    verbs = deploy.add_subparsers(dest="verb", required=True, metavar="VERB")
+    _apply_arguments(verbs.add_parser("apply", help="the same as serve"))
+    rollback = verbs.add_parser("rollback", help="go back to the approved version before the one that serves")
+    rollback.add_argument("name")
+    rollback.add_argument("--to", type=int, metavar="VERSION", help="a named earlier version")
+    rollback.set_defaults(run=run_rollback)
+    status = verbs.add_parser("status", help="what serves")
+    status.set_defaults(run=run_status)
+    stop = verbs.add_parser("stop", help="take a model out of service")
+    stop.add_argument("name")
+    stop.set_defaults(run=run_stop)
+    route = subparsers.add_parser("route", help="put a model that something else serves behind the gateway")
+    routes = route.add_subparsers(dest="verb", required=True, metavar="VERB")
+    new = routes.add_parser(
+        "add", epilog="example: garrison route add big --upstream http://127.0.0.1:8000 --tier internal"
+    )
+    new.add_argument("name")
+    new.add_argument("--upstream", required=True, metavar="URL", help="http://HOST:PORT or unix:/PATH")
+    new.add_argument("--tier", required=True, choices=[tier.value for tier in Tier])
+    new.add_argument(
+        "--task", action="append", choices=["chat", "completions", "embeddings"], help="default: all"
+    )
+    new.set_defaults(run=run_route_add)
+
+
+def run_apply(args: argparse.Namespace) -> int:
+    return _show_deployed(args, link.call(args, "deploy.apply", ref=args.ref, isolation=args.isolation))
+
+
+def run_rollback(args: argparse.Namespace) -> int:
+    return _show_deployed(args, link.call(args, "deploy.rollback", name=args.name, to=args.to))
+
+
+def run_stop(args: argparse.Namespace) -> int:
+    result = link.call(args, "deploy.stop", name=args.name)
+    if args.json:
+        output.print_json(result)
+        return 0
+    output.print_pairs([("stopped", result["name"]), ("audit", result["audit_id"])])
+    return 0
+
+
+def run_status(args: argparse.Namespace) -> int:
+    result = link.call(args, "deploy.status")
+    if args.json:
+        output.print_json(result)
+        return 0
+    output.print_table(
+        ("MODEL", "STATE", "ISOLATION", "RESTARTS", "DIGEST", "SINCE"),
+        [
+            (
+                f"{d['name']}@{d['version']}",
+                d["state"],
+                d["isolation"],
+                d["restarts"],
+                short(d["digest"]),
+                d["time"],
+            )
+            for d in result["deployments"]
+        ],
+        empty="nothing is deployed: garrison serve NAME@VERSION",
+    )
+    for route in result["routes"]:
+        output.print_line(
+            f"route {output.visible(route['name'])} -> {output.visible(route['upstream'])} ({route['tier']})"
+        )
+    return 0
+
+
+def run_route_add(args: argparse.Namespace) -> int:
+    result = link.call(
+        args, "route.add", name=args.name, upstream=args.upstream, tier=args.tier, tasks=args.task or []
+    )
+    if args.json:
+        output.print_json(result)
+        return 0
+    output.print_pairs(
+        [
+            ("routed", f"{result['name']} -> {result['upstream']}"),
+            ("tier", result["tier"]),
+            ("audit", result["audit_id"]),
+        ]
+    )
+    return 0
+
+
+def _show_deployed(args: argparse.Namespace, result: dict[str, Any]) -> int:
+    if args.json:
+        output.print_json(result)
+        return 0
+    output.print_pairs(
+        [
+            ("serving", f"{result['name']}@{result['version']}   {short(result['digest'])}"),
+            ("verified", f"loaded digest equals signed and approved digest (key {result['key_id'][:16]}…)"),
+            ("sandbox", f"{result['isolation']}   {result['memory']}"),
+            ("tasks", ", ".join(result["tasks"])),
+            ("gateway", result["url"]),
+            ("audit", result["audit_id"]),
+        ]
+    )
+    return 0
+
+
+def _apply_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("ref", metavar="NAME@VERSION")
+    parser.add_argument(
+        "--isolation", choices=ISOLATION_LEVELS, help="sandbox level (default: the setting, bwrap)"
+    )
+    parser.set_defaults(run=run_apply)

@@ -1,0 +1,111 @@
+"""How a command reaches the server on this host: one POST over its Unix socket, progress as it comes.
+
+The answer is JSON lines: any number of `{"progress": ...}` and then `{"result": ...}` or `{"error": ...}`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import os
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from garrison.core.errors import GarrisonError, Undecided, Usage, from_json
+
+MAX_LINE_BYTES = 64 * 1024 * 1024  # an exported manifest of 100,000 files fits; anything larger is a defect
+CONNECT_SECONDS = 5.0
+DEFAULT_DATA = "garrison-data"
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("garrison", timeout=CONNECT_SECONDS)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(CONNECT_SECONDS)
+        self.sock.connect(str(self._path))
+        self.sock.settimeout(None)  # verbs take as long as they take; the server bounds them
+
+
+def data_directory(args: argparse.Namespace) -> Path:
+    """`--data`, else GARRISON_DATA, else ./garrison-data."""
+    given = getattr(args, "data", None)
+    return Path(given or os.environ.get("GARRISON_DATA") or DEFAULT_DATA).absolute()
+
+
+def call(args: argparse.Namespace, verb: str, **body: Any) -> dict[str, Any]:
+    """Ask the server to do one verb; returns its result.
+
+    Raises the server's own error as it was, `Undecided` SRV-DOWN when nothing answers, and `Usage`
+    when the token file cannot be read.
+    """
+    data = data_directory(args)
+    path = data / "run" / "control.sock"
+    headers = {"Content-Type": "application/json"}
+    if getattr(args, "identity", None):
+        headers["X-Garrison-As"] = args.identity
+    token = read_token_file(args)
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    progress = None if getattr(args, "json", False) or not sys.stderr.isatty() else _show_progress
+    connection = _UnixConnection(path)
+    try:
+        connection.request("POST", f"/v1/{verb}", body=json.dumps(body).encode(), headers=headers)
+        return _answer(connection.getresponse(), progress)
+    except (
+        FileNotFoundError,
+        ConnectionError,
+        TimeoutError,
+        PermissionError,
+        http.client.HTTPException,
+    ) as error:
+        raise Undecided(
+            "SRV-DOWN",
+            f"no server answers at {path}: {getattr(error, 'strerror', None) or type(error).__name__}",
+            fix=f"start it with garrison up --data {data}, or name another data directory with --data DIR",
+            evidence={"socket": str(path)},
+        ) from error
+    finally:
+        connection.close()
+
+
+def read_token_file(args: argparse.Namespace) -> str | None:
+    """The access token in `--token-file` (or GARRISON_TOKEN_FILE); None when neither is given."""
+    name = getattr(args, "token_file", None) or os.environ.get("GARRISON_TOKEN_FILE")
+    if not name:
+        return None
+    try:
+        return Path(name).read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Usage(
+            "TOK-FILE", f"cannot read the token file {name}: {error}", fix="check the path and its mode"
+        ) from error
+
+
+def _answer(response: http.client.HTTPResponse, progress: Callable[[Any], None] | None) -> dict[str, Any]:
+    while line := response.readline(MAX_LINE_BYTES):
+        message = json.loads(line)
+        if "progress" in message:
+            if progress is not None:
+                progress(message["progress"])
+            continue
+        if progress is not None:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+        if "error" in message:
+            raise from_json(message["error"], int(message.get("exit", 4)))
+        result: dict[str, Any] = message["result"]
+        return result
+    raise GarrisonError(
+        "SRV-CUT", "the server ended before it answered", fix="look at its log, then try again"
+    )
+
+
+def _show_progress(state: Any) -> None:
+    print(f"\r\033[K{state}", end="", file=sys.stderr, flush=True)

@@ -1,0 +1,31 @@
+"""`garrison up`: run everything on this machine until it is told to stop."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add(subparsers: Any) -> None:
+    parser = subparsers.add_parser(
+        "up",
+        help="run registry, gateway, model servers and ledger on this machine",
+        epilog="example: garrison up --data ./garrison-data --listen 127.0.0.1:8443",
+    )
+    parser.add_argument(
+        "--listen", metavar="HOST:PORT", help="address of the gateway (default: 127.0.0.1:8443)"
+    )
+    parser.add_argument("--workers", type=int, help="gateway processes (default: 1)")
+    parser.add_argument(
+        "--config", metavar="FILE", help="settings file (default: garrison.toml in the data directory)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    # The server's rooms take a second to import; no other command should pay for them.
+    from garrison.app import settings, up
+
+    flags = {"data": args.data, "listen": args.listen, "workers": args.workers}
+    chosen = settings.load(flags, file=Path(args.config) if args.config else None)
+    return up.up(chosen, as_json=args.json)

@@ -1,0 +1,166 @@
+"""The built product: every part that the verbs work with, made once by the wiring."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from threading import Lock
+from typing import Any, TypeVar
+
+from garrison.app.settings import Settings
+from garrison.artifacts.release import Registry
+from garrison.core.actions import Action
+from garrison.core.decision import Subject
+from garrison.core.digest import canonical_json
+from garrison.core.event import Event, Outcome, format_time
+from garrison.evidence.ledger import Ledger
+from garrison.runtime import store as serving
+from garrison.runtime.supervisor import Supervisor
+from garrison.storage.local import write_atomically
+from garrison.storage.sql import Database
+from garrison.trust import dsse
+from garrison.trust.identity import TokenVerifier
+from garrison.trust.keys.base import Signer
+from garrison.trust.keys.pkcs11 import Token
+from garrison.trust.keys.public import PublicKey
+from garrison.trust.policy import Policy
+from garrison.trust.store import disabled_users, find_user, revoked_tokens
+
+T = TypeVar("T")
+
+SNAPSHOT_TYPE = "application/vnd.garrison.snapshot+json"
+SYSTEM = Subject("service", "garrison", frozenset({"service"}), via="server")
+
+
+@dataclass(slots=True)
+class House:
+    """Built by `wiring.build`; the loop is the control process's own and runs what must be asynchronous."""
+
+    settings: Settings
+    database: Database
+    ledger: Ledger
+    policy: Policy
+    registry: Registry
+    supervisor: Supervisor
+    token: Token
+    release_key: Signer
+    token_signer: Signer
+    snapshot_signer: Signer
+    public_keys: tuple[PublicKey, ...]
+    token_kind: str
+    now: Callable[[], datetime]
+    loop: asyncio.AbstractEventLoop
+    routed: dict[str, Any] = field(default_factory=dict)
+    deploying: Lock = field(default_factory=Lock)
+    snapshots: Lock = field(default_factory=Lock)
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do asynchronous work from a verb's thread and wait for it."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result()
+
+    def identify(self, token: str) -> Subject:
+        """The subject of an access token. Raises `Refused` TOK-*."""
+        with self.database.read() as connection:
+            revoked, disabled = revoked_tokens(connection, self.now()), disabled_users(connection)
+        verifier = TokenVerifier(
+            [key for key in self.public_keys if key.label == "token"],
+            revoked_tokens=frozenset(revoked),
+            revoked_subjects=frozenset(disabled),
+        )
+        return verifier.verify(token, self.now().timestamp()).subject
+
+    def local_subject(self, name: str, *, via: str) -> Subject:
+        """An identity named over the socket, with the roles it has; none when it is unknown or disabled."""
+        with self.database.read() as connection:
+            user = find_user(connection, name)
+        roles = frozenset[str]() if user is None or user.disabled else user.roles
+        return Subject("user", name, roles, via=via)
+
+    def serving(self, name: str) -> serving.Deployment | None:
+        with self.database.read() as connection:
+            found = serving.find_deployment(connection, name)
+        return found if found is not None and found.state == "serving" else None
+
+    def public_key_path(self, label: str) -> Path:
+        return self.settings.data / "keys" / "public" / f"{label}.pem"
+
+    def key_facts(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "label": key.label,
+                "algorithm": "EC P-256",
+                "token": self.token_kind,
+                "exportable": False,
+                "key_id": key.key_id,
+                "public": str(self.public_key_path(key.label)),
+            }
+            for key in self.public_keys
+        ]
+
+    def record(self, event: Event) -> str:
+        return self.ledger.append(event)
+
+    def publish_snapshot(self) -> int:
+        """Sign what the gateway workers need to know and put it where they look. Returns its version."""
+        with self.snapshots:
+            now = self.now()
+            path = self.settings.run / "snapshot.json"
+            with self.database.read() as connection:
+                body = {
+                    "version": int(now.timestamp() * 1_000_000),
+                    "issued": format_time(now),
+                    "expires": format_time(now + timedelta(seconds=self.settings.snapshot_seconds)),
+                    "policy_version": self.policy.version,
+                    "policy": {"cedar": self.policy.cedar_text, "schema": self.policy.schema_text},
+                    "token_keys": [
+                        {"kid": key.key_id, "pem": key.pem.decode()}
+                        for key in self.public_keys
+                        if key.label == "token"
+                    ],
+                    "revoked": {
+                        "tokens": revoked_tokens(connection, now),
+                        "subjects": disabled_users(connection),
+                    },
+                    "routes": [
+                        *self.routed.values(),
+                        *(_external(route) for route in serving.routes(connection)),
+                    ],
+                    "limits": {
+                        "requests_per_minute": self.settings.requests_per_minute,
+                        "tokens_per_minute": self.settings.tokens_per_minute,
+                        "concurrency": self.settings.concurrency,
+                    },
+                    "max_token_lifetime": 86_400,
+                }
+            envelope = dsse.sign(canonical_json(body), SNAPSHOT_TYPE, self.snapshot_signer)
+            write_atomically(path, canonical_json(envelope))
+            version: int = body["version"]  # type: ignore[assignment]  # the dict is heterogeneous
+            return version
+
+    def event(self, action: Action, resource: str, **facts: Any) -> Event:
+        """An event of the server itself."""
+        return Event(
+            time=self.now(),
+            action=action,
+            actor=SYSTEM.actor,
+            resource=resource,
+            outcome=facts.pop("outcome", Outcome.ALLOWED),
+            code=facts.pop("code", ""),
+            digest=facts.pop("digest", ""),
+            data=facts,
+        )
+
+
+def _external(route: serving.Route) -> dict[str, Any]:
+    """A model that something else serves has no digest that Garrison could vouch for: it says so."""
+    return {
+        "name": route.name,
+        "version": 0,
+        "digest": "",
+        "tier": route.tier.value,
+        "address": route.upstream,
+        "tasks": sorted(route.tasks),
+    }

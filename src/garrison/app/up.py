@@ -1,0 +1,291 @@
+"""The control process: everything Garrison runs on one machine, from the first key to the last drained request.
+
+Start: lock, wiring, repair of what an interruption left, TLS, gateway workers, the models that were
+serving, the control socket. Stop: drain the gateway, stop the models, fold the last events, sign.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from garrison import __version__
+from garrison.app import serving, wiring
+from garrison.app.api import server as api
+from garrison.app.house import House
+from garrison.app.settings import Settings
+from garrison.app.workers import Plane, Workers
+from garrison.artifacts import release as releases
+from garrison.core.actions import Action
+from garrison.core.errors import GarrisonError, Refused, Undecided
+from garrison.core.event import Outcome
+from garrison.evidence.spool import SpoolReader
+from garrison.trust.ca import LocalAuthority, open_authority
+from garrison.trust.store import User, save_user, users
+
+FOLD_SECONDS = 0.05  # requests reach the ledger in batches of this time
+HOUSEKEEPING_SECONDS = 5.0
+LEAF_HOURS = 24  # the gateway's TLS certificate; a new one is made at every worker start and at half its life
+
+Say = Callable[[str], None]
+
+
+def up(settings: Settings, *, as_json: bool) -> int:
+    """Run until SIGTERM or SIGINT; returns the exit status. Raises when the start is refused."""
+    started = time.monotonic()
+    is_new = wiring.make_data_directory(settings.data)
+    with _only_server(settings):
+        _check_address(settings)
+        return asyncio.run(_run(settings, as_json=as_json, is_new=is_new, started=started))
+
+
+async def _run(settings: Settings, *, as_json: bool, is_new: bool, started: float) -> int:
+    say: Say = (lambda _text: None) if as_json else _say
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    house = await asyncio.to_thread(wiring.build, settings, loop)
+    try:
+        await _serve(house, stop, say, as_json=as_json, is_new=is_new, started=started)
+    finally:
+        house.database.close()
+    return 0
+
+
+async def _serve(
+    house: House, stop: asyncio.Event, say: Say, *, as_json: bool, is_new: bool, started: float
+) -> None:
+    settings = house.settings
+    say(
+        f"garrison {__version__}   data {settings.data} ({'new' if is_new else 'opened'})   no outbound hosts"
+    )
+    admin = await asyncio.to_thread(_first_admin, house)
+    for line in await asyncio.to_thread(_repair, house):
+        say(f"  repaired {line}")
+    authority = await asyncio.to_thread(open_authority, house.token.signer("ca"), settings.data / "ca.pem")
+    await asyncio.to_thread(house.publish_snapshot)
+    spool = SpoolReader(settings.run / "spool", house.ledger, house.now)
+    workers = Workers(_plane(house, authority), lambda name, status: _worker_died(house, name, status))
+    control = api.build(house)
+    tasks = [asyncio.create_task(_fold(house, spool, stop)), asyncio.create_task(_housekeeping(house, stop))]
+    try:
+        await workers.start()
+        restored = await asyncio.to_thread(serving.restore, house)
+        with _quiet_signals(control):
+            tasks.append(asyncio.create_task(control.serve()))
+            while not control.started:
+                await asyncio.sleep(0.01)
+                if tasks[-1].done():
+                    tasks[-1].result()
+                    raise Undecided("SRV-SOCKET", "the control socket did not open", fix="garrison doctor")
+            await asyncio.to_thread(
+                house.record, house.event(Action.SYSTEM_START, "server", version=__version__)
+            )
+            _announce(house, say, as_json=as_json, admin=admin, restored=restored, started=started)
+            await _until(stop, tasks)
+            say("draining")
+    finally:
+        await _shut_down(house, workers, control, spool, tasks, stop)
+
+
+async def _shut_down(
+    house: House,
+    workers: Workers,
+    control: Any,
+    spool: SpoolReader,
+    tasks: list[asyncio.Task[Any]],
+    stop: asyncio.Event,
+) -> None:
+    stop.set()
+    control.should_exit = True
+    await workers.stop()
+    await house.supervisor.close()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.to_thread(spool.drain)
+    await asyncio.to_thread(house.record, house.event(Action.SYSTEM_STOP, "server"))
+    await asyncio.to_thread(house.ledger.close)
+    house.settings.control_socket.unlink(missing_ok=True)
+
+
+async def _until(stop: asyncio.Event, tasks: list[asyncio.Task[Any]]) -> None:
+    """Wait for the signal; a background task that ends by itself is a defect and ends the server too."""
+    waiting = asyncio.create_task(stop.wait())
+    done, _ = await asyncio.wait({waiting, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    for task in done - {waiting}:
+        task.result()
+
+
+async def _fold(house: House, spool: SpoolReader, stop: asyncio.Event) -> None:
+    """Move request events from the workers' spools into the ledger, a batch at a time."""
+    while not stop.is_set():
+        with contextlib.suppress(
+            GarrisonError
+        ):  # the database is away: the spool keeps them, and bounds itself
+            await asyncio.to_thread(spool.drain)
+        await _pause(stop, FOLD_SECONDS)
+
+
+async def _housekeeping(house: House, stop: asyncio.Event) -> None:
+    """Refresh the snapshot before it expires; sign a head that could not be signed before."""
+    refreshed = time.monotonic()
+    while not stop.is_set():
+        await _pause(stop, HOUSEKEEPING_SECONDS)
+        if house.ledger.state().problem:
+            await asyncio.to_thread(house.ledger.sign_head)
+        if time.monotonic() - refreshed > house.settings.snapshot_seconds / 3:
+            with contextlib.suppress(GarrisonError):  # tried again in five seconds, long before it expires
+                await asyncio.to_thread(house.publish_snapshot)
+                refreshed = time.monotonic()
+
+
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), seconds)
+
+
+def _plane(house: House, authority: LocalAuthority) -> Plane:
+    settings = house.settings
+    host, port = settings.listen_address
+    names = sorted({host, "localhost"} - {"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
+
+    def tls() -> bytes:
+        leaf = authority.issue_server(names, hours=LEAF_HOURS)
+        return leaf.chain + leaf.key
+
+    snapshot_key = next(key for key in house.public_keys if key.label == "snapshot")
+    return Plane(
+        host=host,
+        port=port,
+        snapshot=settings.run / "snapshot.json",
+        snapshot_key=snapshot_key.pem.decode(),
+        spool=settings.run / "spool",
+        patterns=settings.run / "patterns",
+        workers=settings.workers,
+        metrics_port=settings.metrics_address[1],
+        tls=tls,
+    )
+
+
+def _first_admin(house: House) -> str:
+    """The account that runs the server for the first time administers it. Later starts change nothing."""
+    with house.database.read() as connection:
+        known = users(connection)
+    if known:
+        return ""
+    name = api.local_user(os.geteuid())
+    user = User(name, "", frozenset({"admin"}))
+    with house.ledger.transaction() as transaction:
+        save_user(transaction.connection, user, by="service:garrison", now=house.now())
+        transaction.append(house.event(Action.USER_WRITE, name, roles=["admin"], reason="first start"))
+    return name
+
+
+def _repair(house: House) -> list[str]:
+    done = releases.repair_all(house.registry)
+    for line in done:
+        house.record(house.event(Action.SYSTEM_REPAIR, "registry", what=line))
+    return done
+
+
+def _worker_died(house: House, name: str, status: int) -> None:
+    with contextlib.suppress(GarrisonError):
+        house.record(
+            house.event(
+                Action.RUNTIME_CRASH, name, outcome=Outcome.ERROR, code="GW-CRASH", exit_status=status
+            )
+        )
+
+
+def _announce(
+    house: House, say: Say, *, as_json: bool, admin: str, restored: list[str], started: float
+) -> None:
+    settings = house.settings
+    host, port = settings.listen_address
+    url = f"https://{host}:{port}"
+    if as_json:
+        line = {"event": "ready", "url": url, "ca": str(settings.data / "ca.pem"), "pid": os.getpid()}
+        sys.stdout.write(json.dumps(line) + "\n")
+        sys.stdout.flush()
+        return
+    release = next(key for key in house.public_keys if key.label == "release")
+    say(f"  keys     {house.token_kind}, EC P-256, not exportable   release key {release.key_id[:16]}…")
+    say("           a software token: fine for trying out; posture says so")
+    say(f"  gateway  {url}/v1   TLS 1.3, local CA {settings.data / 'ca.pem'}")
+    say(f"  sandbox  {settings.isolation}")
+    for line in restored:
+        say(f"  model    {line}")
+    if admin:
+        say(f"  admin    {admin} (this account); add others: garrison user add NAME --role ROLE")
+    say(f"Ready in {time.monotonic() - started:.1f} s. Ctrl-C drains and stops.")
+
+
+def _check_address(settings: Settings) -> None:
+    """Refuse a taken port before anything starts, and name what to do."""
+    host, port = settings.listen_address
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except OSError as error:
+        raise Undecided(
+            "SRV-PORT",
+            f"{host}:{port} cannot be used: {error.strerror}",
+            fix=f"see who holds it with ss -ltnp 'sport = :{port}', or choose another with --listen",
+            evidence={"listen": settings.listen},
+        ) from error
+
+
+@contextmanager
+def _only_server(settings: Settings) -> Iterator[None]:
+    """One server a data directory. Raises `Refused` SRV-RUNNING with the process that holds it."""
+    path = settings.run / "up.lock"
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise Undecided(
+            "DATA-READONLY",
+            f"cannot write {path}: {error.strerror}",
+            fix="make the data directory writable for this user, or choose another with --data DIR",
+        ) from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
+            raise Refused(
+                "SRV-RUNNING",
+                f"a server (process {holder or 'unknown'}) already runs on {settings.data}",
+                fix=f"use it: garrison --data {settings.data} deploy status, or stop it with kill {holder}",
+                evidence={"pid": holder},
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _quiet_signals(control: Any) -> Iterator[None]:
+    """The control API leaves signals to this process: its own handlers would stop it before the drain."""
+    control.install_signal_handlers = lambda: None
+    control.capture_signals = contextlib.nullcontext
+    yield
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()

@@ -1,0 +1,10 @@
+"""Every verb that the control API knows, by name. The command line calls these and nothing else."""
+
+from __future__ import annotations
+
+from garrison.app.verbs.base import Verb
+from garrison.app.verbs.deployment import DEPLOYMENT_VERBS
+from garrison.app.verbs.identity import IDENTITY_VERBS
+from garrison.app.verbs.registry import REGISTRY_VERBS
+
+VERBS: dict[str, Verb] = {verb.name: verb for verb in (*REGISTRY_VERBS, *DEPLOYMENT_VERBS, *IDENTITY_VERBS)}

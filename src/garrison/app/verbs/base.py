@@ -1,0 +1,141 @@
+"""What a verb is, and the one place where its failure becomes an event and an answer."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from garrison.app.house import House
+from garrison.core.actions import Action
+from garrison.core.decision import Request, Subject
+from garrison.core.errors import GarrisonError, Refused, Undecided, Usage
+from garrison.core.event import Event, Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a verb: who, with what, and where progress goes."""
+
+    subject: Subject
+    body: dict[str, Any]
+    progress: Callable[[str], None] = lambda _text: None
+
+    def text(self, key: str) -> str:
+        """A required string field. Raises `Usage` ARG-MISSING."""
+        value = self.body.get(key)
+        if not isinstance(value, str) or not value:
+            raise Usage("ARG-MISSING", f"{key} is missing", fix=f"give {key}; --help shows an example")
+        return value
+
+    def optional(self, key: str) -> str | None:
+        value = self.body.get(key)
+        return value if isinstance(value, str) and value else None
+
+    def flag(self, key: str) -> bool:
+        return self.body.get(key) is True
+
+    def texts(self, key: str) -> list[str]:
+        value = self.body.get(key) or []
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise Usage("ARG-MISSING", f"{key} is not a list of words", fix=f"give {key} as words")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """A name that the API knows, the action it is recorded under when it fails, and what does it."""
+
+    name: str
+    action: Action
+    handler: Callable[[House, Call], dict[str, Any]]
+
+
+def identity_name(name: str) -> str:
+    """Names of people and services: printable, no spaces or colons, at most 128 characters."""
+    if len(name) > 128 or not name.isprintable() or any(character in " :/" for character in name):
+        raise Usage(
+            "ID-SYNTAX",
+            f"{name[:40]!r} is not a name for an identity",
+            fix="use letters, digits and . _ - @, at most 128 characters",
+        )
+    return name
+
+
+def authorise(house: House, subject: Subject, action: Action, resource: str, **context: Any) -> None:
+    """Ask the policy; anything but yes is `Refused` with the rule that decided."""
+    decision = house.policy.decide(Request(subject, action, resource, context))
+    if decision.allowed:
+        return
+    fix = "ask an administrator for a role that may do this"
+    if subject.kind == "user" and not subject.roles:
+        fix = f"an administrator can add this identity: garrison user add {subject.name} --role ROLE"
+    raise Refused(
+        decision.code or "RBAC-403",
+        decision.reason,
+        fix=fix,
+        evidence={
+            "subject": subject.actor,
+            "roles": sorted(subject.roles),
+            "action": action.value,
+            "resource": resource,
+            "rule": decision.rule_id,
+            "policy": decision.policy_version,
+        },
+    )
+
+
+def perform(house: House, verb: Verb, call: Call) -> dict[str, Any]:
+    """Run a verb; the answer is `{"result": ...}` or `{"error": ..., "exit": status}`. Never raises.
+
+    A refusal leaves its own event here, whatever verb it came from, and carries its audit id out.
+    """
+    try:
+        return {"result": verb.handler(house, call)}
+    except GarrisonError as error:
+        error.audit_id = _record(house, verb, call, error)
+        return {"error": error.as_json(), "exit": error.exit_status}
+    except Exception as error:  # noqa: BLE001 - the process boundary: a defect becomes an answer, not a hang
+        defect = GarrisonError(
+            "INTERNAL",
+            f"a defect in Garrison: {type(error).__name__} in {_place(error)}",
+            fix="nothing was changed; report it with the name and place above",
+        )
+        defect.audit_id = _record(house, verb, call, defect)
+        return {"error": defect.as_json(), "exit": defect.exit_status}
+
+
+def _record(house: House, verb: Verb, call: Call, error: GarrisonError) -> str | None:
+    outcomes: dict[type, Outcome] = {
+        Refused: Outcome.DENIED,
+        Usage: Outcome.DENIED,
+        Undecided: Outcome.UNKNOWN,
+    }
+    if error.audit_id is not None:
+        return error.audit_id
+    resource = next(
+        (str(call.body[key]) for key in ("ref", "name", "model", "label") if call.body.get(key)), ""
+    )
+    event = Event(
+        time=house.now(),
+        action=verb.action,
+        actor=call.subject.actor,
+        resource=resource[:200],
+        outcome=outcomes.get(type(error), Outcome.ERROR),
+        code=error.code,
+        digest=str(error.evidence.get("digest", "")),
+        findings=error.findings[:20],
+        data={"via": call.subject.via, "reason": error.what[:500]},
+    )
+    try:
+        with house.ledger.transaction() as transaction:
+            return transaction.append(event)
+    except GarrisonError:
+        return None  # the ledger itself is what is down; the answer says what the verb met first
+
+
+def _place(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    last = frames[-1]
+    return f"{last.filename.rsplit('/', 1)[-1]}:{last.lineno}"

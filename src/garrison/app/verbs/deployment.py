@@ -1,0 +1,139 @@
+"""Verbs about what serves: apply, roll back, stop, status, and routes to models run elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from garrison.app import serving
+from garrison.app.house import House
+from garrison.app.verbs.base import Call, Verb, authorise
+from garrison.artifacts import release as releases
+from garrison.artifacts import store as registry
+from garrison.core.actions import Action
+from garrison.core.decision import Tier
+from garrison.core.digest import Ref, check_name
+from garrison.core.errors import Refused, Usage
+from garrison.core.event import Event, Outcome
+from garrison.runtime import store
+
+TASKS = frozenset({"chat", "completions", "embeddings"})
+
+
+def apply(house: House, call: Call) -> dict[str, Any]:
+    ref = Ref.parse(call.text("ref"))
+    owner = releases.get(house.registry, ref).owner
+    authorise(house, call.subject, Action.DEPLOY_APPLY, ref.name, owner=owner)
+    return serving.deploy(
+        house, ref, call.subject, call.optional("isolation"), Action.DEPLOY_APPLY, call.progress
+    )
+
+
+def rollback(house: House, call: Call) -> dict[str, Any]:
+    """Back to a named earlier version, or to the approved one before the one that serves."""
+    name = check_name(call.text("name"))
+    authorise(house, call.subject, Action.DEPLOY_ROLLBACK, name)
+    with house.database.read() as connection:
+        current = store.find_deployment(connection, name)
+        known = registry.releases(connection, name)
+    if current is None:
+        raise Refused("DEP-NONE", f"{name} was never deployed", fix=f"garrison serve {name}@VERSION")
+    earlier = [
+        release for release in known if 0 < release.approved_counter < current.floor and not release.retired
+    ]
+    wanted = call.body.get("to")
+    if isinstance(wanted, int):
+        earlier = [release for release in earlier if release.ref.version == wanted]
+    if not earlier:
+        raise Refused(
+            "DEP-NO-EARLIER",
+            f"there is no approved version of {name} before {current.ref}"
+            + (f" numbered {wanted}" if wanted else ""),
+            evidence={"serving": str(current.ref)},
+            fix=f"garrison model list {name} shows the versions and their state",
+        )
+    target = max(earlier, key=lambda release: release.approved_counter).ref
+    return serving.deploy(house, target, call.subject, None, Action.DEPLOY_ROLLBACK, call.progress)
+
+
+def stop(house: House, call: Call) -> dict[str, Any]:
+    name = check_name(call.text("name"))
+    authorise(house, call.subject, Action.DEPLOY_STOP, name)
+    if house.serving(name) is None:
+        raise Refused("DEP-NONE", f"{name} is not serving", fix="garrison deploy status shows what is")
+    return {"name": name, "audit_id": serving.stop(house, name, call.subject)}
+
+
+def status(house: House, call: Call) -> dict[str, Any]:
+    authorise(house, call.subject, Action.POSTURE_READ, "deployments")
+    with house.database.read() as connection:
+        routes = store.routes(connection)
+    return {
+        "deployments": serving.states(house),
+        "routes": [
+            {"name": r.name, "upstream": r.upstream, "tier": r.tier.value, "tasks": sorted(r.tasks)}
+            for r in routes
+        ],
+    }
+
+
+def route_add(house: House, call: Call) -> dict[str, Any]:
+    name = check_name(call.text("name"))
+    upstream = _address(call.text("upstream"))
+    tasks = frozenset(call.texts("tasks")) or TASKS
+    if not tasks <= TASKS:
+        raise Usage(
+            "ARG-MISSING", f"{sorted(tasks - TASKS)[0]} is not a task", fix=f"choose from {sorted(TASKS)}"
+        )
+    try:
+        tier = Tier(call.text("tier"))
+    except ValueError:
+        raise Usage(
+            "PAT-TIER", "that is not a sensitivity tier", fix=f"choose one of {[t.value for t in Tier]}"
+        ) from None
+    authorise(house, call.subject, Action.ROUTE_ADD, name)
+    with house.database.read() as connection:
+        if registry.latest_version(connection, name):
+            raise Refused(
+                "ROUTE-TAKEN",
+                f"{name} is a model in the registry",
+                fix="give the route a name of its own, so that nobody takes one for the other",
+            )
+    route = store.Route(name, upstream, tier, tasks)
+    event = Event(
+        time=house.now(),
+        action=Action.ROUTE_ADD,
+        actor=call.subject.actor,
+        resource=name,
+        outcome=Outcome.ALLOWED,
+        data={"upstream": upstream, "tier": tier.value, "via": call.subject.via},
+    )
+    with house.ledger.transaction() as transaction:
+        store.save_route(transaction.connection, route, by=call.subject.actor, now=house.now())
+        audit_id = transaction.append(event)
+    house.publish_snapshot()
+    return {"name": name, "upstream": upstream, "tier": tier.value, "audit_id": audit_id}
+
+
+def _address(url: str) -> str:
+    """`unix:/path` or `http://host:port`; nothing with a path, a query or credentials in it."""
+    rest = url.removeprefix("http://").rstrip("/")
+    is_http = (
+        url.startswith("http://") and bool(rest) and not set("/?#@ \\") & set(rest) and rest.isprintable()
+    )
+    is_unix = url.startswith("unix:/") and url.isprintable() and ".." not in url
+    if not is_http and not is_unix:
+        raise Usage(
+            "ROUTE-ADDRESS",
+            "that is not an address of a model server",
+            fix="give http://HOST:PORT or unix:/PATH, without a path, a query or a password in it",
+        )
+    return url.rstrip("/")
+
+
+DEPLOYMENT_VERBS = (
+    Verb("deploy.apply", Action.DEPLOY_APPLY, apply),
+    Verb("deploy.rollback", Action.DEPLOY_ROLLBACK, rollback),
+    Verb("deploy.stop", Action.DEPLOY_STOP, stop),
+    Verb("deploy.status", Action.POSTURE_READ, status),
+    Verb("route.add", Action.ROUTE_ADD, route_add),
+)

@@ -1,0 +1,184 @@
+"""Verbs about who may do what: users, tokens, keys, owners."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import timedelta
+from typing import Any
+
+from garrison.app.house import House
+from garrison.app.verbs.base import Call, Verb, authorise, identity_name
+from garrison.core.actions import Action
+from garrison.core.digest import check_name
+from garrison.core.errors import Refused, Usage
+from garrison.core.event import Event, Outcome, format_time
+from garrison.storage.local import write_atomically
+from garrison.trust import store
+from garrison.trust.identity import mint
+from garrison.trust.roles import ROLES
+
+MAX_EMAIL = 254  # RFC 5321 section 4.5.3.1.3
+
+
+def user_add(house: House, call: Call) -> dict[str, Any]:
+    name = identity_name(call.text("name"))
+    roles = _roles(call.texts("roles"))
+    authorise(house, call.subject, Action.USER_WRITE, name)
+    email = call.optional("email") or ""
+    if len(email) > MAX_EMAIL or any(ord(character) < 33 for character in email):
+        raise Usage(
+            "ID-SYNTAX", "that is not an e-mail address", fix="give an address such as dana@example.com"
+        )
+    user = store.User(name, email, frozenset(roles))
+    with house.ledger.transaction() as transaction:
+        store.save_user(transaction.connection, user, by=call.subject.actor, now=house.now())
+        audit_id = transaction.append(_event(house, call, Action.USER_WRITE, name, {"roles": sorted(roles)}))
+    house.publish_snapshot()
+    return {**user.as_json(), "audit_id": audit_id}
+
+
+def user_disable(house: House, call: Call) -> dict[str, Any]:
+    name = identity_name(call.text("name"))
+    authorise(house, call.subject, Action.USER_WRITE, name)
+    with house.ledger.transaction() as transaction:
+        known = store.find_user(transaction.connection, name)
+        if known is None:
+            raise Usage("ID-UNKNOWN", f"there is no user {name}", fix="garrison user list shows who there is")
+        admins = [
+            user
+            for user in store.users(transaction.connection)
+            if "admin" in user.roles and not user.disabled
+        ]
+        if [user.name for user in admins] == [name]:
+            raise Refused(
+                "ID-LAST-ADMIN",
+                f"{name} is the last administrator",
+                fix="make another one first: garrison user add NAME --role admin",
+            )
+        user = store.User(known.name, known.email, known.roles, disabled=True)
+        store.save_user(transaction.connection, user, by=call.subject.actor, now=house.now())
+        audit_id = transaction.append(_event(house, call, Action.USER_WRITE, name, {"disabled": True}))
+    house.publish_snapshot()
+    return {**user.as_json(), "audit_id": audit_id}
+
+
+def user_list(house: House, call: Call) -> dict[str, Any]:
+    authorise(house, call.subject, Action.POSTURE_READ, "users")
+    with house.database.read() as connection:
+        return {"users": [user.as_json() for user in store.users(connection)]}
+
+
+def token_issue(house: House, call: Call) -> dict[str, Any]:
+    """A signed, short-lived access token. The answer holds it; the ledger holds only its id."""
+    subject = identity_name(call.text("subject"))
+    roles = _roles(call.texts("roles"))
+    models = [check_name(model) for model in call.texts("models")]
+    seconds = call.body.get("ttl", house.settings.token_ttl)
+    if not isinstance(seconds, int):
+        raise Usage("ARG-MISSING", "ttl is not a whole number of seconds", fix="give a lifetime such as 10m")
+    authorise(house, call.subject, Action.TOKEN_ISSUE, subject)
+    now = house.now()
+    expires = now + timedelta(seconds=seconds)
+    claims = {"sub": subject, "roles": sorted(roles), "models": sorted(models), "jti": secrets.token_hex(16)}
+    token = mint(claims, house.token_signer, now, ttl=seconds)
+    with house.ledger.transaction() as transaction:
+        audit_id = transaction.append(
+            _event(
+                house,
+                call,
+                Action.TOKEN_ISSUE,
+                subject,
+                {
+                    "token_id": claims["jti"],
+                    "roles": claims["roles"],
+                    "models": claims["models"],
+                    "seconds": seconds,
+                },
+            )
+        )
+    return {"token": token, "token_id": claims["jti"], "expires": format_time(expires), "audit_id": audit_id}
+
+
+def token_revoke(house: House, call: Call) -> dict[str, Any]:
+    token_id = call.text("token_id")
+    authorise(house, call.subject, Action.TOKEN_REVOKE, token_id)
+    if len(token_id) != 32 or not set(token_id) <= set("0123456789abcdef"):
+        raise Usage(
+            "ID-SYNTAX", "that is not a token id", fix="garrison audit list --kind token.issue shows the ids"
+        )
+    until = house.now() + timedelta(days=1)
+    with house.ledger.transaction() as transaction:
+        store.revoke_token(transaction.connection, token_id, "", until)
+        audit_id = transaction.append(_event(house, call, Action.TOKEN_REVOKE, token_id, {}))
+    house.publish_snapshot()
+    return {"token_id": token_id, "audit_id": audit_id}
+
+
+def key_list(house: House, call: Call) -> dict[str, Any]:
+    authorise(house, call.subject, Action.KEY_READ, "keys")
+    return {"keys": house.key_facts()}
+
+
+def key_create(house: House, call: Call) -> dict[str, Any]:
+    label = call.text("label")
+    authorise(house, call.subject, Action.KEY_CREATE, label)
+    key = house.token.create(label)
+    with house.ledger.transaction() as transaction:
+        audit_id = transaction.append(_event(house, call, Action.KEY_CREATE, label, {"key": key.key_id}))
+    path = house.public_key_path(label)
+    write_atomically(path, key.public_pem(), mode=0o644)
+    return {"label": label, "key_id": key.key_id, "public": str(path), "audit_id": audit_id}
+
+
+def key_export(house: House, call: Call) -> dict[str, Any]:
+    """Always refused: the private half does not leave the token."""
+    label = call.text("label")
+    authorise(house, call.subject, Action.KEY_READ, label)
+    house.token.export(label)
+    raise Refused(
+        "KEY-EXPORT", f"the private half of {label} stays in the token", fix="garrison key list names the public keys"
+    )
+
+
+def owner_set(house: House, call: Call) -> dict[str, Any]:
+    model, owner = check_name(call.text("model")), identity_name(call.text("owner"))
+    authorise(house, call.subject, Action.OWNER_WRITE, model)
+    with house.ledger.transaction() as transaction:
+        store.set_owner(transaction.connection, model, owner, by=call.subject.actor, now=house.now())
+        audit_id = transaction.append(_event(house, call, Action.OWNER_WRITE, model, {"owner": owner}))
+    return {"model": model, "owner": owner, "audit_id": audit_id}
+
+
+def _roles(names: list[str]) -> list[str]:
+    unknown = sorted(set(names) - set(ROLES))
+    if unknown or not names:
+        raise Usage(
+            "ROLE-UNKNOWN",
+            f"{unknown[0]!r} is not a role" if unknown else "no role was given",
+            fix=f"the roles are {', '.join(sorted(ROLES))}",
+        )
+    return names
+
+
+def _event(house: House, call: Call, action: Action, resource: str, data: dict[str, Any]) -> Event:
+    return Event(
+        time=house.now(),
+        action=action,
+        actor=call.subject.actor,
+        resource=resource,
+        outcome=Outcome.ALLOWED,
+        data={**data, "via": call.subject.via},
+    )
+
+
+IDENTITY_VERBS = (
+    Verb("user.add", Action.USER_WRITE, user_add),
+    Verb("user.disable", Action.USER_WRITE, user_disable),
+    Verb("user.list", Action.POSTURE_READ, user_list),
+    Verb("token.issue", Action.TOKEN_ISSUE, token_issue),
+    Verb("token.revoke", Action.TOKEN_REVOKE, token_revoke),
+    Verb("key.list", Action.KEY_READ, key_list),
+    Verb("key.create", Action.KEY_CREATE, key_create),
+    Verb("key.export", Action.KEY_READ, key_export),
+    Verb("owner.set", Action.OWNER_WRITE, owner_set),
+)

@@ -1,0 +1,169 @@
+"""Verbs about versions: publish, approve, list, show, pull, retire."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from garrison.app.house import House
+from garrison.app.verbs.base import Call, Verb, authorise, identity_name
+from garrison.artifacts import release as releases
+from garrison.artifacts import store
+from garrison.artifacts.release import Assent, Publication
+from garrison.core.actions import Action
+from garrison.core.decision import Tier
+from garrison.core.digest import Ref, check_name
+from garrison.core.errors import Refused, Usage
+from garrison.trust import approvals
+from garrison.trust.store import User, find_user, owner_of, set_owner
+
+
+def publish(house: House, call: Call) -> dict[str, Any]:
+    source = Path(call.text("source"))
+    if not source.is_dir():
+        raise Usage(
+            "PATH-NOT-DIR", f"{source} is not a directory that can be read", fix="give the model's directory"
+        )
+    ref = _ref_or_next(house, call.text("ref"))
+    owner = identity_name(call.text("owner"))
+    tier = _tier(call.text("tier"))
+    authorise(house, call.subject, Action.ARTIFACT_PUBLISH, ref.name, owner=owner)
+    release, is_new, audit_id = releases.publish(
+        house.registry, Publication(source, ref, owner, tier), call.subject, call.progress
+    )
+    _remember_owner(house, release, call)
+    tree = releases.tree_of(house.registry, ref)
+    needed = approvals.required(release.tier)
+    return {
+        **release.summary(),
+        "unchanged": not is_new,
+        "verdict": release.scan["verdict"],
+        "key": house.release_key.label,
+        "key_id": house.release_key.key_id,
+        "path": str(tree),
+        "bundle": str(tree.with_name(tree.name + ".sig")),
+        "statement": str(tree.with_name(tree.name + ".release.json")),
+        "public_key": str(house.public_key_path("release")),
+        "approvals_needed": 0 if release.approved_counter else needed,
+        "audit_id": audit_id,
+    }
+
+
+def approve(house: House, call: Call) -> dict[str, Any]:
+    ref = Ref.parse(call.text("ref"))
+    release = releases.get(house.registry, ref)
+    authorise(
+        house,
+        call.subject,
+        Action.ARTIFACT_APPROVE,
+        ref.name,
+        publisher=release.publisher,
+        approver=call.subject.name,
+    )
+    with house.database.read() as connection:
+        user = find_user(connection, call.subject.name)
+        publisher = find_user(connection, release.publisher)
+    assent = Assent(
+        user=user or User(call.subject.name),
+        publisher_human="" if publisher is None else publisher.human,
+        policy_version=house.policy.version,
+        lifetime=timedelta(days=house.settings.approval_days),
+        via=call.subject.via,
+    )
+    return releases.approve(house.registry, ref, assent)
+
+
+def model_list(house: House, call: Call) -> dict[str, Any]:
+    name = call.optional("name")
+    authorise(house, call.subject, Action.ARTIFACT_READ, name or "registry")
+    with house.database.read() as connection:
+        found = store.releases(connection, check_name(name) if name else None)
+    return {"models": [release.summary() for release in found]}
+
+
+def model_show(house: House, call: Call) -> dict[str, Any]:
+    ref = Ref.parse(call.text("ref"))
+    authorise(house, call.subject, Action.ARTIFACT_READ, ref.name)
+    release = releases.get(house.registry, ref)
+    with house.database.read() as connection:
+        given = store.approvals_of(connection, ref)
+        owner = owner_of(connection, ref.name)
+    tree = releases.tree_of(house.registry, ref)
+    return {
+        **release.summary(),
+        "owner": owner or release.owner,
+        "source": release.source,
+        "path": str(tree),
+        "manifest": release.manifest.as_json(),
+        "verdict": release.scan["verdict"],
+        "approvals": [{"approver": item.approver, "digest": item.digest} for item in given],
+        "approvals_needed": approvals.required(release.tier),
+    }
+
+
+def model_pull(house: House, call: Call) -> dict[str, Any]:
+    ref = Ref.parse(call.text("ref"))
+    authorise(house, call.subject, Action.ARTIFACT_PULL, ref.name)
+    if call.flag("repair"):
+        return releases.repair(house.registry, ref, call.subject)
+    return releases.pull(house.registry, ref, Path(call.text("destination")), call.subject)
+
+
+def model_retire(house: House, call: Call) -> dict[str, Any]:
+    ref = Ref.parse(call.text("ref"))
+    authorise(house, call.subject, Action.ARTIFACT_RETIRE, ref.name)
+    serving = house.serving(ref.name)
+    if serving is not None and serving.ref == ref:
+        raise Refused(
+            "DEP-SERVING",
+            f"{ref} is serving",
+            fix=f"stop it first: garrison deploy stop {ref.name}, or serve another version",
+        )
+    return releases.retire(house.registry, ref, call.subject)
+
+
+def model_verify(house: House, call: Call) -> dict[str, Any]:
+    """Check a stored version where it lies: the files, both signatures, the approval."""
+    ref = Ref.parse(call.text("ref"))
+    authorise(house, call.subject, Action.ARTIFACT_VERIFY, ref.name)
+    verified = releases.verify(house.registry, ref)
+    audit_id = releases.record_verified(house.registry, call.subject, verified, "at rest")
+    return {"ref": str(ref), "digest": verified.digest, "key_id": verified.key_id, "audit_id": audit_id}
+
+
+def _remember_owner(house: House, release: store.Release, call: Call) -> None:
+    """The first published version names the model's owner; later ones change it only by `owner set`."""
+    with house.database.write() as connection:
+        if owner_of(connection, release.ref.name) is None:
+            set_owner(connection, release.ref.name, release.owner, by=call.subject.actor, now=house.now())
+
+
+def _ref_or_next(house: House, text: str) -> Ref:
+    """`name@version`, or `name` for the next version of that name."""
+    if "@" in text:
+        return Ref.parse(text)
+    with house.database.read() as connection:
+        return Ref(check_name(text), store.latest_version(connection, text) + 1)
+
+
+def _tier(text: str) -> Tier:
+    try:
+        return Tier(text)
+    except ValueError:
+        raise Usage(
+            "PAT-TIER",
+            f"{text!r} is not a sensitivity tier",
+            fix=f"choose one of {', '.join(tier.value for tier in Tier)}",
+        ) from None
+
+
+REGISTRY_VERBS = (
+    Verb("model.publish", Action.ARTIFACT_PUBLISH, publish),
+    Verb("model.approve", Action.ARTIFACT_APPROVE, approve),
+    Verb("model.list", Action.ARTIFACT_READ, model_list),
+    Verb("model.show", Action.ARTIFACT_READ, model_show),
+    Verb("model.pull", Action.ARTIFACT_PULL, model_pull),
+    Verb("model.retire", Action.ARTIFACT_RETIRE, model_retire),
+    Verb("model.verify", Action.ARTIFACT_VERIFY, model_verify),
+)

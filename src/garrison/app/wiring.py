@@ -1,0 +1,133 @@
+"""The composition root: opens everything once, in the order that makes each step safe for the next.
+
+    data directory -> token and keys -> database -> ledger against its witness -> policy -> registry -> runtime
+
+Nothing else in Garrison constructs a room. A step that fails says why and leaves what came before closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from garrison.app.house import House
+from garrison.app.settings import Settings
+from garrison.artifacts.release import Registry
+from garrison.core.errors import Undecided
+from garrison.evidence.ledger import Ledger
+from garrison.evidence.witness import FileWitness, TokenWitness, Witnesses, accepted_loss, clear_accepted_loss
+from garrison.runtime.supervisor import Supervisor
+from garrison.storage.local import LocalObjects, full_disk_explained, write_atomically
+from garrison.storage.schema import upgrade
+from garrison.storage.sql import Database, open_database
+from garrison.trust.keys.pkcs11 import Token
+from garrison.trust.keys.public import PublicKey
+from garrison.trust.keys.softhsm import open_software_token
+from garrison.trust.policy import base_policy
+from garrison.trust.stray_keys import refuse_offered_keys
+
+KEY_LABELS = ("release", "ledger", "token", "snapshot", "ca")
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def make_data_directory(data: Path) -> bool:
+    """Make the data directory (0700) and its rooms; True when it is new. Raises `Undecided` DATA-READONLY."""
+    is_new = not data.exists()
+    with full_disk_explained():
+        try:
+            data.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for name in (
+                "run",
+                "run/spool",
+                "run/models",
+                "keys",
+                "keys/public",
+                "models",
+                "objects",
+                "witness",
+            ):
+                (data / name).mkdir(mode=0o700, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise Undecided(
+                "DATA-READONLY",
+                f"{error.filename or data} is in the way: it is not a directory",
+                fix="choose another place with --data DIR",
+            ) from error
+    return is_new
+
+
+def open_keys(settings: Settings) -> tuple[Token, tuple[PublicKey, ...]]:
+    """The token with all of Garrison's keys in it, and their public halves, written where others find them."""
+    token = open_software_token(settings.data / "keys" / "token")
+    known = {key.label for key in token.list()}
+    for label in KEY_LABELS:
+        if label not in known:
+            token.create(label)
+    keys = token.list()
+    for key in keys:
+        path = settings.data / "keys" / "public" / f"{key.label}.pem"
+        if not path.is_file() or path.read_bytes() != key.pem:
+            write_atomically(path, key.pem, mode=0o644)
+    return token, keys
+
+
+def open_ledger(settings: Settings, database: Database, token: Token, now: Callable[[], datetime]) -> Ledger:
+    """The ledger, after it was compared with its witness. Raises `Refused` AUD-* when they disagree."""
+    witness_directory = settings.data / "witness"
+    ledger_keys = [key for key in token.list() if key.label == "ledger"]
+    accepted = accepted_loss(witness_directory)
+    ledger = Ledger.open(
+        database,
+        token.signer("ledger"),
+        Witnesses(FileWitness(witness_directory / "checkpoint"), TokenWitness(token)),
+        origin=f"garrison.local/{ledger_keys[0].key_id[:16]}",
+        now=now,
+        keys=ledger_keys,
+        accept=accepted,
+    )
+    if accepted:
+        clear_accepted_loss(witness_directory)
+    return ledger
+
+
+def build(
+    settings: Settings, loop: asyncio.AbstractEventLoop, now: Callable[[], datetime] = utc_now
+) -> House:
+    """Everything, opened and checked. Raises the first step's own error when one fails."""
+    refuse_offered_keys(os.environ, Path.cwd())
+    token, keys = open_keys(settings)
+    database = open_database(settings.data / "garrison.db")
+    upgrade(database)
+    ledger = open_ledger(settings, database, token, now)
+    release_key = token.signer("release")
+    registry = Registry(
+        database=database,
+        objects=LocalObjects(settings.data / "objects"),
+        models=settings.data / "models",
+        ledger=ledger,
+        signer=release_key,
+        keys=tuple(key for key in keys if key.label == "release"),
+        now=now,
+    )
+    return House(
+        settings=settings,
+        database=database,
+        ledger=ledger,
+        policy=base_policy(),
+        registry=registry,
+        supervisor=Supervisor(record=ledger.append, now=now),
+        token=token,
+        release_key=release_key,
+        token_signer=token.signer("token"),
+        snapshot_signer=token.signer("snapshot"),
+        public_keys=keys,
+        token_kind="SoftHSM (software)",
+        now=now,
+        loop=loop,
+    )

@@ -1,0 +1,1 @@
+"""The one history of the schema. Each step works with the previous release: expand, migrate, contract."""

@@ -1,0 +1,110 @@
+"""An entry of the approved-version list: signed, so that writing to the database approves nothing.
+
+When the approvals of a version are complete, the release key signs one in-toto statement that binds
+name, version, digest, the approvers and the version's place in the list of its name. The place only
+counts up; the loader refuses a place below the one that serves, unless a rollback names it. An entry is
+for one policy and for a time: a new deployment asks for both, what serves already goes on serving.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from garrison.core.digest import Ref, canonical_json, is_digest
+from garrison.core.errors import Refused
+from garrison.core.event import format_time, parse_time
+from garrison.trust import dsse
+from garrison.trust.keys.base import Signer
+from garrison.trust.keys.public import PublicKey
+
+PREDICATE_TYPE = "https://garrison.dev/attestation/approval/v1"
+PAYLOAD_TYPE = "application/vnd.in-toto+json"
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovedEntry:
+    """Version `ref` with `digest` stands at place `counter` of the approved list of its name."""
+
+    ref: Ref
+    digest: str
+    counter: int
+    approvers: tuple[str, ...]
+    policy_version: str
+    time: datetime
+    expires: datetime
+
+    def as_statement(self) -> dict[str, Any]:
+        return {
+            "_type": "https://in-toto.io/Statement/v1",
+            "subject": [{"name": str(self.ref), "digest": {"sha256": self.digest.removeprefix("sha256:")}}],
+            "predicateType": PREDICATE_TYPE,
+            "predicate": {
+                "name": self.ref.name,
+                "version": self.ref.version,
+                "counter": self.counter,
+                "approvers": list(self.approvers),
+                "policyVersion": self.policy_version,
+                "time": format_time(self.time),
+                "expires": format_time(self.expires),
+            },
+        }
+
+
+def check_current(entry: ApprovedEntry, policy_version: str, now: datetime) -> None:
+    """Whether the entry still lets its version be deployed anew. Raises `Refused` APP-POLICY, APP-EXPIRED."""
+    fix = f"have it approved again: garrison approve {entry.ref}"
+    if entry.policy_version != policy_version:
+        raise Refused(
+            "APP-POLICY",
+            f"{entry.ref} was approved under another policy than the one in force",
+            fix=fix,
+            evidence={"digest": entry.digest, "approved_under": entry.policy_version, "in_force": policy_version},
+        )
+    if now >= entry.expires:
+        raise Refused(
+            "APP-EXPIRED",
+            f"the approval of {entry.ref} ended at {format_time(entry.expires)}",
+            fix=fix,
+            evidence={"digest": entry.digest, "expires": format_time(entry.expires)},
+        )
+
+
+def sign(entry: ApprovedEntry, signer: Signer) -> bytes:
+    """The entry in a DSSE envelope, as canonical JSON bytes."""
+    return canonical_json(dsse.sign(canonical_json(entry.as_statement()), PAYLOAD_TYPE, signer))
+
+
+def verify(envelope: bytes, keys: Sequence[PublicKey]) -> ApprovedEntry:
+    """Check the signature and parse strictly. Raises `Refused` APP-SIGNATURE for anything else."""
+    try:
+        payload, _key_id = dsse.verify(json.loads(envelope), keys)
+        return _parse(json.loads(payload))
+    except (ValueError, KeyError, TypeError, IndexError, Refused) as error:
+        raise Refused(
+            "APP-SIGNATURE",
+            "the entry in the approved list is not signed by a trusted release key",
+            fix="approve the version again; if this repeats, run garrison audit verify",
+        ) from error
+
+
+def _parse(statement: dict[str, Any]) -> ApprovedEntry:
+    if statement["predicateType"] != PREDICATE_TYPE or len(statement["subject"]) != 1:
+        raise ValueError("not an approval statement")
+    predicate, subject = statement["predicate"], statement["subject"][0]
+    ref = Ref(str(predicate["name"]), int(predicate["version"]))
+    digest = "sha256:" + str(subject["digest"]["sha256"])
+    if subject["name"] != str(ref) or not is_digest(digest) or int(predicate["counter"]) < 1:
+        raise ValueError("the approval statement contradicts itself")
+    return ApprovedEntry(
+        ref,
+        digest,
+        int(predicate["counter"]),
+        tuple(str(name) for name in predicate["approvers"]),
+        str(predicate["policyVersion"]),
+        parse_time(str(predicate["time"])),
+        parse_time(str(predicate["expires"])),
+    )
