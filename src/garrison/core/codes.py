@@ -486,6 +486,37 @@ Correct the text at the place that the message names.
     ),
     # --- runtime (RUN-, ISO-) ---
     # --- gateway and text (GW-, PRM-, DLP-, LIM-, HTTP-) ---
+    "DLP-RULE": Code(
+        "a detection rule is not valid",
+        """\
+A rule pack could not be read: a key is unknown, a pattern or a trigger does not
+compile, or a validator does not exist. No rule of the pack is used, because a
+pack that is half there protects less than it says.
+
+Correct the rule that the message names. docs/detection.md lists the keys of a
+rule and shows one of each kind.
+""",
+    ),
+    "PRM-LENGTH": Code(
+        "a text is too long to inspect in one piece",
+        """\
+Detection reads a whole text before it answers, so the length is bounded. The
+text was not inspected and therefore not passed on.
+
+Send less text, or split it: documents are inspected part by part.
+""",
+    ),
+    "INSPECT-LINE": Code(
+        "a line is not a text to inspect",
+        """\
+`garrison inspect --jsonl` reads one JSON object a line, with the text to judge
+under "text" and an optional "id". This line is something else, or longer than
+the limit. It was answered with an error object in its place; the other lines
+were inspected, and the command ends with exit code 2.
+
+    {"id": "1", "text": "what to inspect"}
+""",
+    ),
     # --- evidence (AUD-) ---
     "AUD-TRUNCATED": Code(
         "the end of the audit ledger is gone",

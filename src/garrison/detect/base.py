@@ -1,0 +1,59 @@
+"""The words of detection: which way a text goes, what was found in it, what may pass on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Direction(StrEnum):
+    """Who wrote the text: a caller, a model, or the author of a document that a model will read."""
+
+    INPUT = "input"
+    OUTPUT = "output"
+    DOCUMENT = "document"
+
+
+class Effect(StrEnum):
+    """What a rule does to the text. `note` reports only."""
+
+    NOTE = "note"
+    REDACT = "redact"
+    BLOCK = "block"
+
+
+class Outcome(StrEnum):
+    """What happens to the whole text."""
+
+    ALLOW = "allow"
+    REDACT = "redact"
+    BLOCK = "block"
+
+
+@dataclass(frozen=True, slots=True)
+class TextFinding:
+    """One observation. `start`/`end` are code points of the inspected text, half-open; never the content.
+
+    `kind` is `injection`, `jailbreak`, `exfiltration`, `pii.<type>` or `secret.<type>`. `view` names the
+    decoding that showed it (`base64`, `rot13` ...), empty when it stood in plain sight.
+    """
+
+    rule_id: str
+    kind: str
+    score: float
+    start: int
+    end: int
+    view: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """The answer. `score` belongs to injection and jailbreak findings together; `text` may pass on.
+
+    A blocked text passes nothing on: `text` is empty.
+    """
+
+    verdict: Outcome
+    score: float
+    findings: tuple[TextFinding, ...]
+    text: str

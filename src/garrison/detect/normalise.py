@@ -1,0 +1,201 @@
+"""The text as its reader understands it: hidden characters out, look-alikes folded, encodings opened.
+
+Every view keeps, for each of its characters, where it came from, so that a finding points into the
+original text. Work is bounded: views together are at most `VIEW_BUDGET` characters plus twice the text.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import unicodedata
+import urllib.parse
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+VIEW_BUDGET = 16_384  # characters of decoded views of one text: enough for an attack, too little to be one
+MAX_ISLANDS = 16  # encoded stretches that are opened in one text
+MAX_DEPTH = 2  # base64 in base64 is opened, no deeper
+
+HIDDEN = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164"
+    "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U000e0000-\U000e0fff]"
+)
+TAGS = re.compile("[\U000e0020-\U000e007e]")
+_MARK = re.compile("[\u0300-\u036f]")
+_WORD = re.compile(r"[^\W\d_]+")
+_FOREIGN = re.compile("[\u0370-\u03ff\u0400-\u052f]")
+_LATIN = re.compile("[A-Za-z]")
+
+# Cyrillic and Greek letters that look like a Latin one (Unicode TR39 confusables, letters only).
+_LOOKALIKES = str.maketrans(
+    "аеорсухіјѕһԁԛԝьѵгпткмвнАВЕКМНОРСТХУІЈЅЗαοενικτυρωΑΒΕΖΗΙΚΜΝΟΡΤΥΧ",
+    "aeopcyxijshdqwbvrntkmbhABEKMHOPCTXYIJS3aoevikturwABEZHIKMNOPTYX",
+)
+_LEET = str.maketrans("013457@$!|", "oieastasil")
+
+_BASE64 = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{20,}={0,2}")
+_HEX = re.compile(r"(?<![0-9A-Za-z])(?:(?:\\x|0x|%)?[0-9a-fA-F]{2}[ :,]?){12,}(?![0-9A-Za-z])")
+_PERCENT = re.compile(r"(?:%[0-9a-fA-F]{2}|[A-Za-z0-9+._-]){0,4000}(?:%[0-9a-fA-F]{2}[A-Za-z0-9+._-]{0,40}){3,}")
+_SPACED = re.compile(r"(?<!\w)(?:\w(?:[ ._*|-]{1,2})){7,}\w(?!\w)")
+_LEETED = re.compile(r"[A-Za-z][013457@$!][A-Za-z]|\b[013457@$!][A-Za-z]{2}")
+_ENTITY = re.compile(r"&#(?:x[0-9a-f]{2,6}|\d{2,7});|\\u[0-9a-f]{4}", re.IGNORECASE)
+
+_ENGLISH = re.compile(
+    r"\b(?:the|and|you|your|all|to|of|is|in|that|this|me|are|not|with|ignore|instructions?|system|prompt|"
+    r"previous|now|tell|show|reveal|print|forget|disregard|rules?)\b",
+    re.IGNORECASE,
+)
+_ROT13 = re.compile(r"\b(?:gur|naq|lbh|lbhe|nyy|vtaber|cerivbhf|vafgehpgvbaf?|flfgrz|cebzcg|qvfertneq|sbetrg)\b", re.I)
+_REVERSED = re.compile(r"\b(?:eht|dna|uoy|ruoy|lla|erongi|suoiverp|snoitcurtsni|metsys|tpmorp|dragersid)\b", re.I)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A reading of the text. `origin[i]` is where character i came from; None means position for position."""
+
+    name: str
+    text: str
+    origin: Sequence[int] | None = None
+
+    def span(self, start: int, end: int) -> tuple[int, int]:
+        """The stretch of the original text behind `[start, end)` of this view."""
+        if self.origin is None or not self.origin:
+            return start, end
+        last = len(self.origin) - 1
+        return self.origin[min(start, last)], self.origin[min(max(end - 1, start), last)] + 1
+
+
+def normalise(text: str) -> View:
+    """NFKC, hidden characters removed (tag characters shown), accents and mixed-script look-alikes folded."""
+    if text.isascii():
+        return View("", text)
+    pieces: list[str] = []
+    origin: list[int] = []
+    known: dict[str, str] = {}
+    for i, char in enumerate(text):
+        shown = known.get(char)
+        if shown is None:
+            shown = known[char] = _shown(char)
+        if shown:
+            pieces.append(shown)
+            origin.extend([i] * len(shown))
+    plain = "".join(pieces)
+    if _FOREIGN.search(plain):
+        plain = _WORD.sub(_fold_word, plain)
+    return View("", plain, origin)
+
+
+def _shown(char: str) -> str:
+    if char < "\x80":
+        return char
+    if TAGS.match(char):
+        return chr(ord(char) - 0xE0000)
+    if HIDDEN.match(char):
+        return ""
+    return _MARK.sub("", unicodedata.normalize("NFKD", char))
+
+
+def _fold_word(match: re.Match[str]) -> str:
+    word = match.group()
+    if _LATIN.search(word) and _FOREIGN.search(word):
+        return word.translate(_LOOKALIKES)
+    return word
+
+
+def views(base: View) -> Iterator[View]:
+    """Decoded readings of a normalised text, only where the text gives cause, within the budget."""
+    budget = VIEW_BUDGET
+    for view in _views(base, 1):
+        budget -= len(view.text)
+        if budget < 0:
+            return
+        yield view
+
+
+def _views(base: View, depth: int) -> Iterator[View]:
+    text = base.text
+    for name, pattern, decode in _ISLANDS:
+        for count, match in enumerate(pattern.finditer(text)):
+            if count >= MAX_ISLANDS:
+                break
+            decoded = decode(match.group()[:VIEW_BUDGET])
+            if decoded is None or not _english(decoded):
+                continue
+            start, end = base.span(*match.span())
+            inner = View(name, decoded, _spread(start, end, len(decoded)))
+            yield inner
+            if depth < MAX_DEPTH:
+                yield from _views(inner, depth + 1)
+    head = text[:VIEW_BUDGET]
+    if len(_ROT13.findall(head)) >= 2:
+        yield View("rot13", head.translate(_ROT13_TABLE), base.origin or range(len(text)))
+    if len(_REVERSED.findall(head)) >= 2:
+        whole = base.origin or range(len(text))
+        yield View("reversed", head[::-1], [whole[i] for i in range(len(head) - 1, -1, -1)])
+    if len(_LEETED.findall(head)) >= 3:
+        yield View("leet", head.translate(_LEET), base.origin or range(len(text)))
+
+
+_UPPER, _LOWER = "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz"
+_ROT13_TABLE = str.maketrans(_UPPER + _LOWER, _UPPER[13:] + _UPPER[:13] + _LOWER[13:] + _LOWER[:13])
+
+
+class _Spread(Sequence[int]):
+    """Characters of a decoded stretch, spread evenly over what encoded them."""
+
+    def __init__(self, start: int, end: int, size: int) -> None:
+        self._start, self._width, self._size = start, end - start, max(size, 1)
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def, override]  # only ever asked for one place
+        return self._start + index * self._width // self._size
+
+
+def _spread(start: int, end: int, size: int) -> Sequence[int]:
+    return _Spread(start, end, size)
+
+
+def _english(text: str) -> bool:
+    """Is there language in it? Keeps keys, pictures and digests from becoming views."""
+    printable = sum(char.isprintable() or char.isspace() for char in text)
+    return len(text) >= 8 and printable >= 0.9 * len(text) and bool(_ENGLISH.search(text))
+
+
+def _from_base64(value: str) -> str | None:
+    compact = value.rstrip("=").replace("-", "+").replace("_", "/")
+    try:
+        raw = base64.b64decode(compact[: len(compact) // 4 * 4 + (len(compact) % 4 if len(compact) % 4 > 1 else 0)] + "==")
+    except (binascii.Error, ValueError):
+        return None
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+def _from_hex(value: str) -> str | None:
+    try:
+        return bytes.fromhex(re.sub(r"\\x|0x|[ :,%]", "", value)).decode("utf-8")
+    except ValueError:
+        return None
+
+
+def _from_percent(value: str) -> str | None:
+    return urllib.parse.unquote_plus(value, errors="replace")
+
+
+def _from_spaced(value: str) -> str | None:
+    """`i g n o r e  a l l`: a double separator, when there is one, is the space between words."""
+    return re.sub(r"(\w)[ ._*|-](?=\w)", r"\1", value)
+
+
+_ISLANDS: tuple[tuple[str, re.Pattern[str], Callable[[str], str | None]], ...] = (
+    ("base64", _BASE64, _from_base64),
+    ("hex", _HEX, _from_hex),
+    ("url", _PERCENT, _from_percent),
+    ("spaced", _SPACED, _from_spaced),
+)

@@ -1,0 +1,158 @@
+"""The rules compiled for Hyperscan: which rules may have something here, and where their trigger ended.
+
+A hit is not a finding: `redact.py` and `signatures.py` confirm it with the rule's exact pattern. A
+database belongs to one thread. Hyperscan is given bytes: UTF-8, a lone surrogate encoded as itself.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import hyperscan
+
+from garrison.core.errors import Usage
+from garrison.detect.rulepack import Rule, digest
+
+
+class Hit(NamedTuple):
+    """Rule number and the offset just behind its trigger."""
+
+    rule: int
+    end: int
+
+
+def encode(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _compile(rules: Sequence[Rule], mode: int) -> Any:
+    database = hyperscan.Database(mode=mode)
+    caseless = hyperscan.HS_FLAG_CASELESS | hyperscan.HS_FLAG_DOTALL
+    try:
+        database.compile(
+            expressions=[rule.trigger.encode() for rule in rules],
+            ids=list(range(len(rules))),
+            elements=len(rules),
+            flags=[caseless if rule.caseless else hyperscan.HS_FLAG_DOTALL for rule in rules],
+        )
+    except hyperscan.HyperscanError as cause:
+        raise Usage(
+            "DLP-RULE", f"The triggers do not compile: {cause}", fix="Correct the trigger of the named rule."
+        ) from cause
+    return database
+
+
+def _stored(path: Path, mode: int) -> Any | None:
+    """A database that an earlier process wrote, or nothing: a wrong platform or file is compiled anew."""
+    try:
+        database = hyperscan.loadb(path.read_bytes(), mode)
+        database.scratch = hyperscan.Scratch(database)
+    except (OSError, hyperscan.HyperscanError):
+        return None
+    return database
+
+
+def _store(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent)
+    with os.fdopen(handle, "wb") as file:
+        file.write(data)
+    Path(temporary).replace(path)
+
+
+def _open(rules: Sequence[Rule], mode: int, cache: Path | None) -> Any:
+    if cache is None:
+        return _compile(rules, mode)
+    path = cache / f"{digest(rules)}-{mode}-{hyperscan.__version__}.hsdb"
+    database = _stored(path, mode)
+    if database is None:
+        database = _compile(rules, mode)
+        _store(path, hyperscan.dumpb(database))
+    return database
+
+
+class BlockScanner:
+    """Whole texts. `cache`, when given, is a directory only this user can write."""
+
+    def __init__(self, rules: Sequence[Rule], cache: Path | None = None) -> None:
+        self._database = _open(rules, hyperscan.HS_MODE_BLOCK, cache)
+        self._hits: list[tuple[int, int]] = []
+        self._callback = self._on_match  # the binding does not keep the callback alive; this reference does
+
+    def _on_match(self, rule: int, _start: int, end: int, _flags: int, _context: object) -> None:
+        self._hits.append((rule, end))
+
+    def scan(self, text: str) -> list[Hit]:
+        """Hits in code points, ordered by offset, then rule."""
+        data = encode(text)
+        self._hits.clear()
+        self._database.scan(data, match_event_handler=self._callback)
+        if not self._hits:
+            return []
+        found = sorted(set(self._hits), key=lambda hit: (hit[1], hit[0]))
+        return in_code_points(found, data, len(data) == len(text), 0, 0)
+
+
+class StreamScanner:
+    """Opens streams over one compiled database."""
+
+    def __init__(self, rules: Sequence[Rule], cache: Path | None = None) -> None:
+        self._database = _open(rules, hyperscan.HS_MODE_STREAM, cache)
+
+    def open(self) -> TextStream:
+        return TextStream(self._database)
+
+
+class TextStream:
+    """One text in pieces: the hits are the same however it is cut."""
+
+    def __init__(self, database: Any) -> None:
+        self._hits: list[tuple[int, int]] = []
+        self._callback = self._on_match  # see BlockScanner: without this reference the process would crash
+        self._stream = database.stream(match_event_handler=self._callback)
+        self._stream.__enter__()
+        self._bytes = 0
+        self._points = 0
+        self._closed = False
+
+    def _on_match(self, rule: int, _start: int, end: int, _flags: int, _context: object) -> None:
+        self._hits.append((rule, end))
+
+    def scan(self, text: str) -> list[Hit]:
+        """Hits that ended in this piece, in code points from the start of the stream."""
+        data = encode(text)
+        self._stream.scan(data)
+        hits: list[Hit] = []
+        if self._hits:
+            found = sorted(set(self._hits), key=lambda hit: (hit[1], hit[0]))
+            self._hits.clear()
+            hits = in_code_points(found, data, len(data) == len(text), self._bytes, self._points)
+        self._bytes += len(data)
+        self._points += len(text)
+        return hits
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._stream.close()
+
+
+def in_code_points(
+    found: Sequence[tuple[int, int]], data: bytes, is_ascii: bool, first_byte: int, first_point: int
+) -> list[Hit]:
+    """Byte offsets to code points, in one pass: a code point is a byte that is not a continuation."""
+    if is_ascii:
+        shift = first_point - first_byte
+        return [Hit(rule, end + shift) for rule, end in found]
+    hits: list[Hit] = []
+    at, points = 0, first_point
+    for rule, end in found:
+        here = end - first_byte
+        points += len(data[at:here].decode("utf-8", "surrogatepass"))
+        at = here
+        hits.append(Hit(rule, points))
+    return hits

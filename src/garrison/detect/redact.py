@@ -1,0 +1,267 @@
+"""Values out of a text that arrives in pieces: what to hold, what to replace, what may go.
+
+The answer is a function of the text alone, never of how it was cut:
+  - a *cut* is a place that no value crosses (after white space, but not inside `4111 1111`);
+  - a hit is judged on its *window*, from the cut before it (at most `reach` back) to the boundary after
+    it (at most `ahead` on): both are properties of the text, and a window is judged when it is complete;
+  - everything from the last cut, or from the first open window, is held back.
+A value longer than its window is not let go: its rule's boundary ends it, however far that is, and
+nothing of it is kept in memory or passed on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from garrison.detect.base import Effect, TextFinding
+from garrison.detect.patterns import Hit
+from garrison.detect.rulepack import MAX_REACH, Rule
+
+CONTEXT = 128  # characters before a value in which its rule may look for a word such as "passport"
+
+_SPACE = "[ \u00a0\u2009\u202f]"
+# After white space, or after a character of a script that is written without spaces. One space between
+# digits or capitals is no cut: cards, IBANs and telephone numbers are written in groups.
+_CUT = re.compile(
+    rf"(?:\s|[\u2e80-\uffef])(?<![0-9A-Z)]{_SPACE})|{_SPACE}(?=[^0-9A-Z(])",
+)
+_BOUNDARIES: dict[str, re.Pattern[str]] = {
+    "token": _CUT,
+    # Ends at a quote or at the end of the line.
+    "quote": re.compile(r"[\"'`\n\r]"),
+    # A PEM block ends at its END line. Prose (three short words) also ends it, or a text that only
+    # mentions the BEGIN line would be held.
+    "pem": re.compile(r"-----END [A-Z0-9 ]{0,40}-----|(?<= [a-z])[a-z]{0,12} [a-z]{1,12} [a-z]{1,12}[ .,]"),
+}
+
+
+@dataclass(slots=True)
+class _Window:
+    """A hit whose end of window is not known yet. Offsets are absolute; `searched` saves repeated work."""
+
+    rule: Rule
+    hit: int
+    start: int
+    searched: int
+
+
+@dataclass(slots=True, eq=False)
+class _Span:
+    rule: Rule
+    start: int
+    end: int
+
+    @property
+    def order(self) -> tuple[int, int, int, str]:
+        return (self.start, -self.rule.priority, -self.end, self.rule.id)
+
+
+@dataclass(slots=True)
+class _Growing:
+    """A value that filled its window: it goes on until its boundary."""
+
+    span: _Span
+    searched: int
+
+
+class Redaction:
+    """Feed text with its trigger hits, get text that may pass on. Offsets count from the first feed."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self._rules = rules
+        self._buffer = ""
+        self._base = 0  # absolute offset of buffer[0]
+        self._out = 0  # absolute: everything before it was passed on or replaced
+        self._cut = 0  # absolute: the last cut seen
+        self._windows: list[_Window] = []
+        self._judged: dict[str, int] = {}  # rule id -> end of its last window
+        self._spans: list[_Span] = []
+        self._growing: list[_Growing] = []
+        self._current: _Span | None = None
+        self._findings: list[TextFinding] = []
+        self._notes: list[_Span] = []
+        self._ended = False
+
+    @property
+    def held(self) -> int:
+        """Characters received and neither passed on nor replaced."""
+        return max(0, self._base + len(self._buffer) - self._out)
+
+    @property
+    def findings(self) -> tuple[TextFinding, ...]:
+        """One per value: where several rules saw it, the one that gave it its name."""
+        found = list(self._findings)
+        if self._current:
+            found.append(_finding(self._current))
+        if self._notes:
+            noted = sorted(self._notes, key=lambda span: span.order)
+            found.extend(_finding(span) for span in _apart(noted, found))
+        return tuple(sorted(found, key=lambda f: (f.start, f.end, f.rule_id)))
+
+    def feed(self, text: str, hits: Iterable[Hit], *, last: bool = False) -> str:
+        """Text in, text out. `last` says that nothing follows."""
+        fresh = self._base + len(self._buffer)
+        self._buffer += text
+        self._ended = last
+        end = fresh + len(text)
+        self._move_cut(fresh, end)
+        for number, offset in hits:
+            rule = self._rules[number]
+            self._windows.append(_Window(rule, offset, -1, offset))
+        if self._growing:
+            self._grow(end)
+        if self._windows:
+            self._judge(end)
+        limit = end if last else max(self._cut, end - MAX_REACH)
+        if self._windows:
+            limit = min(limit, min(window.start for window in self._windows))
+        if self._growing:
+            limit = min(limit, min(growing.span.end for growing in self._growing))
+        passed = self._emit(limit)
+        self._forget()
+        return passed
+
+    def _move_cut(self, fresh: int, end: int) -> None:
+        """Look for the last cut; the character before the fresh text may become one now."""
+        start = max(fresh - 1, end - MAX_REACH, self._base)
+        for match in _CUT.finditer(self._buffer, start - self._base):
+            self._cut = self._base + match.end()
+
+    def _start(self, window: _Window) -> int:
+        """The last cut before the hit, at most `reach` back."""
+        floor = max(0, window.hit - window.rule.reach)
+        start = floor
+        low, high = max(floor - 1, self._base) - self._base, window.hit - self._base
+        for match in _CUT.finditer(self._buffer, low, high):
+            at = self._base + match.end()
+            if floor <= at < window.hit:
+                start = at
+        return start
+
+    def _end(self, window: _Window, end: int) -> tuple[int, bool] | None:
+        """Where the window ends and whether the value may go on behind it; None: not known yet."""
+        cap = window.hit + window.rule.ahead
+        boundary = _BOUNDARIES[window.rule.boundary]
+        found = boundary.search(
+            self._buffer, max(window.searched, window.hit) - self._base, min(cap, end) - self._base
+        )
+        if found:
+            return self._base + found.end(), False
+        if end > cap:
+            return cap, True
+        if self._ended:
+            return end, False
+        window.searched = max(window.hit, end - CONTEXT)  # a boundary may have begun in the last characters
+        return None
+
+    def _judge(self, end: int) -> None:
+        waiting: dict[str, _Window] = {}
+        for window in self._windows:
+            rule = window.rule.id
+            # A window that waits reaches behind everything received: it takes in later hits of its rule.
+            if rule in waiting or window.hit <= self._judged.get(rule, -1):
+                continue
+            if window.start < 0:
+                window.start = self._start(window)
+            closed = self._end(window, end)
+            if closed is None:
+                waiting[rule] = window
+                continue
+            stop, is_open = closed
+            self._judged[rule] = stop
+            self._confirm(window.rule, window.start, stop, is_open)
+        self._windows = list(waiting.values())
+
+    def _confirm(self, rule: Rule, start: int, stop: int, is_open: bool) -> None:
+        base, buffer = self._base, self._buffer
+        named, grows = "value" in rule.pattern.groupindex, False
+        for match in rule.pattern.finditer(buffer, start - base, stop - base):
+            low, high = match.span("value") if named else match.span()
+            if rule.context and not rule.context.search(buffer, max(0, low - CONTEXT), low):
+                continue
+            if rule.validator and not rule.validator(buffer[low:high]):
+                continue
+            span = _Span(rule, base + low, base + high)
+            if rule.effect is Effect.NOTE:
+                self._notes.append(span)
+                continue
+            self._spans.append(span)
+            if is_open and span.end >= stop:
+                self._growing.append(_Growing(span, stop))
+                grows = True
+        if grows:
+            self._grow(base + len(buffer))
+
+    def _grow(self, end: int) -> None:
+        going: list[_Growing] = []
+        for growing in self._growing:
+            span, is_pem = growing.span, growing.span.rule.boundary == "pem"
+            found = _BOUNDARIES[span.rule.boundary].search(self._buffer, max(0, growing.searched - self._base))
+            if found:
+                span.end = max(span.end, self._base + (found.end() if is_pem else found.start()))
+            elif self._ended:
+                span.end = end
+            else:
+                # The last character may turn out to be the boundary: it waits.
+                span.end = max(span.end, end if is_pem else end - 1)
+                growing.searched = max(growing.searched, end - CONTEXT if is_pem else end - 1)
+                going.append(growing)
+            if self._current and span.start < self._out and span not in self._spans:
+                self._out = max(self._out, span.end)
+                self._current.end = max(self._current.end, span.end)
+        self._growing = going
+
+    def _emit(self, limit: int) -> str:
+        """Pass on everything before `limit`: every span that starts before it is known."""
+        pieces: list[str] = []
+        if self._spans:
+            self._spans.sort(key=lambda span: span.order)
+            rest: list[_Span] = []
+            for span in self._spans:
+                if span.start >= limit:
+                    rest.append(span)
+                elif span.start < self._out and self._current:
+                    self._out = max(self._out, span.end)
+                    self._current.end = max(self._current.end, span.end)
+                else:
+                    pieces.append(self._buffer[self._out - self._base : span.start - self._base])
+                    pieces.append(span.rule.label)
+                    self._out = span.end
+                    if self._current:
+                        self._findings.append(_finding(self._current))
+                    self._current = span
+            self._spans = rest
+        if limit > self._out:
+            pieces.append(self._buffer[self._out - self._base : limit - self._base])
+            self._out = limit
+        return "".join(pieces)
+
+    def _forget(self) -> None:
+        """Keep what a later window or context may look at: bounded by reach and context."""
+        keep = min(self._out, self._cut, self._base + len(self._buffer)) - MAX_REACH - CONTEXT
+        keep = min(keep, self._base + len(self._buffer) - MAX_REACH - CONTEXT)
+        if self._windows:
+            keep = min(keep, min(window.start for window in self._windows) - CONTEXT)
+        if keep > self._base + 2_048:  # forget in larger steps: copying the buffer costs more than keeping it
+            self._buffer = self._buffer[keep - self._base :]
+            self._base = keep
+
+
+def _finding(span: _Span) -> TextFinding:
+    return TextFinding(span.rule.id, span.rule.kind, span.rule.score, span.start, span.end)
+
+
+def _apart(spans: Iterable[_Span], taken: Iterable[TextFinding]) -> list[_Span]:
+    """Spans, in order, that overlap neither one another nor what was replaced."""
+    kept: list[_Span] = []
+    busy = sorted((finding.start, finding.end) for finding in taken)
+    at, reached = 0, -1
+    for span in spans:
+        while at < len(busy) and busy[at][1] <= span.start:
+            at += 1
+        if span.start >= reached and not (at < len(busy) and busy[at][0] < span.end):
+            kept.append(span)
+            reached = span.end
+    return kept

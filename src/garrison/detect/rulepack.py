@@ -1,0 +1,123 @@
+"""Rules are data: the TOML packs of this room, read and checked into frozen values.
+
+A rule has a cheap `trigger` (Hyperscan, says that something may be here) and an exact `pattern` (says
+where). `context` is searched in the characters before the value, `validator` judges the value itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+from garrison.core.errors import Usage
+from garrison.detect.base import Direction, Effect
+from garrison.detect.validators import VALIDATORS
+
+PACKS = ("secrets.toml", "pii.toml", "injection.toml", "output.toml", "views.toml")
+
+MAX_REACH = 512  # a trigger ends at most this many characters after the start of its value: what a stream holds
+MAX_AHEAD = 16_384  # a value is judged on at most this many characters; RSA-8192 keys in PEM have 6,400
+
+_KEYS = frozenset(
+    {
+        "id", "kind", "effect", "score", "directions", "trigger", "pattern", "context", "validator",
+        "boundary", "reach", "ahead", "priority", "caseless", "hit", "miss",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One pattern. `priority` decides whose name a redaction carries when two rules see the same start."""
+
+    id: str
+    kind: str
+    effect: Effect
+    score: float
+    directions: frozenset[Direction]
+    trigger: str
+    pattern: re.Pattern[str]
+    context: re.Pattern[str] | None
+    validator: Callable[[str], bool] | None
+    boundary: str
+    reach: int
+    ahead: int
+    priority: int
+    caseless: bool
+    hit: tuple[str, ...]
+    miss: tuple[str, ...]
+
+    @property
+    def is_dlp(self) -> bool:
+        """Whether the rule is about values to hide; the others judge the text as a whole."""
+        return self.kind.startswith(("secret.", "pii.")) or self.kind == "exfiltration"
+
+    @property
+    def label(self) -> str:
+        return f"[REDACTED:{self.kind.removeprefix('secret.')}]"
+
+
+def _rule(entry: dict[str, Any], pack: str) -> Rule:
+    unknown = set(entry) - _KEYS
+    name = str(entry.get("id", "without an id"))
+    if unknown:
+        raise Usage(
+            "DLP-RULE",
+            f"Rule {name} in {pack} has unknown keys: {', '.join(sorted(unknown))}",
+            fix="Correct the spelling; docs/detection.md lists the keys of a rule.",
+        )
+    caseless = bool(entry.get("caseless", False))
+    flags = re.IGNORECASE if caseless else re.NOFLAG
+    try:
+        return Rule(
+            id=entry["id"],
+            kind=entry["kind"],
+            effect=Effect(entry.get("effect", "redact")),
+            score=float(entry.get("score", 0.95)),
+            directions=frozenset(map(Direction, entry.get("directions", ("input", "output", "document")))),
+            trigger=entry["trigger"],
+            pattern=re.compile(entry.get("pattern", entry["trigger"]), flags),
+            context=re.compile(entry["context"], re.IGNORECASE) if "context" in entry else None,
+            validator=VALIDATORS[entry["validator"]] if "validator" in entry else None,
+            boundary=entry.get("boundary", "token"),
+            reach=min(int(entry.get("reach", 64)), MAX_REACH),
+            ahead=min(int(entry.get("ahead", 4096)), MAX_AHEAD),
+            priority=int(entry.get("priority", 50)),
+            caseless=caseless,
+            hit=tuple(entry.get("hit", ())),
+            miss=tuple(entry.get("miss", ())),
+        )
+    except (KeyError, ValueError, re.error) as cause:
+        raise Usage(
+            "DLP-RULE",
+            f"Rule {name} in {pack} is not valid: {cause}",
+            fix="Correct the rule; docs/detection.md shows one of each kind.",
+        ) from cause
+
+
+def parse_pack(text: str, name: str) -> tuple[Rule, ...]:
+    """The rules of one TOML document. Raises `Usage` DLP-RULE."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as cause:
+        raise Usage("DLP-RULE", f"{name} is not TOML: {cause}", fix="Correct the file.") from cause
+    return tuple(_rule(entry, name) for entry in document.get("rule", ()))
+
+
+def built_in_rules() -> tuple[Rule, ...]:
+    """Every rule that comes with Garrison, in the order of the packs."""
+    folder = files("garrison.detect") / "rules"
+    return tuple(rule for pack in PACKS for rule in parse_pack((folder / pack).read_text("utf-8"), pack))
+
+
+def digest(rules: Sequence[Rule]) -> str:
+    """Hex SHA-256 of what the compiled database depends on."""
+    state = hashlib.sha256()
+    for rule in rules:
+        state.update(f"{rule.id}\0{rule.trigger}\0{rule.caseless}\0".encode())
+    return state.hexdigest()

@@ -1,0 +1,64 @@
+"""Orders to a model, by signature: hits of the scanner confirmed and turned into findings.
+
+Each rule gives a score; the score of the text is that of independent witnesses, 1 - (1-a)(1-b)...,
+over distinct rules. A finding in a decoded view points at the encoded stretch of the original.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from garrison.detect.base import TextFinding
+from garrison.detect.normalise import View
+from garrison.detect.patterns import Hit
+from garrison.detect.rulepack import Rule
+
+MAX_WINDOWS = 32  # confirmations of one rule in one reading: more of the same adds nothing to a block
+LOOK_AHEAD = 48  # a pattern may end a little behind its trigger: the rest of a word
+
+# Tag characters spell invisible ASCII. A flag emoji (U+1F3F4 ... U+E007F) uses them rightly.
+_TAGGED = re.compile("(?<!\U0001f3f4)(?<![\U000e0020-\U000e007e])[\U000e0020-\U000e007e]{3,}")
+# A zero-width character inside a Latin word has no typographic use.
+_SPLIT_WORD = re.compile("(?<=[A-Za-z])[\u200b\u2060\ufeff\u00ad\u200c\u200d]+(?=[A-Za-z])")
+_SPLITS = 4  # a few may come from hyphenated or pasted text
+
+
+def confirm(view: View, rules: Sequence[Rule], hits: Iterable[Hit]) -> list[TextFinding]:
+    """Findings of `rules` in one reading of the text."""
+    findings: list[TextFinding] = []
+    done: dict[int, tuple[int, int]] = {}
+    for number, end in hits:
+        windows, covered = done.get(number, (0, -1))
+        if windows >= MAX_WINDOWS or end <= covered:
+            continue
+        rule = rules[number]
+        found = rule.pattern.search(view.text, max(covered, end - rule.reach, 0), end + LOOK_AHEAD)
+        done[number] = (windows + 1, found.end() if found else covered)
+        if found and (rule.validator is None or rule.validator(found.group())):
+            start, stop = view.span(*found.span())
+            findings.append(TextFinding(rule.id, rule.kind, rule.score, start, stop, view.name))
+    return findings
+
+
+def hidden(text: str) -> list[TextFinding]:
+    """Characters that a reader does not see and a model does."""
+    tagged = _TAGGED.search(text)
+    if tagged:
+        return [TextFinding("prompt.injection.tag-characters", "injection", 0.9, *tagged.span())]
+    splits = [match.start() for match in _SPLIT_WORD.finditer(text)]
+    if len(splits) >= _SPLITS:
+        return [TextFinding("prompt.injection.split-words", "injection", 0.5, splits[0], splits[-1] + 1)]
+    return []
+
+
+def score(findings: Iterable[TextFinding]) -> float:
+    """The text's score from its injection and jailbreak findings, each rule counted once."""
+    best: dict[str, float] = {}
+    for finding in findings:
+        if finding.kind in ("injection", "jailbreak"):
+            best[finding.rule_id] = max(best.get(finding.rule_id, 0.0), finding.score)
+    doubt = 1.0
+    for value in best.values():
+        doubt *= 1.0 - value
+    return round(1.0 - doubt, 4)
