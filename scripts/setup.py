@@ -7,8 +7,6 @@ installed when this user may do so without being asked, and are named otherwise.
 Keep this file readable by old Pythons: it is what tells their users that they need a newer one.
 """
 
-from __future__ import annotations
-
 import hashlib
 import importlib.util
 import os
@@ -28,7 +26,7 @@ SYSTEM_PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", 
 PIP_INSTALL = ["-m", "pip", "install", "-qq", "--no-input", "--disable-pip-version-check", "--no-deps"]
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: "list[str]") -> int:
     if sys.version_info < OLDEST:
         have = ".".join(str(part) for part in sys.version_info[:3])
         return fail(
@@ -65,10 +63,10 @@ def make_environment() -> None:
     step("project", project, "installing Garrison itself", ["--no-build-isolation", "--editable", ROOT])
 
 
-def step(name: str, inputs: list[Path], message: str, arguments: list[str | Path]) -> None:
+def step(name: str, inputs: "list[Path]", message: str, arguments: "list[str | Path]") -> None:
     """One `pip install`, done again only when its inputs, the interpreter or the folder changed."""
-    digest = hashlib.sha256(f"{sys.version}\n{ROOT}\n".encode())
-    for path in inputs:
+    digest = hashlib.sha256(str(ROOT).encode())
+    for path in [VENV / "pyvenv.cfg", *inputs]:
         digest.update(path.read_bytes())
     stamp = VENV / f".garrison-{name}"
     if stamp.exists() and stamp.read_text() == digest.hexdigest():
@@ -78,7 +76,7 @@ def step(name: str, inputs: list[Path], message: str, arguments: list[str | Path
     stamp.write_text(digest.hexdigest())
 
 
-def install_debian(packages: list[str]) -> bool:
+def install_debian(packages: "list[str]") -> bool:
     """Install Debian packages if this user may without a question; tell whether it worked."""
     apt = shutil.which("apt-get", path=SYSTEM_PATH)
     if apt is None:
@@ -96,7 +94,7 @@ def install_debian(packages: list[str]) -> bool:
     return subprocess.run(install, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL).returncode == 0
 
 
-def run(command: list[str]) -> None:
+def run(command: "list[str]") -> None:
     result = subprocess.run(command, stdin=subprocess.DEVNULL)
     if result.returncode != 0:
         sys.exit(fail(f"set-up stopped: {' '.join(command[:4])} ... failed (above).", "Repeat: make setup"))
