@@ -16,11 +16,13 @@ FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "m
 
 
 def test_no_function_is_longer_than_a_hundred_lines() -> None:
+    # A migration is one list of tables and columns.
     long = [
         f"{path}:{node.lineno} {node.name}"
         for path, _, tree in package_sources()
         for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and "/migrations/" not in path
         and (node.end_lineno or node.lineno) - node.lineno >= LONGEST_FUNCTION
     ]
     assert long == []
