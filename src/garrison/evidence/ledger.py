@@ -16,7 +16,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -160,6 +160,10 @@ class Ledger:
         """A batch in one transaction under one checkpoint. Returns the audit ids."""
         with self.transaction() as transaction:
             return transaction.append_many(events)
+
+    def read(self) -> AbstractContextManager[sa.Connection]:
+        """A snapshot of the database, for the queries in `store`."""
+        return self._db.read()
 
     def sign_head(self) -> bool:
         """Sign the newest head unless it is signed; the wiring calls it again while `state()` has a problem.
