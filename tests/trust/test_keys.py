@@ -128,6 +128,21 @@ def test_the_list_shows_public_halves_by_label(token: Token) -> None:
     assert token.is_software
 
 
+def test_a_key_that_was_half_made_when_the_process_was_killed_is_made_again(token: Token) -> None:
+    token.create("half")
+
+    def lose_the_private_half(session: p11.Session) -> None:
+        token._private_key(session, "half").destroy()
+        token._private.clear()
+
+    token._run(lose_the_private_half)
+    with pytest.raises(Refused):
+        token.signer("half")
+    signer = token.ensure("half")
+    assert public_from_pem(signer.public_pem()).verify(b"x", signer.sign(b"x"))
+    assert token.ensure("half").key_id == signer.key_id
+
+
 def test_small_data_is_kept_in_the_token_and_replaced(token: Token) -> None:
     assert token.get_data("nothing") is None
     token.put_data("checkpoint", b"one")

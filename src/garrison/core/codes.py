@@ -228,6 +228,35 @@ dash and underscore (at most 63 characters) and a whole number from 1.
 """,
     ),
     # --- keys and signatures (KEY-, SIG-, TOKEN-) ---
+    "CA-MISMATCH": Code(
+        "ca.pem belongs to another key",
+        """\
+The file ca.pem in the data directory is not the certificate of the CA key in
+the token. Clients trust that file, so it is never replaced silently.
+
+If the token was replaced on purpose, move the file away, start again and give
+the new one to the clients. If not, find out who changed the file.
+""",
+    ),
+    "CA-TTL": Code(
+        "a certificate can't live that long",
+        """\
+Leaf certificates of the local CA live 30 days at most, because nothing revokes
+them sooner. They are renewed at each start.
+
+Ask for less, or leave the lifetime out for 7 days.
+""",
+    ),
+    "CA-NAME": Code(
+        "no name for the certificate",
+        """\
+A server certificate needs at least one DNS name or IP address that clients
+use, and a common name of 1 to 64 characters. International names are given in
+their ASCII form.
+
+Check the address that the server listens on.
+""",
+    ),
     "SIG-FORMAT": Code(
         "not a signed document as Garrison reads it",
         """\

@@ -80,6 +80,8 @@ class Token:
                     f"the token already holds a key called {label!r}",
                     fix="use that key, or choose another label; a key is never overwritten",
                 )
+            for orphan in _find(session, p11.ObjectClass.PUBLIC_KEY, label):
+                orphan.destroy()  # left by a process that was killed between the two halves
             template = {
                 p11.Attribute.TOKEN: True,
                 p11.Attribute.PRIVATE: True,
@@ -116,6 +118,15 @@ class Token:
             return _parse_point(public[0][p11.Attribute.EC_POINT], label)
 
         return TokenKey(self, label, self._run(find))
+
+    def ensure(self, label: str) -> TokenKey:
+        """The key called `label`, created when there is none. Raises as `signer` and `create`."""
+        try:
+            return self.signer(label)
+        except Refused as error:
+            if error.code != "KEY-UNKNOWN":
+                raise
+        return self.create(label)
 
     def list(self) -> tuple[PublicKey, ...]:
         """Every P-256 public key in the token, sorted by label."""
