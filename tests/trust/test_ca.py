@@ -26,6 +26,7 @@ from garrison.trust.ca import (
     fingerprint,
     issue_server,
     memory_file,
+    open_authority,
     server_context,
 )
 from garrison.trust.keys.base import Signer
@@ -133,6 +134,13 @@ def test_the_ca_file_stays_the_same_over_restarts(signer: Signer, tmp_path: Path
     assert fingerprint(again) == fingerprint(first)
     assert (tmp_path / "ca.pem").read_bytes() == content
     assert b"PRIVATE" not in content
+
+
+def test_an_opened_authority_issues_for_names_as_people_write_them(signer: Signer, tmp_path: Path) -> None:
+    authority = open_authority(signer, tmp_path / "ca.pem")
+    server = server_context(authority.issue_server(["localhost", "127.0.0.1"], hours=24))
+    for name in ("localhost", "127.0.0.1"):
+        assert handshake(server, trusting(authority.certificate), name) == "TLSv1.3"
 
 
 def test_the_ca_is_renewed_in_time_and_old_clients_keep_working(signer: Signer, tmp_path: Path) -> None:

@@ -93,9 +93,11 @@ def test_nobody_approves_their_own_release_not_even_an_administrator() -> None:
         assert decide(subject(role), Action.ARTIFACT_APPROVE).allowed
 
 
-def test_a_model_without_an_owner_is_not_published() -> None:
-    decision = decide(subject("publisher"), Action.ARTIFACT_PUBLISH, owner="")
+@pytest.mark.parametrize("action", [Action.ARTIFACT_PUBLISH, Action.DEPLOY_APPLY])
+def test_a_model_without_an_owner_is_neither_published_nor_deployed(action: Action) -> None:
+    decision = decide(subject("admin"), action, owner="")
     assert (decision.allowed, decision.code) == (False, "GOV-OWNER")
+    assert POLICY.decide(Request(subject("admin"), action, "fraud")).code == "GOV-OWNER"
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import os
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, NoReturn
@@ -47,6 +47,31 @@ class Issued:
     chain: bytes
     key: bytes = field(repr=False)
     not_after: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class LocalAuthority:
+    """The CA certificate together with the key that signs for it and a clock."""
+
+    certificate: x509.Certificate
+    signer: Signer
+    now: Callable[[], datetime]
+
+    def issue_server(self, names: Sequence[str], *, hours: float) -> Issued:
+        """A leaf for host names and addresses, mixed as people write them. Raises CA-NAME, CA-TTL."""
+        ips = [name for name in names if _is_address(name)]
+        dns = [name for name in names if not _is_address(name)]
+        ttl = timedelta(hours=hours)
+        return issue_server(
+            self.certificate, self.signer, "garrison", dns=dns, ips=ips, now=self.now(), ttl=ttl
+        )
+
+
+def open_authority(
+    signer: Signer, path: Path, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+) -> LocalAuthority:
+    """The authority whose certificate is at `path`, made on first use. Raises `Refused` CA-MISMATCH."""
+    return LocalAuthority(ensure_ca(path, signer, now()), signer, now)
 
 
 def ensure_ca(path: Path, signer: Signer, now: datetime) -> x509.Certificate:
@@ -203,6 +228,14 @@ def _read(path: Path, signer: Signer) -> x509.Certificate | None:
         f"{path} is not the certificate of the CA key in the token: {problem}",
         fix="if the token was replaced on purpose, move that file away, start again, and give clients the new one",
     )
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _self_signed(signer: Signer, now: datetime) -> x509.Certificate:
