@@ -23,7 +23,7 @@ from garrison.core.digest import Manifest, canonical_json
 from garrison.core.errors import Refused, Undecided, Usage
 from garrison.trust import dsse, strict_json
 from garrison.trust.keys.base import Signer
-from garrison.trust.keys.public import PublicKey
+from garrison.trust.keys.public import PublicKey, parse_public, public_pem
 from garrison.trust.paths import MAX_FILES, MAX_PATH_BYTES, check_paths
 
 MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
@@ -92,9 +92,11 @@ def verify_bundle(data: bytes, keys: Sequence[PublicKey]) -> tuple[SignedFiles, 
     """
     try:
         envelope, hint = _opened(data)
-        payload, key_id = dsse.verify(
-            envelope, keys, payload_type=dsse.IN_TOTO, hint=_key_named_by(hint, keys)
-        )
+        by_hint = {key_hint(key.pem): key.key_id for key in keys}
+        named = by_hint.get(hint, hint)  # a hint that fits no key selects none
+        payload, key_id = dsse.verify(envelope, keys, payload_type=dsse.IN_TOTO, hint=named)
+        if named != key_id:
+            raise ValueError("the bundle and its envelope name different keys")
         signed = _parsed(payload)
     except ValueError as error:
         raise _malformed(str(error)) from error
@@ -107,8 +109,11 @@ def verify_bundle(data: bytes, keys: Sequence[PublicKey]) -> tuple[SignedFiles, 
 
 
 def key_hint(pem: bytes) -> str:
-    """How a bundle names its key: the SHA-256 of the PEM text, where DSSE names it by that of the DER."""
-    return hashlib.sha256(pem).hexdigest()
+    """How a bundle names its key: the SHA-256 of the PEM text, where DSSE names it by that of the DER.
+
+    The text is the one that OpenSSL writes, however the file at hand was wrapped.
+    """
+    return hashlib.sha256(public_pem(parse_public(pem))).hexdigest()
 
 
 def _opened(data: bytes) -> tuple[dict[str, Any], str]:
@@ -128,11 +133,6 @@ def _opened(data: bytes) -> tuple[dict[str, Any], str]:
         raise _not_read_here("carries transparency log entries")
     public = strict_json.exactly(material["publicKey"], "hint")
     return fields["dsseEnvelope"], strict_json.text(public["hint"], dsse.MAX_TYPE_LENGTH)
-
-
-def _key_named_by(hint: str, keys: Sequence[PublicKey]) -> str:
-    """The id of the trusted key whose PEM the hint names; the hint itself, which fits none, otherwise."""
-    return next((key.key_id for key in keys if key_hint(key.pem) == hint), hint)
 
 
 def _parsed(payload: bytes) -> SignedFiles:

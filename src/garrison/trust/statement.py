@@ -67,6 +67,8 @@ class ReleaseStatement:
             raise ValueError("the time of creation has no time zone")
         if not 0 < len(self.manifest.files) <= MAX_FILES:
             raise ValueError(f"a release has at least one file and at most {MAX_FILES:,}")
+        if any(entry.mode not in (0o644, 0o755) or type(entry.size) is not int for entry in self.manifest):
+            raise ValueError("a file has mode 0644 or 0755 and a whole number of bytes")
 
 
 def encode(statement: ReleaseStatement) -> bytes:
