@@ -5,6 +5,7 @@ Pure functions `value -> bool`, named in the rule files. They see at most a few 
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import re
 import zlib
@@ -14,7 +15,7 @@ from types import MappingProxyType
 
 _NOT_DIGIT = re.compile(r"[^0-9]")
 _PLACEHOLDER = re.compile(
-    r"[$<{%\[(*]|\}\}|your[_-]|_here\b|x{4}|\*{3}|\.{3}|example|placeholder|change_?me|redacted|environ|getenv|"
+    r"^[<\[({*]|\$\{|\{\{|^\$[A-Z_]+$|^%\w+%$|\w\(|your[_-]|_here\b|x{4}|\*{3}|\.{3}|example|placeholder|change_?me|redacted|environ|getenv|"
     r"process\.env|secrets?\.|vault|config[.\[(]|None$|null$|true$|false$|undefined$|dummy|(?:my|your)[_-]?(?:password|secret|token|key)",
     re.IGNORECASE,
 )
@@ -23,6 +24,7 @@ _EXAMPLE_EMAIL = re.compile(
     r"(?:[a-z0-9-]+\.)*(?:example\.(?:com|org|net|edu)|example|test|invalid|localhost)",
     re.IGNORECASE,
 )
+_CAMEL_CASE = re.compile(r"[A-Z]?[a-z]+(?:[A-Z]{1,4}[a-z]*)*")
 _FILE_ENDINGS = frozenset({"png", "jpg", "jpeg", "gif", "svg", "webp", "js", "css", "py", "json", "html"})
 
 _VERHOEFF_D = (
@@ -184,16 +186,19 @@ def phone(value: str) -> bool:
 
 
 def ipv4(value: str) -> bool:
-    """Four octets that name one host: not loopback, not unspecified, not a mask."""
-    octets = value.split(".")
-    if any(int(o) > 255 or (len(o) > 1 and o[0] == "0") for o in octets):
+    """A host on the public internet: not private, loopback, documentation or a mask."""
+    try:
+        return ipaddress.IPv4Address(value).is_global
+    except ValueError:
         return False
-    return octets[0] not in ("0", "127", "255")
 
 
 def ipv6(value: str) -> bool:
-    groups = value.split(":")
-    return (len(groups) == 8 or "::" in value) and sum(1 for g in groups if g) >= 3 and len(set(value)) > 4
+    try:
+        address = ipaddress.IPv6Address(value)
+    except ValueError:
+        return False
+    return not (address.is_loopback or address.is_unspecified or address.is_link_local)
 
 
 def email(value: str) -> bool:
@@ -208,14 +213,12 @@ def _mixed(value: str) -> int:
 
 
 def password(value: str) -> bool:
-    """Looks chosen: at least two kinds of character, one of them no letter, and no placeholder."""
-    return (
-        len(value) >= 6
-        and not value.isalpha()
-        and _mixed(value) >= 2
-        and bool(re.search(r"[0-9!@#^&+=?~]", value))
-        and not _PLACEHOLDER.search(value)
-    )
+    """Looks chosen: kinds of character mixed as no word or name in a program mixes them, no placeholder."""
+    if len(value) < 6 or _PLACEHOLDER.search(value):
+        return False
+    if value.isalpha():
+        return len(value) >= 8 and _mixed(value) >= 2 and not _CAMEL_CASE.fullmatch(value)
+    return _mixed(value) >= 2 and bool(re.search(r"[0-9!@#$%^&+=?~]", value))
 
 
 def random_key(value: str) -> bool:
