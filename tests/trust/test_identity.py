@@ -137,7 +137,11 @@ def test_alg_none_without_a_signature_is_refused() -> None:
 
 
 @pytest.mark.row("C06", kind="R")
-@pytest.mark.parametrize("secret", [SIGNER.public_pem(), SIGNER.public_pem().strip(), SIGNER.key_id.encode()])
+@pytest.mark.parametrize(
+    "secret",
+    [SIGNER.public_pem(), SIGNER.public_pem().strip(), SIGNER.key_id.encode()],
+    ids=["pem", "stripped", "kid"],
+)
 def test_the_public_key_is_not_a_shared_secret(secret: bytes) -> None:
     header = encode(canonical_json({"alg": "HS256", "typ": "at+jwt", "kid": SIGNER.key_id}))
     signed = header + b"." + forge().split(".")[1].encode()
