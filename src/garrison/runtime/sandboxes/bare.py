@@ -21,7 +21,7 @@ class Bare:
         return Availability(self.level, True)
 
     def launch(self, order: Launch) -> subprocess.Popen[bytes]:
-        inner = {
+        inner: dict[str, object] = {
             "limits": [],
             "read": None,
             "filter": None,
@@ -39,7 +39,6 @@ class Bare:
                 stdout=order.output,
                 stderr=order.output,
                 env={**os.environ, **start.environment(order)},
-                close_fds=False,  # part of what the control has to show
                 pass_fds=(descriptor, *order.files.values()),
                 start_new_session=True,
             )

@@ -65,6 +65,6 @@ class Sandbox(Protocol):
     def launch(self, order: Launch) -> subprocess.Popen[bytes]:
         """Start it. The process dies with the calling thread's process, by the kernel's hand.
 
-        Raises `Refused` ISO-ROOT for uid 0 and ISO-UNAVAILABLE when the level cannot be had here.
+        Raises `Refused` ISO-ROOT for uid 0 and `Undecided` ISO-UNAVAILABLE when the level cannot be had here.
         """
         ...

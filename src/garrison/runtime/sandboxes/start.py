@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from garrison.core.errors import Refused
+from garrison.core.errors import Refused, Undecided
 from garrison.runtime.sandboxes.base import Launch
 from garrison.runtime.sandboxes.places import HERE
 from garrison.runtime.sandboxes.seccomp import filter_program, machine_named
@@ -121,9 +121,9 @@ def spawn(
         )
 
 
-def unavailable(level: str, missing: Sequence[str]) -> Refused:
+def unavailable(level: str, missing: Sequence[str]) -> Undecided:
     """The error for a level that cannot be had; never a lower level in its place."""
-    return Refused(
+    return Undecided(
         "ISO-UNAVAILABLE",
         f"isolation {level} cannot be had on this machine: {'; '.join(missing)}",
         evidence={"level": level, "missing": list(missing)},

@@ -12,8 +12,9 @@ from typing import Any
 
 import xllamacpp
 
-SETTINGS: dict[str, Any]  # handed over by confine.py
+SETTINGS: dict[str, Any] = globals().get("SETTINGS", {})  # handed over by confine.py
 
+HTTP_THREADS = 32  # each open connection holds one; they are idle but for the one that computes
 OFF = {
     "ui": False,
     "ui_mcp_proxy": False,
@@ -56,7 +57,7 @@ def parameters(settings: dict[str, Any]) -> Any:
     chosen.hostnames = [settings["socket"]]
     chosen.n_ctx = settings["context"]
     chosen.n_parallel = settings["parallel"]
-    chosen.n_threads_http = settings["parallel"] + 2  # requests, and health beside them
+    chosen.n_threads_http = HTTP_THREADS
     chosen.cpuparams.n_threads = settings["threads"]
     chosen.cpuparams_batch.n_threads = settings["threads"]
     chosen.n_gpu_layers = 0

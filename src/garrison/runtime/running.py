@@ -1,0 +1,117 @@
+"""One started server process: what it says before it is ready, how it ends, and how it is ended.
+
+Signals go to the innermost process of the sandbox first. Killing bubblewrap itself would leave its inner
+process to be collected by whatever is process 1 on the host, which in a container may never do so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+MAX_KEPT_OUTPUT = 4096  # the tail of what is printed before the server is ready; later output is dropped
+KILL_SECONDS = 2.0  # how long the kernel may take to end a killed process
+
+
+@dataclass(slots=True)
+class Running:
+    """Made by `run` in the event loop's own thread: the kernel ties the server's life to that thread."""
+
+    process: subprocess.Popen[bytes]
+    ended: asyncio.Future[int]
+    output: bytearray = field(default_factory=bytearray)
+    keeps_output: bool = True
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def last_words(self) -> str:
+        """The last line printed before it was ready, made harmless for a terminal."""
+        self.process.poll()
+        lines = [line for line in self.output.decode("utf-8", "replace").splitlines() if line.strip()]
+        return "".join(c if c.isprintable() else "?" for c in lines[-1].strip())[:300] if lines else ""
+
+    def forget_output(self) -> None:
+        """From now on it may print prompts: nothing of it is kept."""
+        self.keeps_output = False
+        self.output.clear()
+
+    async def end(self, grace: float) -> None:
+        """SIGTERM, then SIGKILL after `grace` seconds. Returns when it has ended and was collected."""
+        for number, seconds in ((signal.SIGTERM, grace), (signal.SIGKILL, KILL_SECONDS)):
+            self._signal(innermost(self.pid), number)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.shield(self.ended), seconds)
+                return
+        self._signal(self.pid, signal.SIGKILL)
+        await self.ended
+
+    def _signal(self, pid: int, number: signal.Signals) -> None:
+        if not self.ended.done():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def cpu_ticks(self) -> int:
+        """Processor time that the server has used so far: one that computes is busy, not hung."""
+        try:
+            fields = Path(f"/proc/{innermost(self.pid)}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return 0
+        return int(fields[11]) + int(fields[12])
+
+
+def run(launch: Callable[[int], subprocess.Popen[bytes]]) -> Running:
+    """Start by `launch(output)`, where output is a descriptor for what it prints, and watch it."""
+    loop = asyncio.get_running_loop()
+    readable, writable = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    os.set_blocking(writable, True)
+    try:
+        process = launch(writable)
+    except BaseException:
+        os.close(readable)
+        raise
+    finally:
+        os.close(writable)
+    running = Running(process, loop.create_future())
+    descriptor = os.pidfd_open(process.pid)
+
+    def drain() -> None:
+        try:
+            data = os.read(readable, 65_536)
+        except BlockingIOError:
+            return
+        if not data:
+            loop.remove_reader(readable)
+            os.close(readable)
+        elif running.keeps_output:
+            running.output += data
+            del running.output[:-MAX_KEPT_OUTPUT]
+
+    def collect() -> None:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+        if not running.ended.done():
+            running.ended.set_result(process.wait())
+
+    loop.add_reader(readable, drain)
+    loop.add_reader(descriptor, collect)
+    return running
+
+
+def innermost(pid: int) -> int:
+    """The process at the bottom of a chain of single children: bwrap -> its process 1 -> the server."""
+    while True:
+        try:
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        except OSError:
+            return pid
+        if not children:
+            return pid
+        pid = int(children[0])

@@ -1,0 +1,121 @@
+"""Which program serves a model, judged by the verified bytes and not by what it is called."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from garrison.core.errors import Refused
+from garrison.runtime.loader import LoadedModel
+from garrison.runtime.sandboxes.base import MIB
+from garrison.runtime.sandboxes.places import SERVERS
+
+GGUF_MAGIC = b"GGUF"
+MAX_CONFIG_BYTES = 1 * MIB  # a model's configuration is a few kB
+CONTEXT_TOKENS = 2048
+CHAT_HEADROOM = 1024 * MIB  # address space beside the weights: libraries, threads, KV cache, scratch
+EMBEDDING_HEADROOM = 768 * MIB
+WEIGHTS = (".gguf", ".safetensors")
+CONFIGURATION = frozenset(
+    {"config.json", "tokenizer.json", "modules.json", "sentence_bert_config.json", "1_Pooling/config.json"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """How to serve one model: a program of this folder, its settings, the files it gets, its memory."""
+
+    program: Path
+    tasks: frozenset[str]
+    settings: Mapping[str, object]
+    files: Mapping[str, int]
+    memory: int
+
+
+def is_wanted(path: str) -> bool:
+    """Could a server here need this file? The others are hashed, verified and dropped."""
+    return path.endswith(WEIGHTS) or path in CONFIGURATION
+
+
+def choose(loaded: LoadedModel, *, threads: int) -> Service:
+    """Raises `Refused` RUN-UNSERVABLE when no server here understands the model."""
+    kept = loaded.kept
+    models = [path for path, descriptor in kept.items() if os.pread(descriptor, 4, 0) == GGUF_MAGIC]
+    if len(models) == 1 and not any(path.endswith(".safetensors") for path in kept):
+        return _chat(kept[models[0]], loaded.verified.ref.name, threads)
+    if not models and {"config.json", "tokenizer.json", "model.safetensors"} <= kept.keys():
+        return _embeddings(kept, loaded.verified.ref.name)
+    raise _unservable(
+        loaded, f"{len(models)} GGUF files and {len(kept) - len(models)} others that could matter"
+    )
+
+
+def _chat(descriptor: int, alias: str, threads: int) -> Service:
+    return Service(
+        SERVERS / "llama.py",
+        frozenset({"chat", "completions"}),
+        {"alias": alias, "context": CONTEXT_TOKENS, "parallel": 1, "threads": threads},
+        {"model": descriptor},
+        os.fstat(descriptor).st_size + CHAT_HEADROOM,
+    )
+
+
+def _embeddings(kept: Mapping[str, int], alias: str) -> Service:
+    config = _json(kept["config.json"])
+    if config.get("model_type") != "bert" or config.get("hidden_act") != "gelu":
+        raise Refused(
+            "RUN-UNSERVABLE",
+            f"no server here runs a {str(config.get('model_type'))[:40]!a} model of this layout",
+            fix="serve a BERT sentence encoder (safetensors) or a GGUF model, or run a server of your own "
+            "and put it behind the gateway: garrison route add",
+        )
+    pooling = _json(kept["1_Pooling/config.json"]) if "1_Pooling/config.json" in kept else {}
+    if pooling.get("pooling_mode_mean_tokens", True) is not True:
+        raise Refused(
+            "RUN-UNSERVABLE",
+            "the sentence encoder pools in another way than by the mean",
+            fix="run a server of your own and put it behind the gateway: garrison route add",
+        )
+    limits = _json(kept["sentence_bert_config.json"]) if "sentence_bert_config.json" in kept else {}
+    files = {name: kept[name] for name in ("model.safetensors", "tokenizer.json")}
+    return Service(
+        SERVERS / "embeddings.py",
+        frozenset({"embeddings"}),
+        {"alias": alias, "config": config, "max_tokens": limits.get("max_seq_length", 512)},
+        files,
+        sum(os.fstat(descriptor).st_size for descriptor in files.values()) + EMBEDDING_HEADROOM,
+    )
+
+
+def _json(descriptor: int) -> dict[str, Any]:
+    if os.fstat(descriptor).st_size > MAX_CONFIG_BYTES:
+        raise _not_understood("is larger than a configuration can be")
+    try:
+        value = json.loads(os.pread(descriptor, MAX_CONFIG_BYTES, 0))
+    except (ValueError, RecursionError) as error:
+        raise _not_understood("is not JSON") from error
+    if not isinstance(value, dict):
+        raise _not_understood("is not a JSON object")
+    return value
+
+
+def _not_understood(why: str) -> Refused:
+    return Refused(
+        "RUN-UNSERVABLE",
+        f"a configuration of the model {why}",
+        fix="repair the model's files and publish them as a new version",
+    )
+
+
+def _unservable(loaded: LoadedModel, why: str) -> Refused:
+    return Refused(
+        "RUN-UNSERVABLE",
+        f"no server here understands {loaded.verified.ref}: {why}",
+        fix="serve one GGUF file or a BERT sentence encoder with model.safetensors, config.json and "
+        "tokenizer.json; anything else: run it yourself and use garrison route add",
+        evidence={"digest": loaded.loaded, "files": sorted(loaded.kept)[:20]},
+    )
