@@ -188,7 +188,7 @@ def _changed_byte(story: Story, gguf: Path) -> None:
     _expect(story, "the running model kept its verified copy", answer, 0)
 
 
-def _other_bytes(story: Story, gguf: Path) -> None:
+def _other_bytes(story: Story, _gguf: Path) -> None:
     _title("7  Attack: other bytes under a published version")
     changed = story.place / "changed"
     shutil.copytree(story.place / "smollm2", changed, dirs_exist_ok=True)

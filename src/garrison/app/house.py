@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 from garrison.app.settings import Settings
 from garrison.artifacts.release import Registry
 from garrison.core.actions import Action
-from garrison.core.decision import Subject
-from garrison.core.digest import canonical_json
+from garrison.core.decision import Endpoint, Subject
+from garrison.core.digest import Ref, canonical_json
 from garrison.core.event import Event, Outcome, format_time
 from garrison.evidence.ledger import Ledger
 from garrison.runtime import store as serving
@@ -54,6 +54,7 @@ class House:
     now: Callable[[], datetime]
     loop: asyncio.AbstractEventLoop
     routed: dict[str, Any] = field(default_factory=dict)
+    endpoints: dict[Ref, Endpoint] = field(default_factory=dict)
     deploying: Lock = field(default_factory=Lock)
     snapshots: Lock = field(default_factory=Lock)
 

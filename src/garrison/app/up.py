@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from cryptography import x509
+
 from garrison import __version__
 from garrison.app import serving, wiring
 from garrison.app.api import server as api
@@ -30,12 +32,12 @@ from garrison.core.actions import Action
 from garrison.core.errors import GarrisonError, Refused, Undecided
 from garrison.core.event import Outcome
 from garrison.evidence.spool import SpoolReader
-from garrison.trust.ca import LocalAuthority, open_authority
+from garrison.trust.ca import ensure_ca, issue_server
+from garrison.trust.keys.base import Signer
 from garrison.trust.store import User, save_user, users
 
 FOLD_SECONDS = 0.05  # requests reach the ledger in batches of this time
 HOUSEKEEPING_SECONDS = 5.0
-LEAF_HOURS = 24  # the gateway's TLS certificate; a new one is made at every worker start and at half its life
 
 Say = Callable[[str], None]
 
@@ -73,12 +75,15 @@ async def _serve(
     admin = await asyncio.to_thread(_first_admin, house)
     for line in await asyncio.to_thread(_repair, house):
         say(f"  repaired {line}")
-    authority = await asyncio.to_thread(open_authority, house.token.signer("ca"), settings.data / "ca.pem")
+    ca_signer = house.token.signer("ca")
+    authority = await asyncio.to_thread(ensure_ca, settings.data / "ca.pem", ca_signer, house.now())
     await asyncio.to_thread(house.publish_snapshot)
-    spool = SpoolReader(settings.run / "spool", house.ledger, house.now)
-    workers = Workers(_plane(house, authority), lambda name, status: _worker_died(house, name, status))
+    spool = SpoolReader(house.ledger, settings.run / "spool", house.now)
+    workers = Workers(
+        _plane(house, authority, ca_signer), lambda name, status: _worker_died(house, name, status)
+    )
     control = api.build(house)
-    tasks = [asyncio.create_task(_fold(house, spool, stop)), asyncio.create_task(_housekeeping(house, stop))]
+    tasks = [asyncio.create_task(_fold(spool, stop)), asyncio.create_task(_housekeeping(house, stop))]
     try:
         await workers.start()
         restored = await asyncio.to_thread(serving.restore, house)
@@ -112,7 +117,7 @@ async def _shut_down(
     await workers.stop()
     await house.supervisor.close()
     await asyncio.gather(*tasks, return_exceptions=True)
-    await asyncio.to_thread(spool.drain)
+    await asyncio.to_thread(spool.tick)
     await asyncio.to_thread(house.record, house.event(Action.SYSTEM_STOP, "server"))
     await asyncio.to_thread(house.ledger.close)
     house.settings.control_socket.unlink(missing_ok=True)
@@ -127,13 +132,13 @@ async def _until(stop: asyncio.Event, tasks: list[asyncio.Task[Any]]) -> None:
         task.result()
 
 
-async def _fold(house: House, spool: SpoolReader, stop: asyncio.Event) -> None:
+async def _fold(spool: SpoolReader, stop: asyncio.Event) -> None:
     """Move request events from the workers' spools into the ledger, a batch at a time."""
     while not stop.is_set():
         with contextlib.suppress(
             GarrisonError
         ):  # the database is away: the spool keeps them, and bounds itself
-            await asyncio.to_thread(spool.drain)
+            await asyncio.to_thread(spool.tick)
         await _pause(stop, FOLD_SECONDS)
 
 
@@ -155,13 +160,20 @@ async def _pause(stop: asyncio.Event, seconds: float) -> None:
         await asyncio.wait_for(stop.wait(), seconds)
 
 
-def _plane(house: House, authority: LocalAuthority) -> Plane:
+def _plane(house: House, authority: x509.Certificate, ca_signer: Signer) -> Plane:
     settings = house.settings
     host, port = settings.listen_address
-    names = sorted({host, "localhost"} - {"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
+    is_name = host.rpartition(".")[2].isalpha()
 
     def tls() -> bytes:
-        leaf = authority.issue_server(names, hours=LEAF_HOURS)
+        leaf = issue_server(
+            authority,
+            ca_signer,
+            "garrison gateway",
+            dns=["localhost", *([host] if is_name else [])],
+            ips=["127.0.0.1", "::1"] if is_name else sorted({"127.0.0.1", "::1", host}),
+            now=house.now(),
+        )
         return leaf.chain + leaf.key
 
     snapshot_key = next(key for key in house.public_keys if key.label == "snapshot")
@@ -215,8 +227,8 @@ def _announce(
     host, port = settings.listen_address
     url = f"https://{host}:{port}"
     if as_json:
-        line = {"event": "ready", "url": url, "ca": str(settings.data / "ca.pem"), "pid": os.getpid()}
-        sys.stdout.write(json.dumps(line) + "\n")
+        ready = {"event": "ready", "url": url, "ca": str(settings.data / "ca.pem"), "pid": os.getpid()}
+        sys.stdout.write(json.dumps(ready) + "\n")
         sys.stdout.flush()
         return
     release = next(key for key in house.public_keys if key.label == "release")

@@ -29,6 +29,7 @@ from garrison.trust.keys.softhsm import open_software_token
 from garrison.trust.policy import base_policy
 from garrison.trust.stray_keys import refuse_offered_keys
 
+SOFTWARE_TOKEN = "SoftHSM (software)"
 KEY_LABELS = ("release", "ledger", "token", "snapshot", "ca")
 
 
@@ -127,7 +128,7 @@ def build(
         token_signer=token.signer("token"),
         snapshot_signer=token.signer("snapshot"),
         public_keys=keys,
-        token_kind="SoftHSM (software)",
+        token_kind=SOFTWARE_TOKEN,
         now=now,
         loop=loop,
     )

@@ -140,10 +140,9 @@ class Workers:
                 os.close(descriptor)
         # The write end stays open for as long as this process lives: its end of file is our death.
         asyncio.get_running_loop().create_task(_close_with(process, parent_write))
-        try:
+        message: dict[str, object] = {}
+        with contextlib.suppress(TimeoutError):
             message = await asyncio.wait_for(_read_line(ready_read), READY_SECONDS)
-        except TimeoutError:
-            message = {}
         if not message.get("ready", bool(message) and "error" not in message):
             with contextlib.suppress(ProcessLookupError):
                 process.kill()

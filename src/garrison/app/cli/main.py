@@ -11,10 +11,10 @@ from types import ModuleType
 from typing import Any
 
 from garrison import __version__
-from garrison.app.cli import COMMANDS, output
+from garrison.app.cli import ask, demo, deploy, explain, identity, model, output, up, verify
 from garrison.core.errors import GarrisonError, Usage
 
-_USAGE_EXIT = 2
+COMMANDS: tuple[ModuleType, ...] = (up, demo, verify, ask, explain, model, deploy, identity)
 _DEFECT_EXIT = 4
 _INTERRUPTED_EXIT = 130  # 128 + SIGINT, as shells expect
 

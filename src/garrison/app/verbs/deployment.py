@@ -6,6 +6,7 @@ from typing import Any
 
 from garrison.app import serving
 from garrison.app.house import House
+from garrison.app.serving import Order
 from garrison.app.verbs.base import Call, Verb, authorise
 from garrison.artifacts import release as releases
 from garrison.artifacts import store as registry
@@ -23,9 +24,8 @@ def apply(house: House, call: Call) -> dict[str, Any]:
     ref = Ref.parse(call.text("ref"))
     owner = releases.get(house.registry, ref).owner
     authorise(house, call.subject, Action.DEPLOY_APPLY, ref.name, owner=owner)
-    return serving.deploy(
-        house, ref, call.subject, call.optional("isolation"), Action.DEPLOY_APPLY, call.progress
-    )
+    isolation = call.optional("isolation") or house.settings.isolation
+    return serving.deploy(house, Order(ref, call.subject, isolation, Action.DEPLOY_APPLY), call.progress)
 
 
 def rollback(house: House, call: Call) -> dict[str, Any]:
@@ -52,7 +52,8 @@ def rollback(house: House, call: Call) -> dict[str, Any]:
             fix=f"garrison model list {name} shows the versions and their state",
         )
     target = max(earlier, key=lambda release: release.approved_counter).ref
-    return serving.deploy(house, target, call.subject, None, Action.DEPLOY_ROLLBACK, call.progress)
+    order = Order(target, call.subject, current.isolation, Action.DEPLOY_ROLLBACK)
+    return serving.deploy(house, order, call.progress)
 
 
 def stop(house: House, call: Call) -> dict[str, Any]:

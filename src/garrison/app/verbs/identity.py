@@ -136,7 +136,9 @@ def key_export(house: House, call: Call) -> dict[str, Any]:
     authorise(house, call.subject, Action.KEY_READ, label)
     house.token.export(label)
     raise Refused(
-        "KEY-EXPORT", f"the private half of {label} stays in the token", fix="garrison key list names the public keys"
+        "KEY-EXPORT",
+        f"the private half of {label} stays in the token",
+        fix="garrison key list names the public keys",
     )
 
 

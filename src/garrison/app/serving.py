@@ -1,0 +1,255 @@
+"""What serves: load a version in a sandbox, switch the gateway over to it, then end the one before.
+
+The new server answers before the old one is taken off, so a switch (or a rollback) fails no request. What
+is loaded is verified from the copied bytes at every start; what serves already is verified where it lies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from garrison.app.house import House
+from garrison.artifacts import release as releases
+from garrison.core.actions import Action
+from garrison.core.decision import Endpoint, Subject
+from garrison.core.digest import Manifest, Ref
+from garrison.core.errors import GarrisonError, Refused
+from garrison.core.event import Event, Outcome
+from garrison.runtime import store
+from garrison.runtime.supervisor import ServerState, ServeSpec
+from garrison.trust import approved
+from garrison.trust.approved import ApprovedEntry
+from garrison.trust.verify import Verified, verify_release
+
+DRAIN_SECONDS = 30.0  # the version that was replaced finishes its answers before it ends
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One deployment: which version, by whom, how isolated, and whether it is a named rollback."""
+
+    ref: Ref
+    subject: Subject
+    isolation: str
+    action: Action
+
+    @property
+    def is_rollback(self) -> bool:
+        return self.action is Action.DEPLOY_ROLLBACK
+
+
+def deploy(house: House, order: Order, progress: Progress) -> dict[str, Any]:
+    """Make a version serve its name. Raises what verification, approval, sandbox and server refuse.
+
+    Nothing changes unless the new server answers: what served before goes on serving.
+    """
+    with house.deploying:
+        entry = _admitted(house, order)
+        progress(f"verifying {order.ref}")
+        verified = releases.verify(house.registry, order.ref)
+        releases.record_verified(house.registry, order.subject, verified, "deploy")
+        progress(f"starting {order.ref} in {order.isolation}")
+        endpoint = _endpoint(house, order)
+        audit_id = _switch(house, order, entry, endpoint)
+    host, port = house.settings.listen_address
+    state = _state_of(house, order.ref)
+    return {
+        "name": order.ref.name,
+        "version": order.ref.version,
+        "digest": endpoint.digest,
+        "key_id": verified.key_id,
+        "isolation": state.isolation if state else order.isolation,
+        "memory": state.held if state else "",
+        "tasks": sorted(endpoint.tasks),
+        "url": f"https://{host}:{port}/v1",
+        "audit_id": audit_id,
+    }
+
+
+def stop(house: House, name: str, subject: Subject) -> str:
+    """Take a name out of service; returns the audit id."""
+    with house.deploying:
+        current = house.serving(name)
+        with house.ledger.transaction() as transaction:
+            store.stop_deployment(transaction.connection, name)
+            audit_id = transaction.append(_event(house, Action.DEPLOY_STOP, subject, name, ""))
+        house.routed.pop(name, None)
+        house.publish_snapshot()
+        if current is not None:
+            house.endpoints.pop(current.ref, None)
+            house.run(house.supervisor.stop(current.ref))
+    return audit_id
+
+
+def restore(house: House) -> list[str]:
+    """At start: bring back what was serving, verified anew. What fails stays down and is told."""
+    with house.database.read() as connection:
+        wanted = [item for item in store.deployments(connection) if item.state == "serving"]
+    lines = []
+    for deployment in wanted:
+        order = Order(deployment.ref, _system(), deployment.isolation, Action.DEPLOY_ROLLBACK)
+        try:
+            endpoint = _endpoint(house, order)
+            house.routed[deployment.ref.name] = _route(endpoint)
+            lines.append(f"{deployment.ref} serving again, verified")
+        except GarrisonError as error:
+            lines.append(f"{deployment.ref} NOT serving: {error.code} {error.what}")
+    if wanted:
+        house.publish_snapshot()
+    return lines
+
+
+def states(house: House) -> list[dict[str, Any]]:
+    """Every deployment with what its server is doing now."""
+    with house.database.read() as connection:
+        known = store.deployments(connection)
+    rows = []
+    for deployment in known:
+        state = _state_of(house, deployment.ref)
+        facts = deployment.as_json()
+        facts["restarts"] = state.restarts if state else 0
+        facts["reason"] = state.reason if state else ""
+        if deployment.state == "serving":
+            facts["state"] = state.state if state else "failed"
+        rows.append(facts)
+    return rows
+
+
+def _admitted(house: House, order: Order) -> ApprovedEntry:
+    """The signed entry that lets this version become the serving one now."""
+    release = releases.get(house.registry, order.ref)
+    entry = releases.approved_entry(house.registry, release)
+    serving = house.serving(order.ref.name)
+    if order.is_rollback or (serving is not None and serving.ref == order.ref):
+        return entry
+    floor = _floor(house, order.ref.name)
+    if entry.counter < floor:
+        raise Refused(
+            "ART-ROLLBACK",
+            f"{order.ref} is number {entry.counter} on the approved list and number {floor} was deployed already",
+            evidence={"digest": release.digest, "counter": entry.counter, "floor": floor},
+            fix=f"if going back is meant: garrison deploy rollback {order.ref.name} --to {order.ref.version}",
+        )
+    approved.check_current(entry, house.policy.version, house.now())
+    return entry
+
+
+def _endpoint(house: House, order: Order) -> Endpoint:
+    """A server that answers for the version: the one that runs already, or a new one."""
+    running = house.endpoints.get(order.ref)
+    state = _state_of(house, order.ref)
+    if (
+        running is not None
+        and state is not None
+        and state.state == "ready"
+        and state.isolation == order.isolation
+    ):
+        return running
+    if state is not None and state.state not in ("failed", "stopped"):
+        house.run(house.supervisor.stop(order.ref))
+    settings = house.settings
+    release = releases.get(house.registry, order.ref)
+    spec = ServeSpec(
+        ref=order.ref,
+        tier=release.tier,
+        directory=releases.tree_of(house.registry, order.ref),
+        verify=_verifier(house, order),
+        run_directory=settings.run / "models",
+        isolation=order.isolation,
+        threads=settings.model_threads,
+        memory_share=settings.memory_share,
+        scratch=settings.run,
+    )
+    endpoint = house.run(house.supervisor.start(spec))
+    house.endpoints[order.ref] = endpoint
+    return endpoint
+
+
+def _verifier(house: House, order: Order) -> Callable[[Manifest], Verified]:
+    """Judges the copied bytes by what is recorded at that moment: signatures, approval, place in the list."""
+
+    def verify(found: Manifest) -> Verified:
+        release = releases.get(house.registry, order.ref)
+        return verify_release(
+            manifest=releases.with_modes_of(found, release.manifest),
+            bundle=release.bundle,
+            statement=release.statement,
+            keys=house.registry.keys,
+            expect=order.ref,
+            approved=releases.approved_entry(house.registry, release),
+            floor=_floor(house, order.ref.name),
+            rollback_to=order.ref if order.is_rollback else None,
+        )
+
+    return verify
+
+
+def _switch(house: House, order: Order, entry: ApprovedEntry, endpoint: Endpoint) -> str:
+    """Record, point the gateway at the new server, let the old one finish."""
+    before = house.serving(order.ref.name)
+    event = _event(house, order.action, order.subject, str(order.ref), endpoint.digest)
+    with house.ledger.transaction() as transaction:
+        store.save_deployment(
+            transaction.connection,
+            order.ref,
+            digest=endpoint.digest,
+            floor=entry.counter,
+            isolation=order.isolation,
+            by=order.subject.actor,
+            now=house.now(),
+        )
+        audit_id = transaction.append(event)
+    house.routed[order.ref.name] = _route(endpoint)
+    house.publish_snapshot()
+    if before is not None and before.ref != order.ref:
+        asyncio.run_coroutine_threadsafe(_end_later(house, before.ref), house.loop)
+    return audit_id
+
+
+async def _end_later(house: House, ref: Ref) -> None:
+    await asyncio.sleep(DRAIN_SECONDS)
+    if house.routed.get(ref.name, {}).get("version") != ref.version:
+        house.endpoints.pop(ref, None)
+        await house.supervisor.stop(ref)
+
+
+def _floor(house: House, name: str) -> int:
+    with house.database.read() as connection:
+        deployment = store.find_deployment(connection, name)
+    return 0 if deployment is None else deployment.floor
+
+
+def _state_of(house: House, ref: Ref) -> ServerState | None:
+    return next((state for state in house.supervisor.states() if state.ref == ref), None)
+
+
+def _route(endpoint: Endpoint) -> dict[str, Any]:
+    return {
+        "name": endpoint.name,
+        "version": endpoint.version,
+        "digest": endpoint.digest,
+        "tier": endpoint.tier.value,
+        "address": endpoint.address,
+        "tasks": sorted(endpoint.tasks),
+    }
+
+
+def _system() -> Subject:
+    return Subject("service", "garrison", frozenset({"service"}), via="server")
+
+
+def _event(house: House, action: Action, subject: Subject, resource: str, digest: str) -> Event:
+    return Event(
+        time=house.now(),
+        action=action,
+        actor=subject.actor,
+        resource=resource,
+        outcome=Outcome.ALLOWED,
+        digest=digest,
+        data={"via": subject.via},
+    )

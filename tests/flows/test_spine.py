@@ -1,0 +1,266 @@
+"""One real model from a file to an answered request, through the commands and clients that people use."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import httpx
+import openai
+import pytest
+from server import Server, run
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("serving")]
+
+
+def _client(server: Server, token: str) -> openai.OpenAI:
+    context = ssl.create_default_context(cafile=server.ready["ca"])
+    return openai.OpenAI(
+        base_url=f"{server.url}/v1", api_key=token, http_client=httpx.Client(verify=context), max_retries=0
+    )
+
+
+def _get(server: Server, path: str, token: str = "") -> int:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    request = urllib.request.Request(server.url + path, headers=headers)
+    context = ssl.create_default_context(cafile=server.ready["ca"])
+    try:
+        with urllib.request.urlopen(request, context=context, timeout=30) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+@pytest.mark.row("B09", kind="R")
+@pytest.mark.row("A23", kind="R")
+def test_an_unmodified_client_gets_an_answer_and_a_stream(serving: Server) -> None:
+    with _client(serving, serving.token()) as client:
+        messages: list[openai.types.chat.ChatCompletionMessageParam] = [
+            {"role": "user", "content": "What is the capital of France?"}
+        ]
+        whole = client.chat.completions.create(
+            model="smollm2", messages=messages, max_tokens=24, temperature=0
+        )
+        assert "Paris" in (whole.choices[0].message.content or "")
+        pieces = [
+            chunk.choices[0].delta.content or ""
+            for chunk in client.chat.completions.create(
+                model="smollm2", messages=messages, max_tokens=24, temperature=0, stream=True
+            )
+            if chunk.choices
+        ]
+    assert len(pieces) > 3
+    assert "Paris" in "".join(pieces)
+
+
+@pytest.mark.row("B07", kind="R")
+def test_tls_1_2_is_refused(serving: Server) -> None:
+    context = ssl.create_default_context(cafile=serving.ready["ca"])
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    with (
+        socket.create_connection(("127.0.0.1", serving.port), timeout=10) as plain,
+        pytest.raises(ssl.SSLError),
+    ):
+        context.wrap_socket(plain, server_hostname="127.0.0.1")
+
+
+@pytest.mark.row("C05", kind="R")
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/chat/completions", "/v1/embeddings", "/v1/completions"])
+def test_no_token_is_401(serving: Server, path: str) -> None:
+    assert _get(serving, path) in (401, 405)
+    assert _get(serving, "/v1/models") == 401
+
+
+@pytest.mark.row("C01", kind="R")
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/props",
+        "/slots",
+        "/metrics",
+        "/invocations",
+        "/tokenize",
+        "/lora-adapters",
+        "/v1/../props",
+        "/health",
+    ],
+)
+def test_the_model_servers_other_doors_are_404(serving: Server, path: str) -> None:
+    assert _get(serving, path, serving.token()) == 404
+
+
+def test_a_model_that_the_token_is_not_for_is_403(serving: Server) -> None:
+    with (
+        _client(serving, serving.token(model="payroll")) as client,
+        pytest.raises(openai.PermissionDeniedError),
+    ):
+        client.chat.completions.create(model="smollm2", messages=[{"role": "user", "content": "hello"}])
+
+
+def test_a_server_that_is_ready_says_so_without_detail(serving: Server) -> None:
+    assert _get(serving, "/livez") == 200
+    assert _get(serving, "/readyz") == 200
+
+
+@pytest.mark.row("A09", kind="R")
+def test_model_signing_accepts_the_published_bundle(serving: Server, model_directory: Path) -> None:
+    shown = serving.ok(
+        "model", "publish", str(model_directory), "--as", "smollm2@1", "--owner", "x", "--tier", "internal"
+    )
+    assert shown["unchanged"]
+    peer = Path(sys.executable).with_name("model_signing")
+    words = [
+        str(peer),
+        "verify",
+        "key",
+        shown["path"],
+        "--signature",
+        shown["bundle"],
+        "--public_key",
+        shown["public_key"],
+    ]
+    done = subprocess.run([*words, "--ignore-git-paths"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Verification succeeded" in done.stdout + done.stderr
+
+
+def test_the_publisher_cannot_approve(serving: Server, tmp_path: Path, model_directory: Path) -> None:
+    changed = tmp_path / "m"
+    shutil.copytree(model_directory, changed)
+    (changed / "README.md").write_text("another page\n")
+    serving.publish(changed, "self@1")
+    assert serving.cli("approve", "self@1").code == "APP-SELF"
+    assert serving.cli("serve", "self@1").code == "ART-NOT-APPROVED"
+
+
+@pytest.mark.row("A17", kind="R")
+def test_other_bytes_under_a_published_version_are_refused(
+    serving: Server, tmp_path: Path, model_directory: Path
+) -> None:
+    changed = tmp_path / "m"
+    shutil.copytree(model_directory, changed)
+    (changed / "README.md").write_text("not the page that was signed\n")
+    words = [
+        "model",
+        "publish",
+        str(changed),
+        "--as",
+        "smollm2@1",
+        "--owner",
+        "ml-team",
+        "--tier",
+        "internal",
+    ]
+    answer = serving.cli(*words)
+    assert (answer.status, answer.code) == (1, "ART-IMMUTABLE")
+
+
+@pytest.mark.row("A26", kind="R")
+def test_an_identity_without_a_role_may_not_publish(serving: Server, model_directory: Path) -> None:
+    words = ["model", "publish", str(model_directory), "--as", "x@1", "--owner", "o", "--tier", "public"]
+    answer = serving.cli("--as", "mallory", *words)
+    assert (answer.status, answer.code) == (1, "RBAC-403")
+    assert "garrison user add mallory" in answer.json["error"]["next"]
+    assert answer.json["error"]["audit_id"].startswith("a-")
+
+
+@pytest.mark.row("A10", kind="R")
+def test_a_signing_key_in_the_environment_is_refused(serving: Server, model_directory: Path) -> None:
+    words = ["model", "publish", str(model_directory), "--as", "x@1", "--owner", "o", "--tier", "public"]
+    answer = serving.cli(*words, GARRISON_SIGNING_KEY="-----BEGIN PRIVATE KEY-----")
+    assert (answer.status, answer.code) == (1, "KEY-ENV")
+    assert serving.cli("key", "export", "release").code == "KEY-EXPORT"
+
+
+@pytest.mark.row("C06", kind="R")
+def test_a_token_for_a_month_cannot_be_made(serving: Server) -> None:
+    answer = serving.cli("token", "issue", "--subject", "app", "--role", "user", "--ttl", "30d")
+    assert (answer.status, answer.code) == (1, "TOK-TTL")
+
+
+def test_a_token_says_who_asks_at_the_control_socket(serving: Server, tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_text(serving.token(role="auditor", model=None))
+    refused = serving.cli("--token-file", str(path), "user", "add", "eve", "--role", "admin")
+    assert refused.code == "RBAC-403"
+    assert "user:app" in json.dumps(refused.json) or "app" in refused.json["error"]["message"]
+    assert serving.ok("--token-file", str(path), "model", "list")["models"]
+
+
+@pytest.mark.row("C16", kind="R")
+def test_every_request_left_one_event_and_the_ledger_verifies(serving: Server) -> None:
+    with _client(serving, serving.token()) as client:
+        client.models.list()
+    report = serving.cli("audit", "verify")
+    assert report.status == 0, report.out + report.err
+    listed = serving.cli("audit", "list", "--kind", "model.invoke")
+    assert listed.status == 0
+    assert "capital of France" not in listed.out
+
+
+@pytest.mark.row("A04", kind="R")
+def test_a_bare_copy_verifies_without_a_server_and_one_byte_does_not(serving: Server, tmp_path: Path) -> None:
+    copy = tmp_path / "pulled"
+    serving.ok("model", "pull", "smollm2@1", str(copy))
+    key = str(serving.data / "keys" / "public" / "release.pem")
+    assert run(["verify", str(copy), "--as", "smollm2@1", "--key", key]).status == 0
+    weights = next(copy.glob("*.gguf"))
+    data = bytearray(weights.read_bytes())
+    data[len(data) // 2] ^= 1
+    weights.write_bytes(data)
+    answer = run(["verify", str(copy), "--as", "smollm2@1", "--key", key, "--json"])
+    assert (answer.status, answer.code) == (1, "ART-TAMPER")
+    assert weights.name in answer.out
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "code"),
+    [
+        (["serve", "nothing@1"], 1, "ART-UNKNOWN"),
+        (["serve", "smollm2@99"], 1, "ART-UNKNOWN"),
+        (["serve", "Not A Ref"], 2, "REF-SYNTAX"),
+        (
+            ["model", "publish", "/nonexistent", "--as", "x@1", "--owner", "o", "--tier", "public"],
+            2,
+            "PATH-NOT-DIR",
+        ),
+        (["model", "frobnicate"], 2, "CLI-USAGE"),
+        (["deploy", "rollback", "smollm2"], 1, "DEP-NO-EARLIER"),
+        (["deploy", "stop", "unserved"], 1, "DEP-NONE"),
+        (["user", "add", "a b", "--role", "user"], 2, "ID-SYNTAX"),
+        (["user", "add", "eve", "--role", "emperor"], 2, "ROLE-UNKNOWN"),
+        (["user", "disable", "root"], 1, "ID-LAST-ADMIN"),
+        (["route", "add", "x", "--upstream", "http://u:p@h/", "--tier", "public"], 2, "ROUTE-ADDRESS"),
+        (["explain", "NO-SUCH"], 2, "CODE-UNKNOWN"),
+    ],
+)
+def test_bad_input_ends_in_a_sentence_with_a_code(
+    serving: Server, words: list[str], status: int, code: str
+) -> None:
+    answer = serving.cli(*words)
+    assert (answer.status, answer.code) == (status, code), answer.out + answer.err
+    assert answer.json["error"]["next"]
+    assert "Traceback" not in answer.out + answer.err
+
+
+def test_an_empty_and_a_truncated_model_are_not_published(
+    serving: Server, tmp_path: Path, smollm2_gguf: Path
+) -> None:
+    words = ["--as", "bad@1", "--owner", "o", "--tier", "public"]
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert serving.cli("model", "publish", str(empty), *words).status in (1, 2, 3)
+    (empty / "model.gguf").write_bytes(b"")
+    assert serving.cli("model", "publish", str(empty), *words).status in (1, 3)
+    with smollm2_gguf.open("rb") as whole:
+        (empty / "model.gguf").write_bytes(whole.read(1_000_000))
+    assert serving.cli("model", "publish", str(empty), *words).status in (1, 3)
+    assert serving.cli("model", "show", "bad@1").code == "ART-UNKNOWN"
