@@ -18,6 +18,9 @@ from garrison.core.errors import Usage
 from garrison.detect.rulepack import Rule, digest
 
 
+_CONTINUATION = bytes(range(0x80, 0xC0))  # every byte of a code point in UTF-8 but its first
+
+
 class Hit(NamedTuple):
     """Rule number and the offset just behind its trigger."""
 
@@ -152,7 +155,7 @@ def in_code_points(
     at, points = 0, first_point
     for rule, end in found:
         here = end - first_byte
-        points += len(data[at:here].decode("utf-8", "surrogatepass"))
+        points += len(data[at:here].translate(None, _CONTINUATION))
         at = here
         hits.append(Hit(rule, points))
     return hits
