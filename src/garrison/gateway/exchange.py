@@ -65,6 +65,8 @@ class Exchange:
         "body_complete",
         "cut_by",
         "defect",
+        "entered",
+        "finished",
         "gone",
         "head",
         "keep_alive",
@@ -90,6 +92,8 @@ class Exchange:
         self.keep_alive = head is not None and head.keep_alive and defect is None
         self.body_complete = not chunked and self._length == 0
         self.gone = False
+        self.entered = False  # the task that serves it has begun
+        self.finished = False
         self.cut_by: GarrisonError | None = None
         self.started = False
         self.streaming = False
@@ -167,6 +171,7 @@ class Exchange:
 
     def finish(self) -> None:
         """End a streamed answer properly."""
+        self.finished = True
         self._wire.send(b"0\r\n\r\n")
         self._wire.done(self)
 
@@ -184,4 +189,5 @@ class Exchange:
         if error is None:
             self.gone = True
         self.cut_by = error
-        self.task.cancel()
+        if self.entered:  # a task that is cancelled before its first step would leave no event
+            self.task.cancel()

@@ -79,13 +79,13 @@ def parse_head(raw: bytes, limits: HttpLimits) -> Head:
     length = _framing(headers)
     connection = headers.get(b"connection", b"keep-alive").lower()
     if b"upgrade" in headers or b"http2-settings" in headers or connection not in _CONNECTION:
-        raise bad("HTTP-UPGRADE", "the connection cannot be upgraded and Connection may only keep or close it")
+        raise bad(
+            "HTTP-UPGRADE", "the connection cannot be upgraded and Connection may only keep or close it"
+        )
     expect = headers.get(b"expect", b"").lower()
     if expect not in (b"", b"100-continue"):
         raise bad("HTTP-SYNTAX", "Expect may only be 100-continue")
-    return Head(
-        method.decode(), target.decode(), headers, length, connection == b"keep-alive", bool(expect)
-    )
+    return Head(method.decode(), target.decode(), headers, length, connection == b"keep-alive", bool(expect))
 
 
 def is_hopeless(begun: bytearray) -> bool:

@@ -17,7 +17,6 @@ from garrison.core.errors import Refused
 WINDOW_SECONDS = 60.0
 MAX_WINDOWS = 20_000  # subject-model pairs remembered; idle ones are forgotten first
 DEFAULT_COMPLETION = 1_024  # tokens reserved for an answer whose request sets no maximum
-MAX_FAILURES = 120  # unknown tokens a minute from one address before it has to wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,35 +114,6 @@ class Limiter:
             raise _over("subjects", MAX_WINDOWS, len(self._windows), WINDOW_SECONDS, key[1])
         window = self._windows[key] = _Window()
         return window
-
-
-class Failures:
-    """Counts bad tokens per address: verifying one costs more than the rest of a request."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._counts: dict[str, tuple[float, int]] = {}
-
-    def check(self, address: str) -> None:
-        """Raises `Refused` LIM-FAILURES while `address` has used up its minute."""
-        since, count = self._counts.get(address, (0.0, 0))
-        left = since + WINDOW_SECONDS - self._clock()
-        if count >= MAX_FAILURES and left > 0:
-            raise Refused(
-                "LIM-FAILURES",
-                f"{count} requests from this address had no valid token within a minute",
-                fix=f"wait {math.ceil(left)} seconds and use a token from garrison token issue",
-                retry_after=left,
-            )
-
-    def count(self, address: str) -> None:
-        now = self._clock()
-        since, count = self._counts.get(address, (now, 0))
-        if now - since >= WINDOW_SECONDS:
-            since, count = now, 0
-        if len(self._counts) >= MAX_WINDOWS:
-            self._counts.clear()
-        self._counts[address] = (since, count + 1)
 
 
 def _until_free(window: _Window, tokens: int, limit: int, now: float) -> float:

@@ -20,29 +20,39 @@ MAX_INPUTS = 2_048  # texts in one embeddings or completions request, as the Ope
 MAX_TOKENS = 1_000_000
 MAX_NAME = 128
 
-_SAMPLING = frozenset(
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_SAMPLING = _words(
     "temperature top_p top_k min_p presence_penalty frequency_penalty repeat_penalty repetition_penalty seed stop "
-    "n stream stream_options max_tokens logit_bias logprobs".split()
+    "n stream stream_options max_tokens logit_bias logprobs"
 )
-_CHAT = _SAMPLING | frozenset(
+_CHAT = _SAMPLING | _words(
     "model messages max_completion_tokens top_logprobs tools tool_choice parallel_tool_calls response_format "
-    "reasoning_effort verbosity".split()
+    "reasoning_effort verbosity"
 )
 # They speak to a vendor's account, not to a model: accepted so that clients work, never passed on.
-_DROPPED = frozenset("user metadata store service_tier safety_identifier prompt_cache_key".split())
-_MESSAGE = frozenset("role content name tool_calls tool_call_id refusal reasoning_content".split())
-_ROLES = frozenset("system developer user assistant tool".split())
+_DROPPED = _words("user metadata store service_tier safety_identifier prompt_cache_key")
+_MESSAGE = _words("role content name tool_calls tool_call_id refusal reasoning_content")
+_ROLES = _words("system developer user assistant tool")
 _STEERING = re.compile(
     r"(^|_)(api_?(base|key|type|version)|base_?url|url|uri|host|endpoint|upstream|provider|headers?|proxy|"
     r"fallbacks?|router?|route|deployment|extra_body|model_list|organization|region|timeout|metadata_url)(_|$)",
     re.IGNORECASE,
 )
 # Words of the API itself, which say nothing to a model beyond their meaning: not worth an inspection.
-_VOCABULARY = _CHAT | _MESSAGE | _ROLES | frozenset(
-    "text type function auto none required object string number integer boolean array properties description "
-    "parameters strict json_object json_schema schema enum items arguments id index input prompt suffix low medium "
-    "high minimal additionalProperties include_usage dimensions encoding_format float base64".split()
-)  # fmt: skip
+_VOCABULARY = (
+    _CHAT
+    | _MESSAGE
+    | _ROLES
+    | _words(
+        "text type function auto none required object string number integer boolean array properties description "
+        "parameters strict json_object json_schema schema enum items arguments id index input prompt suffix low medium "
+        "high minimal additionalProperties include_usage dimensions encoding_format float base64"
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +119,8 @@ def parse_call(operation: Operation, raw: bytes, depth: int) -> Call:
         stream=stream,
         wants_usage=options.get("include_usage") is True,
         choices=_count(body, "n", MAX_CHOICES) or 1,
-        max_tokens=_count(body, "max_completion_tokens", MAX_TOKENS) or _count(body, "max_tokens", MAX_TOKENS),
+        max_tokens=_count(body, "max_completion_tokens", MAX_TOKENS)
+        or _count(body, "max_tokens", MAX_TOKENS),
     )
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from math import inf
-from typing import cast
+from typing import Any, cast
 
 from garrison.core.errors import GarrisonError, Usage
 from garrison.gateway.config import HttpLimits
@@ -20,7 +20,7 @@ from garrison.gateway.http_parse import HEAD_END, bad, is_hopeless, parse_head
 
 TICK_SECONDS = 0.25  # how late a deadline may be noticed
 
-Serve = Callable[[Exchange], Awaitable[None]]
+Serve = Callable[[Exchange], Coroutine[Any, Any, None]]
 
 
 class Server:
@@ -113,7 +113,7 @@ class Connection(asyncio.Protocol):
         server.connections.add(self)
         self.deadline = server.loop.time() + server.limits.head_seconds
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _exc: Exception | None) -> None:
         self._server.connections.discard(self)
         self._transport = None
         self.deadline = inf

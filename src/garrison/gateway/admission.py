@@ -1,0 +1,143 @@
+"""The checks before an answer begins: who asks, may they, how much, and what the prompt says.
+
+`admit` is the only maker of `Admitted`, and only an `Admitted` can be streamed: a skipped check does not
+type-check. Nothing here waits, and nothing has been sent to a model server when any of it refuses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import orjson
+
+from garrison.core.actions import Action
+from garrison.core.decision import Decision, Endpoint, Request, Subject
+from garrison.core.errors import Refused, Usage
+from garrison.detect.base import Direction, Inspection, Outcome
+from garrison.gateway.http_parse import Head
+from garrison.gateway.limits import DEFAULT_COMPLETION, Limiter
+from garrison.gateway.openai_shapes import Call, rewrite_strings
+from garrison.gateway.record import Record
+from garrison.gateway.snapshot import Snapshot
+from garrison.trust.identity import Principal, refusal
+
+CHARACTERS_PER_TOKEN = 4  # English text; only for reservations and for model servers that do not count
+_SEAL = object()
+
+
+class Inspect(Protocol):
+    """`detect.inspect.Inspector`, as the pipeline uses it."""
+
+    def inspect(self, text: str, direction: Direction) -> Inspection: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A request that passed every check. Made by `admit` and nowhere else."""
+
+    call: Call
+    endpoint: Endpoint
+    served: str  # name@version, as the client sees it
+    payload: bytes
+    seal: object
+
+    def __post_init__(self) -> None:
+        if self.seal is not _SEAL:
+            raise TypeError("only admit() makes an Admitted")
+
+
+def identify(head: Head, snapshot: Snapshot, wall: float) -> Principal:
+    """The principal of the bearer token (RFC 6750 section 2.1). Raises `Refused` TOK-*, answered with 401."""
+    scheme, _, token = head.headers.get(b"authorization", b"").partition(b" ")
+    if scheme.lower() != b"bearer":
+        raise refusal("TOK-MISSING")
+    return snapshot.tokens.verify(token.strip().decode("ascii"), wall)
+
+
+def may_invoke(snapshot: Snapshot, subject: Subject, target: Endpoint | str, task: str) -> Decision:
+    """The policy's answer for one endpoint, or for the name of a model that there is not."""
+    facts: dict[str, object] = {"task": task}
+    if isinstance(target, Endpoint):
+        facts |= {"tier": target.tier.value, "version": target.version}
+        target = target.name
+    return snapshot.policy.decide(Request(subject, Action.MODEL_INVOKE, target, facts))
+
+
+def decide(snapshot: Snapshot, subject: Subject, call: Call) -> Endpoint:
+    """The endpoint that this subject may use. Raises `Refused` RBAC-*, GW-MODEL or `Usage` GW-TASK.
+
+    Whether a model exists is only told to those who could use it.
+    """
+    endpoint = snapshot.route(call.model)
+    decision = may_invoke(snapshot, subject, endpoint or call.model, call.operation.task)
+    if not decision.allowed:
+        raise Refused(
+            decision.code or "RBAC-403",
+            decision.reason,
+            fix="ask for a token that covers it: garrison token issue --model NAME, by someone who may",
+            evidence={"rule_id": decision.rule_id, "policy_version": decision.policy_version},
+        )
+    if endpoint is None:
+        raise Refused(
+            "GW-MODEL",
+            "no model of this name and version is served here",
+            fix="use one of the names that GET /v1/models lists",
+            evidence={"param": "model"},
+        )
+    if call.operation.task not in endpoint.tasks:
+        raise Usage(
+            "GW-TASK",
+            f"{endpoint.name} does not serve {call.operation.path}",
+            fix=f"it serves: {', '.join(sorted(endpoint.tasks))}",
+            evidence={"param": "model"},
+        )
+    return endpoint
+
+
+def admit(
+    snapshot: Snapshot, principal: Principal, call: Call, limiter: Limiter, inspector: Inspect, record: Record
+) -> Admitted:
+    """decide -> throttle -> inspect -> route. Raises `Refused` or `Usage`; then nothing has happened."""
+    subject = principal.subject
+    record.asked_for(call.model)
+    record.policy_version = snapshot.policy.version
+    endpoint = decide(snapshot, subject, call)
+    record.endpoint = endpoint
+    served = record.resource = f"{endpoint.name}@{endpoint.version}" if endpoint.version else endpoint.name
+    characters = len(orjson.dumps(call.body))
+    wanted = (call.max_tokens or DEFAULT_COMPLETION) * call.choices if call.operation.streams else 0
+    estimate = characters // CHARACTERS_PER_TOKEN + wanted
+    record.reservation = limiter.reserve(subject.name, endpoint.name, estimate, snapshot.limits)
+    body = inspected(call, inspector, record)
+    record.prompt_tokens = characters // CHARACTERS_PER_TOKEN
+    body["model"] = endpoint.name
+    if call.stream:
+        body["stream_options"] = {"include_usage": True}
+    return Admitted(call, endpoint, served, orjson.dumps(body), _SEAL)
+
+
+def inspected(call: Call, inspector: Inspect, record: Record) -> dict[str, object]:
+    """The body that may go on. Raises `Refused` PRM-INJECT when any text in it is blocked."""
+
+    def rewrite(text: str) -> str:
+        inspection = inspector.inspect(text, Direction.INPUT)
+        if inspection.findings:
+            record.found("input", inspection.findings)
+        if inspection.verdict is Outcome.ALLOW:
+            return text
+        if inspection.verdict is Outcome.REDACT:
+            record.redacted = True
+            return inspection.text
+        worst = max(inspection.findings, key=lambda finding: finding.score)
+        raise Refused(
+            "PRM-INJECT",
+            f"the prompt looks like an attempt to override instructions ({worst.kind}); nothing was sent on",
+            fix="rephrase the request; an operator can look the rule up with garrison explain PRM-INJECT",
+            evidence={"rule_id": worst.rule_id, "score": round(inspection.score, 2), "param": "messages"},
+        )
+
+    return {
+        name: value if name == "model" else rewrite_strings(value, rewrite)
+        for name, value in call.body.items()
+    }

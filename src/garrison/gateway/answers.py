@@ -1,0 +1,202 @@
+"""A model server's whole answer, rebuilt from a closed list of fields, every text inspected.
+
+Nothing is copied that is not named here: what a model server adds - timings, prompts, internal ids - stays
+behind, and no text can leave by a field that nobody looked at.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from garrison.core.errors import Undecided
+from garrison.gateway.openai_shapes import CHAT, COMPLETIONS, MAX_INPUTS, Call
+from garrison.gateway.redaction import Redaction
+from garrison.gateway.upstreams.connection import malformed
+
+MAX_TOOL_CALLS = 64
+TEXT_FIELDS = ("content", "refusal", "reasoning_content")
+_IDENTIFIER = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+_BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}\Z")
+FINISHES = frozenset({"stop", "length", "tool_calls", "content_filter", "function_call"})
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens, as the model server counted them."""
+
+    prompt: int
+    completion: int
+
+    def as_json(self) -> dict[str, int]:
+        return {
+            "prompt_tokens": self.prompt,
+            "completion_tokens": self.completion,
+            "total_tokens": self.prompt + self.completion,
+        }
+
+
+def usage_of(value: Any) -> Usage | None:
+    """The usage object of an answer, or None when it has none that counts."""
+    if not isinstance(value, dict):
+        return None
+    counts = [value.get("prompt_tokens", 0), value.get("completion_tokens", 0)]
+    if not all(type(count) is int and 0 <= count < 1 << 32 for count in counts):
+        return None
+    return Usage(*counts)
+
+
+def rebuild(
+    raw: bytes, call: Call, request_id: str, served: str, created: int, redaction: Redaction
+) -> tuple[bytes, Usage | None]:
+    """The answer to give the client, and the usage. Raises `Undecided` GW-ANSWER when it is not one."""
+    try:
+        value = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        raise malformed("an answer that is not JSON") from None
+    if not isinstance(value, dict):
+        raise malformed("an answer that is not a JSON object")
+    usage = usage_of(value.get("usage"))
+    if call.operation is CHAT:
+        kind, prefix, choice = "chat.completion", "chatcmpl-", _chat_choice
+    elif call.operation is COMPLETIONS:
+        kind, prefix, choice = "text_completion", "cmpl-", _text_choice
+    else:
+        return _embeddings(value, served, usage), usage
+    choices = _choices(value, call, redaction, choice)
+    answer: dict[str, Any] = {
+        "id": prefix + request_id,
+        "object": kind,
+        "created": created,
+        "model": served,
+        "choices": choices,
+    }
+    if usage is not None:
+        answer["usage"] = usage.as_json()
+    return orjson.dumps(answer), usage
+
+
+def _choices(
+    value: dict[str, Any],
+    call: Call,
+    redaction: Redaction,
+    rebuilt: Callable[[dict[str, Any], Redaction], dict[str, Any]],
+) -> list[dict[str, Any]]:
+    choices = value.get("choices")
+    most = call.choices * (len(call.body["prompt"]) if isinstance(call.body.get("prompt"), list) else 1)
+    if not isinstance(choices, list) or not 0 < len(choices) <= most:
+        raise malformed("an answer without the choices that were asked for")
+    shown = []
+    for number, choice in enumerate(choices):
+        if not isinstance(choice, dict):
+            raise malformed("a choice that is not an object")
+        before = len(redaction.findings)
+        one = {"index": number, **rebuilt(choice, redaction), "finish_reason": finish_of(choice)}
+        # Log probabilities spell the text again, token by token: they go when any of it was replaced.
+        if call.body.get("logprobs") and isinstance(choice.get("logprobs"), dict):
+            one["logprobs"] = choice["logprobs"] if len(redaction.findings) == before else None
+        shown.append(one)
+    return shown
+
+
+def finish_of(choice: dict[str, Any]) -> str | None:
+    reason = choice.get("finish_reason")
+    if reason is None:
+        return None
+    return reason if isinstance(reason, str) and reason in FINISHES else "stop"
+
+
+def _chat_choice(choice: dict[str, Any], redaction: Redaction) -> dict[str, Any]:
+    message = choice.get("message")
+    if not isinstance(message, dict):
+        raise malformed("a choice without a message")
+    shown: dict[str, Any] = {"role": "assistant", "content": None}
+    for name in TEXT_FIELDS:
+        text = message.get(name)
+        if isinstance(text, str):
+            shown[name] = redaction.whole(text)
+    calls = message.get("tool_calls")
+    if calls:
+        if not isinstance(calls, list) or len(calls) > MAX_TOOL_CALLS:
+            raise malformed("tool calls that are not a short list")
+        shown["tool_calls"] = [tool_call(number, item, redaction) for number, item in enumerate(calls)]
+    return {"message": shown}
+
+
+def tool_call(number: int, item: Any, redaction: Redaction) -> dict[str, Any]:
+    """One complete tool call, its name and arguments inspected."""
+    function = item.get("function") if isinstance(item, dict) else None
+    if not isinstance(function, dict):
+        raise malformed("a tool call without a function")
+    name, arguments = function.get("name"), function.get("arguments", "")
+    if not isinstance(name, str) or not isinstance(arguments, str):
+        raise malformed("a tool call whose name or arguments are not text")
+    identifier = item.get("id")
+    known = isinstance(identifier, str) and _IDENTIFIER.match(identifier)
+    return {
+        "id": redaction.whole(identifier) if known else f"call_{number}",
+        "type": "function",
+        "function": {"name": redaction.whole(name), "arguments": redaction.arguments(arguments)},
+    }
+
+
+def _text_choice(choice: dict[str, Any], redaction: Redaction) -> dict[str, Any]:
+    text = choice.get("text")
+    if not isinstance(text, str):
+        raise malformed("a choice without text")
+    return {"text": redaction.whole(text)}
+
+
+def _embeddings(value: dict[str, Any], served: str, usage: Usage | None) -> bytes:
+    """Numbers only: a list of numbers, or their base64, per input."""
+    rows = value.get("data")
+    if not isinstance(rows, list) or len(rows) > MAX_INPUTS:
+        raise malformed("an answer without embeddings")
+    data = []
+    for number, row in enumerate(rows):
+        vector = row.get("embedding") if isinstance(row, dict) else None
+        if isinstance(vector, list):
+            if not all(type(item) in (float, int) for item in vector):
+                raise malformed("an embedding that is not numbers")
+        elif not isinstance(vector, str) or not _BASE64.match(vector):
+            raise malformed("an embedding that is neither numbers nor base64")
+        data.append({"object": "embedding", "index": number, "embedding": vector})
+    counts = usage or Usage(0, 0)
+    return orjson.dumps(
+        {
+            "object": "list",
+            "data": data,
+            "model": served,
+            "usage": {"prompt_tokens": counts.prompt, "total_tokens": counts.prompt},
+        }
+    )
+
+
+def upstream_error(status: int, raw: bytes, redaction: Redaction) -> Undecided:
+    """What to say of an answer with an error status. A 4xx explains the caller's own request, inspected."""
+    message = ""
+    if 400 <= status < 500 and len(raw) <= 65_536:
+        try:
+            value = orjson.loads(raw)
+        except orjson.JSONDecodeError:
+            value = None
+        error = value.get("error") if isinstance(value, dict) else None
+        text = error.get("message") if isinstance(error, dict) else None
+        if isinstance(text, str):
+            message = "".join(char if char.isprintable() else " " for char in redaction.whole(text))[:300]
+    if message:
+        return Undecided(
+            "GW-REJECTED",
+            f"the model server did not take this request: {message}",
+            fix="change the request: a shorter prompt, or only options that this model supports",
+        )
+    return Undecided(
+        "GW-UPSTREAM",
+        f"the model server answered with status {status}",
+        fix="try again in a moment; if it stays so, ask an operator to look at garrison posture",
+        retry_after=2,
+    )

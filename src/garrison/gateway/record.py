@@ -1,0 +1,113 @@
+"""What is known about one request, gathered as it goes, and the one event it leaves. Never any text.
+
+Names that a caller chose appear only when they have the form of a name; everything else is counts, rule
+ids, codes and times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from garrison.core.actions import Action
+from garrison.core.decision import ANONYMOUS, Endpoint, Subject
+from garrison.core.digest import Ref
+from garrison.core.errors import GarrisonError, Refused, Usage
+from garrison.core.event import Event, Outcome
+from garrison.core.finding import Finding, Severity
+from garrison.detect.base import TextFinding
+from garrison.gateway.limits import Reservation
+
+MAX_FINDINGS = 20  # per event: one line has a size limit, and the first twenty tell the story
+
+
+@dataclass(slots=True)
+class Record:
+    """One request's facts. `ended` is `complete`, `refused`, `cut`, `failed` or `client_gone`."""
+
+    request_id: str
+    started: float  # monotonic seconds
+    subject: Subject = ANONYMOUS
+    token_id: str = ""
+    action: Action = Action.MODEL_INVOKE
+    resource: str = "unknown"
+    operation: str = ""
+    endpoint: Endpoint | None = None
+    policy_version: str = ""
+    snapshot_version: int = 0
+    stream: bool = False
+    reservation: Reservation | None = None
+    findings: list[Finding] = field(default_factory=list)
+    redacted: bool = False
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    tokens_counted: bool = False  # by the model server; otherwise they are an estimate
+    first_byte: float = 0.0  # monotonic seconds of the first answer bytes, 0 when there were none
+    ended: str = "failed"
+    outcome: Outcome = Outcome.ERROR
+    code: str = ""
+
+    def asked_for(self, model: str) -> None:
+        """Note the model's name, if it is the name of something."""
+        try:
+            self.resource = str(Ref.parse(model)) if "@" in model else Ref.parse(f"{model}@1").name
+        except Usage:
+            self.resource = "unknown"
+
+    def found(self, direction: str, found: Iterable[TextFinding]) -> None:
+        for item in found:
+            if len(self.findings) < MAX_FINDINGS:
+                severity = Severity.HIGH if item.score >= 0.8 else Severity.MEDIUM
+                where = f"{direction}[{item.start}:{item.end}]"
+                self.findings.append(Finding(item.rule_id, severity, item.kind, where))
+
+    def refused(self, error: GarrisonError) -> None:
+        self.code = error.code
+        if isinstance(error, Refused | Usage):
+            self.outcome, self.ended = Outcome.DENIED, "refused"
+        else:
+            self.outcome, self.ended = Outcome.ERROR, "failed"
+
+    def complete(self) -> None:
+        self.outcome, self.ended = Outcome.ALLOWED, "complete"
+
+    def settle(self) -> None:
+        """Give back what was reserved and not used."""
+        if self.reservation is not None:
+            self.reservation.settle(self.prompt_tokens + self.completion_tokens)
+
+    def event(self, wall: float, now: float) -> Event:
+        """The one event. `wall` is seconds since 1970, `now` monotonic."""
+        data: dict[str, Any] = {
+            "ended": self.ended,
+            "operation": self.operation,
+            "stream": self.stream,
+            "latency_ms": round((now - self.started) * 1000, 1),
+            "policy_version": self.policy_version,
+            "snapshot_version": self.snapshot_version,
+        }
+        if self.token_id:
+            data["token_id"] = self.token_id
+            data["via"] = self.subject.via
+        if self.endpoint is not None:
+            data["tier"] = self.endpoint.tier.value
+            data["prompt_tokens"] = self.prompt_tokens
+            data["completion_tokens"] = self.completion_tokens
+            data["tokens_counted"] = self.tokens_counted
+            data["redacted"] = self.redacted
+        if self.first_byte:
+            data["ttft_ms"] = round((self.first_byte - self.started) * 1000, 1)
+        return Event(
+            time=datetime.fromtimestamp(wall, UTC),
+            action=self.action,
+            actor=self.subject.actor,
+            resource=self.resource,
+            outcome=self.outcome,
+            code=self.code,
+            digest=self.endpoint.digest if self.endpoint is not None else "",
+            findings=tuple(self.findings),
+            data=data,
+            trace_id=self.request_id,
+        )

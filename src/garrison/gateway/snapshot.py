@@ -1,0 +1,196 @@
+"""The signed configuration a worker serves by: policy, token keys, revocations, routes and limits.
+
+The control process signs one immutable JSON document per change (DSSE); a worker pins the signing key when
+it starts, never goes back to an older version, and answers nothing once the newest one has expired. Each
+request keeps the snapshot that it began with, so a reload fails none.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from garrison.core.decision import Endpoint, Tier
+from garrison.core.digest import is_digest
+from garrison.core.errors import GarrisonError, Refused, Undecided
+from garrison.core.event import parse_time
+from garrison.gateway.limits import Limits
+from garrison.trust import dsse, strict_json
+from garrison.trust.identity import TokenVerifier
+from garrison.trust.keys.public import PublicKey
+from garrison.trust.policy import Policy
+
+PAYLOAD_TYPE = "application/vnd.garrison.snapshot+json"
+MAX_BYTES = 16 << 20  # some 50,000 revocations and 1,000 routes take 5 MB
+MAX_ROUTES = 4_096
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One version, verified. `routes` is by name; times are seconds since 1970."""
+
+    version: int
+    expires: float
+    policy: Policy
+    tokens: TokenVerifier
+    revoked_tokens: frozenset[str]
+    revoked_subjects: frozenset[str]
+    routes: Mapping[str, Endpoint]
+    limits: Limits
+
+    def route(self, model: str) -> Endpoint | None:
+        """The endpoint that serves `name` or exactly `name@version`."""
+        name, _, version = model.partition("@")
+        endpoint = self.routes.get(name)
+        if endpoint is None or (version and version != str(endpoint.version)):
+            return None
+        return endpoint
+
+
+def open_snapshot(
+    data: bytes, key: PublicKey, *, audience: str, issuer: str, previous: Snapshot | None = None
+) -> Snapshot:
+    """Verify and parse one snapshot file. `previous` lends its parsed policy when the text is the same.
+
+    Raises what `dsse.open_envelope` raises, or `Refused` GW-SNAPSHOT when the document is not one.
+    """
+    payload, _ = dsse.open_envelope(data, [key], payload_type=PAYLOAD_TYPE)
+    try:
+        body = strict_json.loads(payload, MAX_BYTES)
+        revoked_tokens = frozenset(body["revoked"]["tokens"])
+        revoked_subjects = frozenset(body["revoked"]["subjects"])
+        keys = [
+            PublicKey(item["kid"], "token", item["pem"].encode())
+            for item in strict_list(body["token_keys"], 64)
+        ]
+        tokens = TokenVerifier(
+            keys,
+            audience,
+            issuer,
+            revoked_tokens=revoked_tokens,
+            revoked_subjects=revoked_subjects,
+            max_lifetime=body["max_token_lifetime"],
+        )
+        endpoints = [_endpoint(route) for route in strict_list(body["routes"], MAX_ROUTES)]
+        return Snapshot(
+            version=_whole(body["version"]),
+            expires=parse_time(body["expires"]).timestamp(),
+            policy=_policy(body["policy"], previous),
+            tokens=tokens,
+            revoked_tokens=revoked_tokens,
+            revoked_subjects=revoked_subjects,
+            routes={endpoint.name: endpoint for endpoint in endpoints},
+            limits=Limits(
+                *(
+                    _whole(body["limits"][name])
+                    for name in ("requests_per_minute", "tokens_per_minute", "concurrency")
+                )
+            ),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise Refused(
+            "GW-SNAPSHOT",
+            f"the snapshot is signed but is not one that this version reads: {type(error).__name__}",
+            fix="run the same version of Garrison for the control process and its gateway workers",
+        ) from error
+
+
+def _policy(body: Any, previous: Snapshot | None) -> Policy:
+    cedar, schema = body["cedar"], body["schema"]
+    if not isinstance(cedar, str) or not isinstance(schema, str):
+        raise TypeError("policy")
+    if previous is not None and (previous.policy.cedar_text, previous.policy.schema_text) == (cedar, schema):
+        return previous.policy
+    return Policy(cedar, schema)
+
+
+def _endpoint(route: Any) -> Endpoint:
+    digest = route["digest"]
+    if not isinstance(digest, str) or (digest and not is_digest(digest)):
+        raise ValueError("digest")
+    for name in ("name", "address"):
+        if not isinstance(route[name], str):
+            raise TypeError(name)
+    tasks = frozenset(strict_list(route["tasks"], 16))
+    version = _whole(route["version"])
+    return Endpoint(route["name"], version, digest, Tier(route["tier"]), route["address"], tasks)
+
+
+def strict_list(value: Any, most: int) -> list[Any]:
+    if not isinstance(value, list) or len(value) > most:
+        raise TypeError("list")
+    return value
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise TypeError("whole number")
+    return value
+
+
+class SnapshotFile:
+    """The newest good snapshot of one file. `refresh` is cheap when nothing changed: one `stat`."""
+
+    def __init__(
+        self, path: Path, key: PublicKey, *, audience: str, issuer: str, minimum_version: int = 0
+    ) -> None:
+        self._path = path
+        self._key = key
+        self._names = {"audience": audience, "issuer": issuer}
+        self._floor = minimum_version
+        self._seen: tuple[int, int, int] | None = None
+        self._current: Snapshot | None = None
+        self.problem: GarrisonError | None = None
+        self.rejected = 0
+
+    def refresh(self) -> Snapshot | None:
+        """Load the file if it is another one than last time; the new snapshot, or None when there is none.
+
+        A bad or older file changes nothing and is remembered in `problem`.
+        """
+        try:
+            stat = os.stat(self._path)
+            seen = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+            if seen == self._seen:
+                return None
+            self._seen = seen
+            if stat.st_size > 2 * MAX_BYTES:
+                raise Refused("GW-SNAPSHOT", "the snapshot file is too large", fix="restart garrison up")
+            loaded = open_snapshot(self._path.read_bytes(), self._key, previous=self._current, **self._names)
+            if loaded.version < self._floor:
+                raise Refused(
+                    "GW-SNAPSHOT",
+                    f"the snapshot is version {loaded.version}, older than {self._floor} which was served",
+                    fix="nothing to do when the next one is newer; else look at who writes the run directory",
+                )
+        except OSError as error:
+            self._seen = None
+            self.problem = Undecided(
+                "GW-STALE",
+                f"the snapshot file cannot be read: {error.strerror}",
+                fix="check that garrison up runs and owns its data directory",
+            )
+            return None
+        except GarrisonError as error:
+            self.rejected += 1
+            self.problem = error
+            return None
+        self.problem = None
+        self._floor = loaded.version
+        self._current = loaded
+        return loaded
+
+    def current(self, now: float) -> Snapshot:
+        """What to serve by at `now`. Raises `Undecided` GW-STALE without one, or when it has expired."""
+        snapshot = self._current
+        if snapshot is None or now >= snapshot.expires:
+            raise Undecided(
+                "GW-STALE",
+                "the gateway has no valid configuration snapshot, so nothing can be decided",
+                fix="an operator has to bring the control process back: garrison up, then garrison doctor",
+                retry_after=5,
+            )
+        return snapshot

@@ -1,0 +1,196 @@
+"""One gateway worker process: `python -m garrison.gateway.worker --config FD-or-FILE`.
+
+It is told everything by its configuration, prints nothing, says when it is ready by one JSON line on an
+inherited pipe, drains on SIGTERM, and ends when its parent does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import gc
+import json
+import os
+import secrets
+import signal
+import ssl
+import sys
+import time
+from pathlib import Path
+
+import orjson
+import uvloop
+
+from garrison.core.errors import GarrisonError, Undecided, Usage
+from garrison.detect.inspect import Inspector
+from garrison.detect.stream import StreamRedactor
+from garrison.evidence.spool_writer import SpoolWriter
+from garrison.gateway.config import MAX_CONFIG_BYTES, WorkerConfig, parse_worker_config
+from garrison.gateway.exchange import Exchange
+from garrison.gateway.limits import Limiter
+from garrison.gateway.metrics import Metrics, answer_scrape
+from garrison.gateway.pipeline import Plane, handle
+from garrison.gateway.server import TICK_SECONDS, Server
+from garrison.gateway.snapshot import SnapshotFile
+from garrison.gateway.tls import server_context
+from garrison.gateway.upstreams.pool import Pool
+from garrison.trust.keys.public import PublicKey, key_id_of, parse_public
+
+_PR_SET_DUMPABLE, _PR_SET_PDEATHSIG = 4, 1
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+def main(arguments: list[str]) -> int:
+    """The exit status: 0 after a drain, 2 for a bad configuration, 3 when it cannot serve."""
+    config: WorkerConfig | None = None
+    try:
+        if len(arguments) != 2 or arguments[0] != "--config":
+            raise Usage("GW-CONFIG", "a worker is started with --config FD-or-FILE", fix="use garrison up")
+        config = parse_worker_config(_read(arguments[1]))
+        _harden()
+        uvloop.run(run(config))
+    except GarrisonError as error:
+        _tell(config, {"ready": False, "error": error.as_json()})
+        return error.exit_status
+    except OSError as error:
+        what = f"the gateway worker cannot listen or read its files: {error.strerror}"
+        failure = Undecided("GW-START", what, fix="check the address, the port and the data directory")
+        _tell(config, {"ready": False, "error": failure.as_json()})
+        return failure.exit_status
+    return 0
+
+
+async def run(config: WorkerConfig) -> None:
+    """Serve until SIGTERM, SIGINT or the end of the parent, then drain."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    spool = SpoolWriter(Path(config.spool), config.worker_id, dumps=orjson.dumps)
+    plane = build(config, spool, loop)
+    server = Server(lambda exchange: handle(plane, exchange), config.http, loop)
+    port = await server.listen(config.host, config.port, _tls(config), shared=True)
+    scraper = Server(lambda exchange: _scrape(plane, server, exchange), config.http, loop)
+    scrape_port = await _listen_for_scrapes(scraper, config)
+    if config.parent_fd is not None:
+        loop.add_reader(config.parent_fd, stop.set)
+    # What was loaded so far lives as long as the process: the collector need not look at it again.
+    gc.collect()
+    gc.freeze()
+    _tell(config, {"ready": True, "port": port, "metrics": scrape_port, "pid": os.getpid()})
+    while not stop.is_set():
+        plane.tick()
+        now = loop.time()
+        server.tick(now)
+        scraper.tick(now)
+        try:
+            async with asyncio.timeout(TICK_SECONDS):
+                await stop.wait()
+        except TimeoutError:
+            continue
+    ticking = loop.create_task(_tick_on(plane, server))
+    await server.drain(config.drain_seconds)
+    ticking.cancel()
+    await scraper.drain(0)
+    plane.pool.close()
+    spool.close()
+
+
+def build(config: WorkerConfig, spool: SpoolWriter, loop: asyncio.AbstractEventLoop) -> Plane:
+    """Everything a request needs, from the configuration. Raises what a bad snapshot raises."""
+    key = parse_public(config.snapshot_key.encode())
+    pinned = PublicKey(key_id_of(key), "snapshot", config.snapshot_key.encode())
+    snapshots = SnapshotFile(
+        Path(config.snapshot),
+        pinned,
+        audience=config.audience,
+        issuer=config.issuer,
+        minimum_version=config.minimum_snapshot,
+    )
+    if snapshots.refresh() is None and snapshots.problem is not None:
+        raise snapshots.problem
+    inspector = Inspector(cache=Path(config.patterns) if config.patterns else None)
+    return Plane(
+        snapshots=snapshots,
+        limiter=Limiter(loop.time, config.workers),
+        inspector=inspector,
+        redactor=lambda: StreamRedactor(inspector),
+        pool=Pool(config.upstream, loop),
+        spool=spool,
+        metrics=Metrics(),
+        wall=time.time,
+        clock=loop.time,
+        http=config.http,
+        upstream=config.upstream,
+        prefix=secrets.token_hex(4),
+    )
+
+
+async def _tick_on(plane: Plane, server: Server) -> None:
+    """Deadlines and revocations also hold while draining."""
+    while True:
+        plane.tick()
+        server.tick(plane.clock())
+        await asyncio.sleep(TICK_SECONDS)
+
+
+async def _scrape(plane: Plane, server: Server, exchange: Exchange) -> None:
+    exchange.entered = True
+    gauges = {
+        "garrison_gateway_connections": len(server.connections),
+        "garrison_gateway_requests_active": len(plane.active),
+        "garrison_gateway_connections_refused": server.refused,
+        "garrison_gateway_events_unrecorded": plane.unrecorded,
+        "garrison_gateway_snapshots_rejected": plane.snapshots.rejected,
+    }
+    answer_scrape(plane.metrics, gauges, exchange)
+
+
+async def _listen_for_scrapes(scraper: Server, config: WorkerConfig) -> int | None:
+    """Metrics on loopback: the stated port, or any when another worker has it."""
+    if config.metrics_port is None:
+        return None
+    try:
+        return await scraper.listen("127.0.0.1", config.metrics_port)
+    except OSError:
+        return await scraper.listen("127.0.0.1", 0)
+
+
+def _tls(config: WorkerConfig) -> ssl.SSLContext | None:
+    if config.tls_fd is not None:
+        return server_context(config.tls_fd)
+    if config.host not in LOOPBACK:
+        raise Usage(
+            "GW-PLAIN",
+            f"plain HTTP is served on loopback only, not on {config.host}",
+            fix="give the worker a certificate, as garrison up does",
+        )
+    return None
+
+
+def _read(source: str) -> bytes:
+    """The configuration from an inherited descriptor (a number) or a file."""
+    with open(int(source) if source.isdecimal() else source, "rb") as file:
+        return file.read(MAX_CONFIG_BYTES)
+
+
+def _harden() -> None:
+    """No core dump may hold a prompt, no other process of this user may read our memory; die with the parent."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+
+
+def _tell(config: WorkerConfig | None, message: dict[str, object]) -> None:
+    """One line on the ready pipe, if there is one; nothing is ever printed."""
+    if config is None or config.ready_fd is None:
+        return
+    try:
+        os.write(config.ready_fd, json.dumps(message).encode() + b"\n")
+        os.close(config.ready_fd)
+    except OSError:
+        return
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
