@@ -31,6 +31,17 @@ Publish the new bytes as the next version:
     garrison model publish DIR --as NAME@NEXT --owner WHO --tier TIER
 """,
     ),
+    "SCAN-PATH": Code(
+        "there is nothing to scan under that path",
+        """\
+`garrison scan` was given a path that does not exist or that this user may not
+look at. Nothing was scanned, so nothing can be said about it.
+
+Name a file or a directory that exists:
+
+    garrison scan ./model
+""",
+    ),
     "ART-SCAN": Code(
         "the scan found something harmful",
         """\

@@ -1,0 +1,27 @@
+"""The built-in scanners, most specific first; the first that recognises a file names its format."""
+
+from __future__ import annotations
+
+from garrison.artifacts.scanners.archive_tar import Tar
+from garrison.artifacts.scanners.archive_zip import Zip
+from garrison.artifacts.scanners.base import Scanner
+from garrison.artifacts.scanners.compressed import COMPRESSED
+from garrison.artifacts.scanners.gguf import Gguf
+from garrison.artifacts.scanners.jinja import Jinja
+from garrison.artifacts.scanners.json_data import Json
+from garrison.artifacts.scanners.npy import Npy
+from garrison.artifacts.scanners.pickle import Pickle
+from garrison.artifacts.scanners.safetensors import Safetensors
+from garrison.artifacts.scanners.sentencepiece import SentencePiece
+from garrison.artifacts.scanners.text import Text
+from garrison.core.plugins import with_installed
+
+SCANNERS: tuple[Scanner, ...] = (
+    *(Gguf(), Safetensors(), Npy(), Zip(), Tar(), *COMPRESSED),
+    *(Pickle(), SentencePiece(), Json(), Jinja(), Text()),
+)
+
+
+def all_scanners() -> tuple[Scanner, ...]:
+    """The built-ins and every scanner that installed packages offer under `garrison.scanners`."""
+    return with_installed(SCANNERS, "scanners")

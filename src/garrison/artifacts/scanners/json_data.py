@@ -1,0 +1,34 @@
+"""JSON files: strict syntax, then every value judged as configuration that somebody's loader will obey."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from garrison.artifacts.scanners.base import Gap, Malformed, Seen, Source
+from garrison.artifacts.scanners.config_rules import judge_config
+from garrison.artifacts.scanners.strict_json import MAX_JSON, BadJson, parse
+
+_BEGINS = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:\{\s*[\"}]|\[\s*[\"\[\]{\dtfn-])")
+
+
+class Json:
+    format = "json"
+
+    def recognises(self, head: bytes, source: Source) -> bool:
+        return source.name.endswith(".json") or _BEGINS.match(head) is not None
+
+    def scan(self, source: Source) -> Iterator[Seen]:
+        if source.size > MAX_JSON:
+            yield Gap("artifact.limit.size", f"more than {MAX_JSON} bytes of JSON", fix="split the file")
+            return
+        try:
+            value = parse(source.read_at(0, source.size).removeprefix(b"\xef\xbb\xbf"))
+        except BadJson as error:
+            if error.duplicate:
+                raise Malformed("artifact.json.duplicate", str(error)) from error
+            yield Gap(
+                "artifact.json.syntax", f"not strict JSON: {error}", fix="repair the file or leave it out"
+            )
+            return
+        yield from judge_config(value, source.name)

@@ -1,0 +1,122 @@
+"""Pickle, whatever the file is called: every stream is run symbolically and judged by an exact allow-list.
+
+Nothing is unpickled. A stream that breaks after it has imported or called something is judged by what it
+did before: real unpickling would have done that too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from garrison.artifacts.scanners.base import Gap, Inner, Seen, Source, critical, shown
+from garrison.artifacts.scanners.pickle_arrays import (
+    TORCH_MAGIC,
+    Unsized,
+    is_joblib_array,
+    legacy_storages,
+    skip_joblib_array,
+)
+from garrison.artifacts.scanners.pickle_machine import Broken, Machine
+from garrison.artifacts.scanners.pickle_values import Made
+from garrison.artifacts.scanners.sources import Reader, Window, all_zero
+
+TRIAL_OPCODES = 2_000  # whoever gets this far without an error is a pickle
+MAX_STREAMS = 1_000
+SAVE_AGAIN = "save the model again, with one pickle stream, or as safetensors"
+
+_RULES = {
+    "call": ("artifact.pickle.call", "unpickling would call "),
+    "import": ("artifact.pickle.import", ""),
+    "build": ("artifact.pickle.build", "unpickling "),
+    "extension": ("artifact.pickle.extension", "unpickling "),
+    "bomb": ("artifact.pickle.bomb", ""),
+}
+
+
+class Pickle:
+    format = "pickle"
+
+    def recognises(self, head: bytes, source: Source) -> bool:
+        """A pickle is what an unpickler would get somewhere with; protocols 0 and 1 have no magic number."""
+        if not head or head[0] not in _FIRST:
+            return False
+        machine = Machine(Reader(source), trial=True)
+        reason = machine.run(TRIAL_OPCODES)
+        # A call or a stop is a pickle; so is one that was cut or damaged after a protocol header.
+        if machine.called or machine.stopped or machine.opcodes >= TRIAL_OPCODES:
+            return True
+        return head[0] == 0x80 and len(head) > 1 and head[1] <= 5 and bool(machine.imports or not reason)
+
+    def scan(self, source: Source) -> Iterator[Seen]:
+        reader = Reader(source)
+        finished: list[Machine] = []
+        while len(finished) < MAX_STREAMS:
+            machine = Machine(reader)
+            machine.after_build = _after_build
+            reason = machine.run()
+            yield from _judge(machine)
+            if reason:
+                message = f"the pickle cannot be read to its end: {reason}"
+                yield Gap("artifact.pickle.broken", message, fix=SAVE_AGAIN)
+                if reader.left:
+                    yield _rest(source, reader.offset)
+                return
+            finished.append(machine)
+            if len(finished) == 5 and finished[0].result == TORCH_MAGIC:
+                yield from legacy_storages(reader, finished[3], finished[4].result)
+                if reader.left:
+                    yield Gap(
+                        "artifact.pickle.trailing", f"{reader.left} bytes follow the storages", fix=SAVE_AGAIN
+                    )
+                    yield _rest(source, reader.offset)
+                return
+            if not reader.left or all_zero(source, reader.offset, source.size):
+                return
+            rest = _rest(source, reader.offset)
+            if not self.recognises(rest.source.read_at(0, 1), rest.source):
+                message = f"{reader.left} bytes follow the pickle and are not one"
+                yield Gap("artifact.pickle.trailing", message, fix=SAVE_AGAIN)
+                yield rest
+                return
+        yield Gap(
+            "artifact.limit.count", f"more than {MAX_STREAMS} pickle streams in one file", fix=SAVE_AGAIN
+        )
+
+
+_FIRST = frozenset(b"\x80(]}).NIJKMLFGSTUVXcBCgh012lditpqr\x88\x89\x8a\x8c\x8d\x8e\x8f\x95\x96P")
+
+
+def _after_build(machine: Machine, made: Made) -> None:
+    if is_joblib_array(made):
+        try:
+            skip_joblib_array(machine, made)
+        except Unsized as error:
+            raise Broken(str(error)) from error
+
+
+def _judge(machine: Machine) -> Iterator[Seen]:
+    called = " ".join(message for rule, message in machine.faults if rule == "call")
+    for rule, message in dict.fromkeys(machine.faults):
+        if rule == "limit":
+            yield Gap("artifact.limit.count", message)
+        elif not (rule == "call" and message.startswith("__torch__.")):  # compiled classes: the gap below
+            rule_id, prefix = _RULES[rule]
+            yield critical(rule_id, prefix + message, f"byte {machine.start}" if machine.start else "")
+    compiled = False
+    for item in machine.imports:
+        dotted = f"{item.module}.{item.name}"
+        if item.ok or shown(dotted, 120) in called:
+            continue
+        if item.module.split(".")[0] == "__torch__":
+            compiled = True
+        else:
+            message = f"unpickling would import {shown(dotted, 120)}, which is not on the allow-list"
+            yield critical("artifact.pickle.import", message)
+    if compiled:
+        yield Gap("artifact.torchscript.code", "a TorchScript program, which is not judged")
+    yield from machine.inner
+
+
+def _rest(source: Source, offset: int) -> Inner:
+    name = f"from byte {offset}"
+    return Inner(name, Window(name, source, offset, source.size - offset), guess=True)

@@ -1,0 +1,247 @@
+"""The exact names that a pickle may import: scikit-learn, versions 0.19 to 1.9. Data only.
+
+One line is one module and the names in it. A pair stands here when constructing, calling or restoring it
+with *any* arguments cannot run code, open a file or reach the network. Prefixes and patterns are not
+possible on purpose: `torch.serialization` + `os.system` is one import that no prefix rule catches.
+"""
+
+from __future__ import annotations
+
+SKLEARN = """
+sklearn._cyutility: __pyx_unpickle_Enum
+sklearn._loss._loss: CyAbsoluteError CyExponentialLoss CyHalfBinomialLoss CyHalfGammaLoss
+    CyHalfMultinomialLoss CyHalfPoissonLoss CyHalfSquaredError CyHalfTweedieLoss CyHalfTweedieLossIdentity
+    CyHuberLoss CyLossFunction CyPinballLoss __pyx_unpickle_CyHalfMultinomialLoss
+sklearn._loss.link: BaseLink HalfLogitLink IdentityLink Interval LogLink LogitLink MultinomialLogit
+sklearn._loss.loss: AbsoluteError ArrayAPILossMixin BaseLoss ExponentialLoss HalfBinomialLoss
+    HalfBinomialLossArrayAPI HalfGammaLoss HalfMultinomialLoss HalfMultinomialLossArrayAPI HalfPoissonLoss
+    HalfPoissonLossArrayAPI HalfSquaredError HalfTweedieLoss HalfTweedieLossIdentity HuberLoss PinballLoss
+sklearn.base: BaseEstimator
+sklearn.calibration: CalibratedClassifierCV _CalibratedClassifier _SigmoidCalibration _TemperatureScaling
+sklearn.cluster._affinity_propagation: AffinityPropagation
+sklearn.cluster._agglomerative: AgglomerativeClustering FeatureAgglomeration
+sklearn.cluster._bicluster: BaseSpectral SpectralBiclustering SpectralCoclustering
+sklearn.cluster._birch: Birch
+sklearn.cluster._bisect_k_means: BisectingKMeans
+sklearn.cluster._dbscan: DBSCAN
+sklearn.cluster._hdbscan._tree: TreeUnionFind __pyx_unpickle_TreeUnionFind
+sklearn.cluster._hdbscan.hdbscan: HDBSCAN
+sklearn.cluster._hierarchical_fast: __pyx_unpickle_UnionFind __pyx_unpickle_WeightedEdge
+sklearn.cluster._kmeans: KMeans MiniBatchKMeans _BaseKMeans
+sklearn.cluster._mean_shift: MeanShift
+sklearn.cluster._optics: OPTICS
+sklearn.cluster._spectral: SpectralClustering
+sklearn.cluster.k_means_: KMeans MiniBatchKMeans
+sklearn.compose._column_transformer: ColumnTransformer
+sklearn.compose._target: TransformedTargetRegressor
+sklearn.covariance._elliptic_envelope: EllipticEnvelope
+sklearn.covariance._empirical_covariance: EmpiricalCovariance
+sklearn.covariance._graph_lasso: BaseGraphicalLasso GraphicalLasso GraphicalLassoCV
+sklearn.covariance._robust_covariance: MinCovDet
+sklearn.covariance._shrunk_covariance: LedoitWolf OAS ShrunkCovariance
+sklearn.cross_decomposition._pls: CCA PLSCanonical PLSRegression PLSSVD _PLS
+sklearn.decomposition._base: _BasePCA
+sklearn.decomposition._dict_learning: DictionaryLearning MiniBatchDictionaryLearning SparseCoder
+sklearn.decomposition._factor_analysis: FactorAnalysis
+sklearn.decomposition._fastica: FastICA
+sklearn.decomposition._incremental_pca: IncrementalPCA
+sklearn.decomposition._kernel_pca: KernelPCA
+sklearn.decomposition._lda: LatentDirichletAllocation
+sklearn.decomposition._nmf: MiniBatchNMF NMF _BaseNMF
+sklearn.decomposition._pca: PCA
+sklearn.decomposition._sparse_pca: MiniBatchSparsePCA SparsePCA _BaseSparsePCA
+sklearn.decomposition._truncated_svd: TruncatedSVD
+sklearn.decomposition.pca: PCA
+sklearn.discriminant_analysis: LinearDiscriminantAnalysis QuadraticDiscriminantAnalysis
+sklearn.dummy: DummyClassifier DummyRegressor
+sklearn.ensemble._bagging: BaggingClassifier BaggingRegressor BaseBagging
+sklearn.ensemble._base: BaseEnsemble _BaseHeterogeneousEnsemble
+sklearn.ensemble._forest: BaseForest ExtraTreesClassifier ExtraTreesRegressor ForestClassifier
+    ForestRegressor RandomForestClassifier RandomForestRegressor RandomTreesEmbedding
+sklearn.ensemble._gb: BaseGradientBoosting GradientBoostingClassifier GradientBoostingRegressor
+    VerboseReporter
+sklearn.ensemble._gb_losses: BinomialDeviance ExponentialLoss HuberLossFunction LeastAbsoluteError
+    LeastSquaresError MultinomialDeviance QuantileLossFunction
+sklearn.ensemble._hist_gradient_boosting.binning: _BinMapper
+sklearn.ensemble._hist_gradient_boosting.common: MonotonicConstraint
+sklearn.ensemble._hist_gradient_boosting.gradient_boosting: BaseHistGradientBoosting
+    HistGradientBoostingClassifier HistGradientBoostingRegressor
+sklearn.ensemble._hist_gradient_boosting.grower: TreeGrower TreeNode
+sklearn.ensemble._hist_gradient_boosting.histogram: HistogramBuilder __pyx_unpickle_HistogramBuilder
+sklearn.ensemble._hist_gradient_boosting.predictor: TreePredictor
+sklearn.ensemble._hist_gradient_boosting.splitting: SplitInfo Splitter __pyx_unpickle_Splitter
+sklearn.ensemble._iforest: IsolationForest
+sklearn.ensemble._stacking: StackingClassifier StackingRegressor _BaseStacking
+sklearn.ensemble._voting: VotingClassifier VotingRegressor _BaseVoting
+sklearn.ensemble._weight_boosting: AdaBoostClassifier AdaBoostRegressor BaseWeightBoosting
+sklearn.ensemble.forest: ExtraTreesClassifier ExtraTreesRegressor RandomForestClassifier
+    RandomForestRegressor
+sklearn.ensemble.gradient_boosting: GradientBoostingClassifier GradientBoostingRegressor
+sklearn.feature_extraction._dict_vectorizer: DictVectorizer
+sklearn.feature_extraction._hash: FeatureHasher
+sklearn.feature_extraction.image: PatchExtractor
+sklearn.feature_extraction.text: CountVectorizer HashingVectorizer TfidfTransformer TfidfVectorizer
+sklearn.feature_selection._from_model: SelectFromModel
+sklearn.feature_selection._mutual_info: mutual_info_classif mutual_info_regression
+sklearn.feature_selection._rfe: RFE RFECV
+sklearn.feature_selection._sequential: SequentialFeatureSelector
+sklearn.feature_selection._univariate_selection: GenericUnivariateSelect SelectFdr SelectFpr SelectFwe
+    SelectKBest SelectPercentile _BaseFilter chi2 f_classif f_oneway f_regression r_regression
+sklearn.feature_selection._variance_threshold: VarianceThreshold
+sklearn.frozen._frozen: FrozenEstimator
+sklearn.gaussian_process._gpc: GaussianProcessClassifier _BinaryGaussianProcessClassifierLaplace
+sklearn.gaussian_process._gpr: GaussianProcessRegressor
+sklearn.gaussian_process.kernels: CompoundKernel ConstantKernel DotProduct ExpSineSquared Exponentiation
+    GenericKernelMixin Hyperparameter Kernel KernelOperator Matern NormalizedKernelMixin PairwiseKernel
+    Product RBF RationalQuadratic StationaryKernelMixin Sum WhiteKernel
+sklearn.impute: SimpleImputer
+sklearn.impute._base: MissingIndicator SimpleImputer _BaseImputer
+sklearn.impute._iterative: IterativeImputer
+sklearn.impute._knn: KNNImputer
+sklearn.isotonic: IsotonicRegression
+sklearn.kernel_approximation: AdditiveChi2Sampler Nystroem PolynomialCountSketch RBFSampler
+    SkewedChi2Sampler
+sklearn.kernel_ridge: KernelRidge
+sklearn.linear_model._base: LinearModel LinearRegression MultiOutputLinearModel
+sklearn.linear_model._bayes: ARDRegression BayesianRidge
+sklearn.linear_model._coordinate_descent: ElasticNet ElasticNetCV Lasso LassoCV LinearModelCV
+    MultiTaskElasticNet MultiTaskElasticNetCV MultiTaskLasso MultiTaskLassoCV
+sklearn.linear_model._glm.glm: GammaRegressor PoissonRegressor TweedieRegressor _GeneralizedLinearRegressor
+sklearn.linear_model._huber: HuberRegressor
+sklearn.linear_model._least_angle: Lars LarsCV LassoLars LassoLarsCV LassoLarsIC
+sklearn.linear_model._linear_loss: LinearModelLoss
+sklearn.linear_model._logistic: LogisticRegression LogisticRegressionCV
+sklearn.linear_model._omp: OrthogonalMatchingPursuit OrthogonalMatchingPursuitCV
+sklearn.linear_model._passive_aggressive: PassiveAggressiveClassifier PassiveAggressiveRegressor
+sklearn.linear_model._perceptron: Perceptron
+sklearn.linear_model._quantile: QuantileRegressor
+sklearn.linear_model._ransac: RANSACRegressor
+sklearn.linear_model._ridge: Ridge RidgeCV RidgeClassifier RidgeClassifierCV _BaseRidge _BaseRidgeCV
+    _IdentityClassifier _IdentityRegressor _RidgeGCV
+sklearn.linear_model._sgd_fast: Classification EpsilonInsensitive Hinge Huber Log ModifiedHuber Regression
+    SquaredEpsilonInsensitive SquaredHinge SquaredLoss __pyx_unpickle_Classification
+    __pyx_unpickle_Regression
+sklearn.linear_model._stochastic_gradient: BaseSGD BaseSGDClassifier BaseSGDRegressor SGDClassifier
+    SGDOneClassSVM SGDRegressor
+sklearn.linear_model._theil_sen: TheilSenRegressor
+sklearn.linear_model.base: LinearRegression
+sklearn.linear_model.logistic: LogisticRegression LogisticRegressionCV
+sklearn.linear_model.ridge: Ridge RidgeClassifier
+sklearn.linear_model.stochastic_gradient: SGDClassifier SGDRegressor
+sklearn.manifold._classical_mds: ClassicalMDS
+sklearn.manifold._isomap: Isomap
+sklearn.manifold._locally_linear: LocallyLinearEmbedding
+sklearn.manifold._mds: MDS
+sklearn.manifold._spectral_embedding: SpectralEmbedding
+sklearn.manifold._t_sne: TSNE
+sklearn.metrics._classification: accuracy_score balanced_accuracy_score brier_score_loss
+    class_likelihood_ratios classification_report cohen_kappa_score confusion_matrix d2_brier_score
+    d2_log_loss_score f1_score fbeta_score hamming_loss hinge_loss jaccard_score log_loss matthews_corrcoef
+    multilabel_confusion_matrix precision_recall_fscore_support precision_score recall_score zero_one_loss
+sklearn.metrics._dist_metrics: BrayCurtisDistance32 BrayCurtisDistance64 CanberraDistance32
+    CanberraDistance64 ChebyshevDistance ChebyshevDistance32 ChebyshevDistance64 DiceDistance32
+    DiceDistance64 DistanceMetric DistanceMetric32 DistanceMetric64 EuclideanDistance EuclideanDistance32
+    EuclideanDistance64 HammingDistance32 HammingDistance64 HaversineDistance32 HaversineDistance64
+    JaccardDistance32 JaccardDistance64 KulsinskiDistance32 KulsinskiDistance64 MahalanobisDistance32
+    MahalanobisDistance64 ManhattanDistance ManhattanDistance32 ManhattanDistance64 MatchingDistance32
+    MatchingDistance64 MinkowskiDistance MinkowskiDistance32 MinkowskiDistance64 RogersTanimotoDistance32
+    RogersTanimotoDistance64 RussellRaoDistance32 RussellRaoDistance64 SEuclideanDistance32
+    SEuclideanDistance64 SokalMichenerDistance32 SokalMichenerDistance64 SokalSneathDistance32
+    SokalSneathDistance64 __pyx_unpickle_DistanceMetric newObj
+sklearn.metrics._pairwise_distances_reduction._base: __pyx_unpickle_BaseDistancesReduction32
+    __pyx_unpickle_BaseDistancesReduction64
+sklearn.metrics._pairwise_distances_reduction._datasets_pair: __pyx_unpickle_DatasetsPair32
+    __pyx_unpickle_DatasetsPair64 __pyx_unpickle_DenseDenseDatasetsPair32
+    __pyx_unpickle_DenseDenseDatasetsPair64 __pyx_unpickle_DenseSparseDatasetsPair32
+    __pyx_unpickle_DenseSparseDatasetsPair64 __pyx_unpickle_SparseDenseDatasetsPair32
+    __pyx_unpickle_SparseDenseDatasetsPair64 __pyx_unpickle_SparseSparseDatasetsPair32
+    __pyx_unpickle_SparseSparseDatasetsPair64
+sklearn.metrics._pairwise_distances_reduction._middle_term_computer:
+    __pyx_unpickle_DenseDenseMiddleTermComputer32 __pyx_unpickle_DenseDenseMiddleTermComputer64
+    __pyx_unpickle_MiddleTermComputer32 __pyx_unpickle_MiddleTermComputer64
+    __pyx_unpickle_SparseDenseMiddleTermComputer32 __pyx_unpickle_SparseDenseMiddleTermComputer64
+    __pyx_unpickle_SparseSparseMiddleTermComputer32 __pyx_unpickle_SparseSparseMiddleTermComputer64
+sklearn.metrics._ranking: auc average_precision_score confusion_matrix_at_thresholds coverage_error
+    dcg_score det_curve label_ranking_average_precision_score label_ranking_loss metric_at_thresholds
+    ndcg_score precision_recall_curve roc_auc_score roc_curve top_k_accuracy_score
+sklearn.metrics._regression: d2_absolute_error_score d2_pinball_score d2_tweedie_score
+    explained_variance_score max_error mean_absolute_error mean_absolute_percentage_error
+    mean_gamma_deviance mean_pinball_loss mean_poisson_deviance mean_squared_error mean_squared_log_error
+    mean_tweedie_deviance median_absolute_error r2_score root_mean_squared_error root_mean_squared_log_error
+sklearn.metrics._scorer: _BaseScorer _CurveScorer _MultimetricScorer _PassthroughScorer _Scorer
+sklearn.metrics.pairwise: additive_chi2_kernel check_paired_arrays check_pairwise_arrays chi2_kernel
+    cosine_distances cosine_similarity distance_metrics euclidean_distances haversine_distances
+    kernel_metrics laplacian_kernel linear_kernel manhattan_distances nan_euclidean_distances
+    paired_cosine_distances paired_distances paired_euclidean_distances paired_manhattan_distances
+    pairwise_distances pairwise_distances_argmin pairwise_distances_argmin_min pairwise_distances_chunked
+    pairwise_kernels polynomial_kernel rbf_kernel sigmoid_kernel
+sklearn.mixture._base: BaseMixture
+sklearn.mixture._bayesian_mixture: BayesianGaussianMixture
+sklearn.mixture._gaussian_mixture: GaussianMixture
+sklearn.model_selection._classification_threshold: BaseThresholdClassifier FixedThresholdClassifier
+    TunedThresholdClassifierCV
+sklearn.model_selection._search: BaseSearchCV GridSearchCV ParameterGrid ParameterSampler RandomizedSearchCV
+sklearn.model_selection._search_successive_halving: BaseSuccessiveHalving HalvingGridSearchCV
+    HalvingRandomSearchCV _SubsampleMetaSplitter
+sklearn.model_selection._split: BaseCrossValidator BaseShuffleSplit GroupKFold GroupShuffleSplit
+    GroupsConsumerMixin KFold LeaveOneGroupOut LeaveOneOut LeavePGroupsOut LeavePOut PredefinedSplit
+    RepeatedKFold RepeatedStratifiedKFold ShuffleSplit StratifiedGroupKFold StratifiedKFold
+    StratifiedShuffleSplit TimeSeriesSplit _BaseKFold _CVIterableWrapper _RepeatedSplits
+    _UnsupportedGroupCVMixin
+sklearn.multiclass: OneVsOneClassifier OneVsRestClassifier OutputCodeClassifier _ConstantPredictor
+sklearn.multioutput: ClassifierChain MultiOutputClassifier MultiOutputRegressor RegressorChain _BaseChain
+    _MultiOutputEstimator
+sklearn.naive_bayes: BernoulliNB CategoricalNB ComplementNB GaussianNB MultinomialNB _BaseDiscreteNB _BaseNB
+sklearn.neighbors._ball_tree: BallTree BallTree32 BallTree64 BinaryTree32 BinaryTree64 NeighborsHeap32
+    NeighborsHeap64 NodeHeap newObj
+sklearn.neighbors._base: NeighborsBase
+sklearn.neighbors._classification: KNeighborsClassifier RadiusNeighborsClassifier
+sklearn.neighbors._dist_metrics: ChebyshevDistance EuclideanDistance ManhattanDistance MinkowskiDistance
+    newObj
+sklearn.neighbors._graph: KNeighborsTransformer RadiusNeighborsTransformer
+sklearn.neighbors._kd_tree: BinaryTree32 BinaryTree64 KDTree KDTree32 KDTree64 NeighborsHeap32
+    NeighborsHeap64 NodeHeap newObj
+sklearn.neighbors._kde: KernelDensity
+sklearn.neighbors._lof: LocalOutlierFactor
+sklearn.neighbors._nca: NeighborhoodComponentsAnalysis
+sklearn.neighbors._nearest_centroid: NearestCentroid
+sklearn.neighbors._quad_tree: _QuadTree
+sklearn.neighbors._regression: KNeighborsRegressor RadiusNeighborsRegressor
+sklearn.neighbors._unsupervised: NearestNeighbors
+sklearn.neighbors.classification: KNeighborsClassifier
+sklearn.neighbors.kd_tree: KDTree newObj
+sklearn.neighbors.regression: KNeighborsRegressor
+sklearn.neural_network._multilayer_perceptron: BaseMultilayerPerceptron MLPClassifier MLPRegressor
+sklearn.neural_network._rbm: BernoulliRBM
+sklearn.pipeline: FeatureUnion Pipeline
+sklearn.preprocessing._data: Binarizer KernelCenterer MaxAbsScaler MinMaxScaler Normalizer PowerTransformer
+    QuantileTransformer RobustScaler StandardScaler
+sklearn.preprocessing._discretization: KBinsDiscretizer
+sklearn.preprocessing._encoders: OneHotEncoder OrdinalEncoder _BaseEncoder
+sklearn.preprocessing._function_transformer: FunctionTransformer
+sklearn.preprocessing._label: LabelBinarizer LabelEncoder MultiLabelBinarizer
+sklearn.preprocessing._polynomial: PolynomialFeatures SplineTransformer
+sklearn.preprocessing._target_encoder: TargetEncoder
+sklearn.preprocessing.data: MaxAbsScaler MinMaxScaler Normalizer PolynomialFeatures RobustScaler
+    StandardScaler
+sklearn.preprocessing.imputation: Imputer
+sklearn.preprocessing.label: LabelBinarizer LabelEncoder MultiLabelBinarizer
+sklearn.random_projection: BaseRandomProjection GaussianRandomProjection SparseRandomProjection
+sklearn.semi_supervised._label_propagation: BaseLabelPropagation LabelPropagation LabelSpreading
+sklearn.semi_supervised._self_training: SelfTrainingClassifier
+sklearn.svm._base: BaseLibSVM BaseSVC
+sklearn.svm._classes: LinearSVC LinearSVR NuSVC NuSVR OneClassSVM SVC SVR
+sklearn.svm.classes: LinearSVC LinearSVR NuSVC NuSVR OneClassSVM SVC SVR
+sklearn.tree._classes: BaseDecisionTree DecisionTreeClassifier DecisionTreeRegressor ExtraTreeClassifier
+    ExtraTreeRegressor
+sklearn.tree._criterion: ClassificationCriterion Criterion Entropy Gini MAE MSE Poisson RegressionCriterion
+    __pyx_unpickle_Criterion
+sklearn.tree._partitioner: DensePartitioner SparsePartitioner __pyx_unpickle_DensePartitioner
+    __pyx_unpickle_SparsePartitioner
+sklearn.tree._splitter: BestSparseSplitter BestSplitter RandomSparseSplitter RandomSplitter Splitter
+sklearn.tree._tree: BestFirstTreeBuilder DepthFirstTreeBuilder Tree TreeBuilder _AlphaPruner
+    _CCPPruneController _PathFinder __pyx_unpickle_TreeBuilder __pyx_unpickle__CCPPruneController
+sklearn.tree.tree: DecisionTreeClassifier DecisionTreeRegressor ExtraTreeClassifier ExtraTreeRegressor
+sklearn.utils: Bunch
+sklearn.utils._bunch: Bunch
+"""

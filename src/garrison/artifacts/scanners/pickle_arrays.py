@@ -1,0 +1,135 @@
+"""Raw bytes inside and behind pickles: joblib's arrays and the storages of legacy torch files.
+
+Sources: joblib `numpy_pickle.NumpyArrayWrapper.read_array`, torch `serialization._legacy_load`.
+Their sizes are computed from the symbolic values, so that the opcodes after an array are found where
+the real reader would find them. A size that cannot be computed exactly ends the scan as not understood.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from garrison.artifacts.scanners.base import Gap, Inner, Seen
+from garrison.artifacts.scanners.pickle_values import Global, Items, Made
+from garrison.artifacts.scanners.sources import Reader, Window
+
+if TYPE_CHECKING:
+    from garrison.artifacts.scanners.pickle_machine import Machine
+
+TORCH_MAGIC = 0x1950A86A20F9469CFC6C
+MAX_STORAGES = 1_000_000
+MAX_RANK = 64
+MAX_LEVEL = 8  # arrays of objects in arrays of objects
+_DTYPE = re.compile(r"[<>|=]?([biufcmMSUV])(\d{1,9})(\[\w{1,8}\])?\Z")
+_STORAGES = {
+    **{"DoubleStorage": 8, "FloatStorage": 4, "HalfStorage": 2, "LongStorage": 8, "IntStorage": 4},
+    **{"ShortStorage": 2, "CharStorage": 1, "ByteStorage": 1, "BoolStorage": 1, "BFloat16Storage": 2},
+    **{"ComplexDoubleStorage": 16, "ComplexFloatStorage": 8, "UntypedStorage": 1, "QUInt8Storage": 1},
+    **{"QInt8Storage": 1, "QInt32Storage": 4},
+}
+
+
+class Unsized(ValueError):
+    """The length of raw bytes in the stream cannot be computed."""
+
+
+def is_joblib_array(made: Made) -> bool:
+    callee = made.callee
+    return isinstance(callee, Global) and (callee.module, callee.name) == (
+        "joblib.numpy_pickle",
+        "NumpyArrayWrapper",
+    )
+
+
+def skip_joblib_array(machine: Machine, made: Made) -> None:
+    """After BUILD of a wrapper the array's bytes follow: padding to the alignment, then the data."""
+    state = made.state
+    if not isinstance(state, Items):
+        raise Unsized("a joblib array without a state")
+    size, objects = dtype_size(state.get("dtype"))
+    if objects:
+        # joblib writes an array of objects as a pickle of its own, right here.
+        nested = type(machine)(machine.reader)
+        nested.after_build, nested.level = machine.after_build, machine.level + 1
+        reason = nested.run() if nested.level <= MAX_LEVEL else "joblib arrays nested too deep"
+        machine.adopt(nested)
+        if reason:
+            raise Unsized(reason)
+        return
+    shape = state.get("shape")
+    if not isinstance(shape, Items) or len(shape.values) > MAX_RANK:
+        raise Unsized("a joblib array without a shape")
+    for extent in shape.values:
+        if type(extent) is not int or extent < 0:
+            raise Unsized("a joblib array whose shape is not whole numbers")
+        size *= extent
+    alignment = state.get("numpy_array_alignment_bytes")
+    reader = machine.reader
+    if alignment is not None:
+        if type(alignment) is not int or not 0 < alignment <= 255:
+            raise Unsized("a joblib array with an odd alignment")
+        padding = reader.take(1)[0]
+        if padding > alignment or reader.take(padding).strip(b"\xff"):
+            raise Unsized("a joblib array with odd padding")
+    start = reader.offset
+    reader.skip(size)
+    name = f"array at {start}"
+    machine.inner.append(Inner(name, Window(name, reader.source, start, size), guess=True))
+
+
+def dtype_size(value: Any) -> tuple[int, bool]:
+    """Bytes of one element of a `numpy.dtype(...)` call, and whether it holds objects. Raises `Unsized`."""
+    if not isinstance(value, Made) or not isinstance(value.args, Items) or not value.args.values:
+        raise Unsized("an array whose dtype is not a numpy.dtype call")
+    if not isinstance(value.callee, Global) or (value.callee.module, value.callee.name) != ("numpy", "dtype"):
+        raise Unsized("an array whose dtype is not a numpy.dtype call")
+    code = value.args.values[0]
+    if not isinstance(code, str):
+        raise Unsized("an array whose dtype is computed")
+    if code in ("O", "O8", "|O"):
+        return 8, True
+    match = _DTYPE.match(code)
+    if match is None:
+        raise Unsized("an array of an unknown dtype")
+    width = int(match[2]) * (4 if match[1] == "U" else 1)
+    return width, _fields_hold_objects(value.state)
+
+
+def _fields_hold_objects(state: Any) -> bool:
+    """The state of a structured dtype lists its fields: (version, order, subarray, names, fields, ...)."""
+    if not isinstance(state, Items) or len(state.values) < 5 or not isinstance(state.values[4], Items):
+        return False
+    found = False
+    for field in state.values[4].values[1::2]:
+        inner = field.values[0] if isinstance(field, Items) and field.values else None
+        found = dtype_size(inner)[1] or found
+    return found
+
+
+def storage_bytes(kind: Any, count: Any) -> int:
+    """Bytes of a torch storage named in a persistent id. Raises `Unsized`."""
+    if not isinstance(kind, Global) or kind.name not in _STORAGES or type(count) is not int or count < 0:
+        raise Unsized("a storage of an unknown type")
+    return _STORAGES[kind.name] * count
+
+
+def legacy_storages(reader: Reader, model: Machine, keys: Any) -> Iterator[Seen]:
+    """The raw end of a legacy torch file: for every key its count of elements, then the elements."""
+    sizes: dict[str, tuple[Any, Any]] = {}
+    for identity in model.ids:
+        values = identity.values if isinstance(identity, Items) else []
+        if len(values) >= 5 and values[0] == "storage" and isinstance(values[2], str):
+            sizes[values[2]] = (values[1], values[4])
+    try:
+        if not isinstance(keys, Items) or len(keys.values) > MAX_STORAGES:
+            raise Unsized("the list of storages is not a list")
+        for key in keys.values:
+            kind, count = sizes.get(key, (None, None)) if isinstance(key, str) else (None, None)
+            length = storage_bytes(kind, count)
+            if int.from_bytes(reader.take(8), "little") != count:
+                raise Unsized("a storage whose count differs from the one in the pickle")
+            reader.skip(length)
+    except Unsized as error:
+        yield Gap("artifact.torch.storage", str(error), fix="save the weights again, as safetensors")

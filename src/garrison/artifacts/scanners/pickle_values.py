@@ -1,0 +1,89 @@
+"""What stands on the stack of the symbolic pickle machine, and how it is shown to people."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from garrison.artifacts.scanners.base import shown
+
+KEPT = 100_000  # items of one list or dict that are remembered; only joblib and torch headers are looked into
+
+
+@dataclass(frozen=True, slots=True)
+class Global:
+    """An imported name. `ok` when the exact pair is on the allow-list."""
+
+    module: str
+    name: str
+    ok: bool
+
+
+@dataclass(slots=True, eq=False)
+class Made:
+    """The result of a call; `state` is what BUILD gave it."""
+
+    callee: Any
+    args: Any
+    state: Any = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Blob:
+    """A bytes or text constant too long to be held: a range of the source."""
+
+    start: int
+    size: int
+
+
+@dataclass(slots=True, eq=False)
+class Items:
+    """A tuple, list, set or dict (`values` alternates keys and values). `weight` counts it written out."""
+
+    kind: str
+    values: list[Any] = field(default_factory=list)
+    weight: int = 1
+
+    def extend(self, values: list[Any]) -> None:
+        if len(self.values) < KEPT:
+            self.values.extend(values)
+        self.weight += sum(weight(value) for value in values)
+
+    def get(self, key: str) -> Any:
+        """The last value of a string key in a dict, or None."""
+        found = None
+        for index in range(0, len(self.values) - 1, 2):
+            if isinstance(self.values[index], str) and self.values[index] == key:
+                found = self.values[index + 1]
+        return found
+
+
+UNKNOWN = Made(None, None)
+
+
+def weight(value: Any) -> int:
+    return value.weight if isinstance(value, Items) else 1
+
+
+def line(value: Any, depth: int = 3) -> str:
+    """A value as Python would write it, on one bounded line."""
+    if isinstance(value, Global):
+        return shown(f"{value.module}.{value.name}", 120)
+    if isinstance(value, Made):
+        return f"{line(value.callee, depth - 1)}(...)" if value.callee is not None else "?"
+    if isinstance(value, Blob):
+        return f"<{value.size} bytes>"
+    if isinstance(value, Items):
+        if depth <= 0:
+            return "..."
+        inner = [line(item, depth - 1) for item in value.values[:6]] + ["..."] * (len(value.values) > 6)
+        if value.kind == "dict":
+            return "{" + ", ".join(f"{k}: {v}" for k, v in zip(inner[::2], inner[1::2], strict=False)) + "}"
+        return {"tuple": "({})", "list": "[{}]"}.get(value.kind, "{{{}}}").format(", ".join(inner))
+    return shown(repr(value), 60)
+
+
+def call_line(callee: Any, args: Any) -> str:
+    """`os.system('id')`."""
+    inner = ", ".join(line(item) for item in args.values[:6]) if isinstance(args, Items) else line(args)
+    return shown(f"{line(callee)}({inner})", 200)

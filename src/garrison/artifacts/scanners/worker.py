@@ -1,0 +1,66 @@
+"""The process that reads untrusted files: resource-limited, without environment, one file at a time.
+
+The parent passes an open descriptor and a name over a Unix socket; the answer is one JSON line. A file
+that makes this process hang, grow or crash costs one `incomplete` and a new process, nothing more.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import socket
+import sys
+from typing import Any
+
+from garrison.artifacts.scanners import all_scanners
+from garrison.artifacts.scanners.judge import Judgement, judge
+from garrison.artifacts.scanners.sources import FileSource
+
+MEMORY = 1 << 30  # address space: 35 MB of tokenizer JSON takes 400 MB as Python values
+SPOOL = 4 << 30  # bytes in unnamed temporary files: what compressed members unpack to
+CPU_SECONDS = 60  # for one file; the parent's clock usually ends it earlier
+MESSAGE = 65_536
+
+
+def main() -> None:
+    """Serve until the parent closes the socket (its descriptor number is the only argument)."""
+    channel = socket.socket(fileno=int(sys.argv[1]))
+    scanners = all_scanners()
+    _confine()
+    channel.sendall(b"\n")
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(channel, MESSAGE, 1)
+        if not message or not descriptors:
+            return
+        request = json.loads(message)
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        budget = int(used.ru_utime + used.ru_stime) + CPU_SECONDS
+        resource.setrlimit(resource.RLIMIT_CPU, (budget, resource.RLIM_INFINITY))
+        source = FileSource(request["name"], os.fstat(descriptors[0]).st_size, descriptors[0])
+        try:
+            answer = _as_json(judge(source, scanners))
+        finally:
+            os.close(descriptors[0])
+        channel.sendall(json.dumps(answer).encode() + b"\n")
+
+
+def _confine() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, which ends this process
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (SPOOL, SPOOL))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))
+
+
+def _as_json(judgement: Judgement) -> dict[str, Any]:
+    return {
+        "format": judgement.format,
+        "verdict": judgement.verdict.value,
+        "findings": [finding.as_json() for finding in judgement.findings],
+    }
+
+
+if __name__ == "__main__":
+    main()
