@@ -204,9 +204,11 @@ def test_an_error_inside_a_stream_is_raised_after_what_came_before_it() -> None:
 
 
 def test_a_stream_that_breaks_off_is_not_taken_for_whole() -> None:
-    with gateway(lambda handler, _: answer(handler, 200, events(delta("plau"), done=False))) as url:
-        with pytest.raises(Undecided) as caught:
-            list(Client(url, token="t").chat("fraud", "hello", stream=True))
+    with (
+        gateway(lambda handler, _: answer(handler, 200, events(delta("plau"), done=False))) as url,
+        pytest.raises(Undecided) as caught,
+    ):
+        list(Client(url, token="t").chat("fraud", "hello", stream=True))
     assert caught.value.code == "SRV-UNREACHABLE"
 
 
@@ -222,9 +224,11 @@ def test_a_refusal_arrives_as_the_error_it_was(status: int, kind: type[GarrisonE
         "evidence": {"rule": "inj-014"},
         "audit_id": "a-1",
     }
-    with gateway(lambda handler, _: answer(handler, status, {"error": error}, Retry_After="3")) as url:
-        with pytest.raises(kind) as caught:
-            Client(url, token="t").chat("fraud", "hello")
+    with (
+        gateway(lambda handler, _: answer(handler, status, {"error": error}, Retry_After="3")) as url,
+        pytest.raises(kind) as caught,
+    ):
+        Client(url, token="t").chat("fraud", "hello")
     raised = caught.value
     assert (raised.code, raised.what, raised.fix, raised.audit_id) == ("PRM-INJECT", "no", "do", "a-1")
     assert (raised.evidence, raised.retry_after) == ({"rule": "inj-014"}, 3.0)
@@ -284,8 +288,9 @@ def test_only_a_gateway_with_a_trusted_certificate_gets_the_token(tmp_path: Path
         answer(handler, 200, {"data": []})
 
     with gateway(handle, context) as url:
+        client = Client(url, token="t")
         with pytest.raises(Refused) as caught:
-            Client(url, token="t").models()
+            client.models()
         assert (caught.value.code, reached) == ("SRV-CERT", [])
         assert Client(url, token="t", ca=tmp_path / "ca.pem").models() == []
     assert reached == ["Bearer t"]
@@ -295,9 +300,11 @@ def test_a_gateway_that_only_speaks_older_tls_is_refused(tmp_path: Path) -> None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate(tmp_path))
     context.maximum_version = ssl.TLSVersion.TLSv1_2
-    with gateway(lambda handler, _: answer(handler, 200, {"data": []}), context) as url:
-        with pytest.raises(Refused) as caught:
-            Client(url, token="t", ca=tmp_path / "ca.pem").models()
+    with (
+        gateway(lambda handler, _: answer(handler, 200, {"data": []}), context) as url,
+        pytest.raises(Refused) as caught,
+    ):
+        Client(url, token="t", ca=tmp_path / "ca.pem").models()
     assert caught.value.code == "SRV-CERT"
 
 

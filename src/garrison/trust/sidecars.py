@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from garrison.core.digest import Ref
-from garrison.core.errors import GarrisonError, Refused, Undecided
+from garrison.core.errors import GarrisonError, Refused, Undecided, Usage
 from garrison.trust import dsse, strict_json
 from garrison.trust.keys.public import PublicKey, load_public
 
@@ -44,8 +44,10 @@ def locate(
     """Find what vouches for `path`. `data` is a data directory, `ref` the name@version that is claimed.
 
     Raises ART-UNSIGNED: `Refused` when a name was claimed or one of the two files is missing, `Undecided`
-    when there is nothing at all to judge by.
+    when there is nothing at all to judge by; `Usage` ART-UNREADABLE when there is no such path.
     """
+    if not path.exists():
+        raise Usage("ART-UNREADABLE", f"there is nothing at {path}", fix="check the path and its permissions")
     beside = Path(os.path.abspath(path))
     found_signature = signature or _existing(beside.with_name(beside.name + SIGNATURE_SUFFIX))
     found_statement = statement or _existing(beside.with_name(beside.name + STATEMENT_SUFFIX))

@@ -12,9 +12,17 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from garrison.core.digest import short
 from garrison.core.errors import GarrisonError
 
 WIDTH = 79
+MAX_DIFFERENCES = 20  # files shown of a refusal; --json has all of them
+_CHANGES = {
+    "changed": "another content",
+    "missing": "missing",
+    "extra": "not signed",
+    "executable": "made executable",
+}
 
 
 def visible(text: object) -> str:
@@ -65,7 +73,13 @@ def print_error(error: GarrisonError, *, as_json: bool) -> None:
         textwrap.fill(head + visible(error.what), WIDTH, subsequent_indent="  ", break_long_words=False)
         + "\n"
     )
-    lines = [(key, _plain(value)) for key, value in error.evidence.items() if value not in ("", None, [], {})]
+    differences = difference_lines(error.evidence)
+    lines = [
+        (key, _plain(value))
+        for key, value in error.evidence.items()
+        if value not in ("", None, [], {}) and not (key == "paths" and differences)
+    ]
+    lines += differences
     lines += [
         ("finding", f"{finding.rule_id} {finding.where} {finding.message}") for finding in error.findings[:5]
     ]
@@ -79,6 +93,30 @@ def print_error(error: GarrisonError, *, as_json: bool) -> None:
         ) or [""]
         for index, line in enumerate(wrapped):
             sys.stderr.write(f"  {key if index == 0 else '':<9}  {line}\n")
+
+
+def difference_lines(evidence: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What ART-TAMPER found, file by file: `signed` and `found` for each; nothing for other evidence."""
+    rows = evidence.get("paths")
+    if not isinstance(rows, list) or not all(isinstance(row, dict) and "change" in row for row in rows):
+        return []
+    lines = []
+    for row in rows[:MAX_DIFFERENCES]:
+        if len(rows) > 1:
+            lines.append(("file", f"{row['path']}   {_CHANGES.get(row['change'], row['change'])}"))
+        lines += [("signed", _facts(row.get("expected"))), ("found", _facts(row.get("found")))]
+    if len(rows) > MAX_DIFFERENCES:
+        lines.append(
+            ("more", f"{evidence.get('changes', len(rows)) - MAX_DIFFERENCES} files; --json lists them")
+        )
+    return lines
+
+
+def _facts(facts: Mapping[str, Any] | None) -> str:
+    if facts is None:
+        return "nothing"
+    size = f"   {facts['size']:,} bytes" if "size" in facts else ""
+    return f"{short(facts['digest'])}{size}{'   executable' if facts.get('mode') == '0755' else ''}"
 
 
 def _plain(value: object) -> str:

@@ -15,14 +15,6 @@ from garrison.trust.sidecars import Sidecars, is_stored, load_keys, locate, read
 from garrison.trust.tree import read_tree
 from garrison.trust.verify import Verified, verify_files
 
-MAX_LINES = 20  # paths shown of a refusal; --json has all of them
-_CHANGES = {
-    "changed": "another content",
-    "missing": "missing",
-    "extra": "not signed",
-    "executable": "made executable",
-}
-
 
 def add(subparsers: Any) -> None:
     parser = subparsers.add_parser(
@@ -33,10 +25,11 @@ def add(subparsers: Any) -> None:
         epilog="""\
 examples:
   garrison verify ./fraud --as fraud@3
-  garrison verify ./fraud --signature fraud.sig --statement fraud.release.json --key release.pem
+  garrison verify ./fraud --signature S.sig --statement S.json --key release.pem
 
-Signatures are looked for beside the directory (PATH.sig, PATH.release.json), then among
-the releases of the data directory. Exit: 0 verified, 1 refused, 3 nothing to judge by.""",
+Signatures are looked for beside the directory (PATH.sig, PATH.release.json),
+then among the releases of the data directory.
+exit: 0 verified, 1 refused, 3 nothing to judge by""",
     )
     parser.add_argument("path", type=Path, metavar="PATH")
     parser.add_argument("--as", dest="claimed", metavar="NAME@VERSION", help="the release that it has to be")
@@ -138,28 +131,16 @@ def _show_files_only(args: argparse.Namespace, found: Sidecars, files: int, size
 
 def _show_tampered(error: Refused) -> None:
     """The refusal as a person reads it: each file with what was signed and what is there."""
-    lines = [f"REFUSED  {error.code}  {output.visible(error.what)}"]
-    paths = error.evidence["paths"]
-    for row in paths[:MAX_LINES]:
-        if len(paths) > 1:
-            lines.append(f"  file     {output.visible(row['path'])}   {_CHANGES[row['change']]}")
-        lines.append(f"  signed   {_facts(row['expected'])}")
-        lines.append(f"  found    {_facts(row['found'])}")
-    if error.evidence["changes"] > MAX_LINES:
-        lines.append(f"  and {error.evidence['changes'] - MAX_LINES} more; --json lists them")
-    by = f"{error.evidence['key_label']} {error.evidence['key_id'][:16]}…"
-    signed = error.evidence.get("signed", "")
-    lines.append(f"  by       {by}" + (f"   {signed[:16].replace('T', ' ')} UTC" if signed else ""))
-    lines.append(f"  next     {error.fix}")
-    sys.stderr.write("\n".join(lines) + "\n")
-
-
-def _facts(facts: dict[str, Any] | None) -> str:
-    if facts is None:
-        return "nothing"
-    size = f"   {facts['size']:,} bytes" if "size" in facts else ""
-    executable = "   executable" if facts.get("mode") == "0755" else ""
-    return f"{short(facts['digest'])}{size}{executable}"
+    evidence = error.evidence
+    signed = f"   {evidence['signed'][:16].replace('T', ' ')} UTC" if "signed" in evidence else ""
+    lines = [
+        *output.difference_lines(evidence),
+        ("by", f"{evidence['key_label']} {evidence['key_id'][:16]}…{signed}"),
+        ("next", error.fix),
+    ]
+    sys.stderr.write(f"REFUSED  {error.code}  {output.visible(error.what)}\n")
+    for name, text in lines:
+        sys.stderr.write(f"  {name:<7}  {output.visible(text)}\n")
 
 
 def _show_progress(done: int, total: int) -> None:
