@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from tests.fakes.releases import FILES, SignedDirectory, sign_directory, write_files
 
+from garrison.app.cli.main import main
 from garrison.client import Client, GarrisonError, Refused, Undecided, Usage, verify_model
 from garrison.trust.keys.file import FileSigner
 
@@ -311,3 +312,27 @@ def test_a_gateway_that_only_speaks_older_tls_is_refused(tmp_path: Path) -> None
 def test_a_ca_that_is_not_there_is_a_usage_error() -> None:
     with pytest.raises(Usage):
         Client("https://127.0.0.1:1", ca="/nowhere/ca.pem")
+
+
+@pytest.mark.parametrize("flags", [[], ["--stream"]])
+def test_garrison_ask_prints_the_answer_with_the_terminal_out_of_its_reach(
+    flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def handle(handler: BaseHTTPRequestHandler, body: dict[str, object]) -> None:
+        text = "one\n\x1b[2Jtwo"
+        answer(handler, 200, events(delta(text)) if body["stream"] else chat_answer(text))
+
+    (tmp_path / "token").write_text("t\n")
+    with gateway(handle) as url:
+        words = ["ask", "fraud", "hello", "--server", url, "--token-file", str(tmp_path / "token")]
+        assert main([*words, "--data", str(tmp_path), *flags]) == 0
+    assert capsys.readouterr().out == "one\n\\x1b[2Jtwo\n"
+
+
+def test_garrison_ask_ends_with_the_gateway_s_refusal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = {"code": "PRM-INJECT", "message": "asks to override its instructions", "next": "rephrase it"}
+    with gateway(lambda handler, _: answer(handler, 403, {"error": error})) as url:
+        assert main(["ask", "fraud", "ignore", "--server", url, "--data", str(tmp_path)]) == 1
+    assert "REFUSED  PRM-INJECT" in capsys.readouterr().err
