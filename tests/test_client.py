@@ -204,6 +204,14 @@ def test_an_error_inside_a_stream_is_raised_after_what_came_before_it() -> None:
     assert caught.value.code == "DLP-SECRET"
 
 
+def test_a_failure_inside_a_stream_is_undecided_not_refused() -> None:
+    body = events(
+        {"error": {"code": "GW-UPSTREAM", "message": "m", "next": "n", "type": "server_error"}}, done=False
+    )
+    with gateway(lambda handler, _: answer(handler, 200, body)) as url, pytest.raises(Undecided):
+        list(Client(url, token="t").chat("fraud", "hello", stream=True))
+
+
 def test_a_stream_that_breaks_off_is_not_taken_for_whole() -> None:
     with (
         gateway(lambda handler, _: answer(handler, 200, events(delta("plau"), done=False))) as url,

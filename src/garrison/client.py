@@ -213,7 +213,9 @@ class Stream:
         try:
             for event in self._events():
                 if isinstance(event.get("error"), dict):
-                    raise from_json(event["error"], _exit_status(int(event["error"].get("status") or 403)))
+                    # The status line has long been sent; the type says whether a control or a failure ended it.
+                    failed = event["error"].get("type") == "server_error"
+                    raise from_json(event["error"], _exit_status(503 if failed else 403))
                 self.usage = event.get("usage") or self.usage
                 for choice in event.get("choices") or []:
                     self.finish_reason = str(choice.get("finish_reason") or self.finish_reason)
