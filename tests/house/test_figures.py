@@ -25,7 +25,7 @@ def test_no_function_is_longer_than_a_hundred_lines() -> None:
         and "/migrations/" not in path
         and (node.end_lineno or node.lineno) - node.lineno >= LONGEST_FUNCTION
     ]
-    assert long == []
+    assert not long, "\n" + "\n".join(long)
 
 
 def test_no_file_is_longer_than_five_hundred_lines() -> None:
@@ -35,7 +35,7 @@ def test_no_file_is_longer_than_five_hundred_lines() -> None:
         for path, text, _ in package_sources()
         if text.count("\n") > LONGEST_FILE and path != "src/garrison/core/codes.py"
     ]
-    assert long == []
+    assert not long, "\n" + "\n".join(long)
 
 
 def test_every_module_says_what_it_is() -> None:
@@ -55,7 +55,7 @@ def test_imports_inside_functions_say_why() -> None:
                     and "#" not in lines[node.lineno - 1]
                     and not lines[node.lineno - 2].lstrip().startswith("#")
                 ]
-    assert silent == []
+    assert not silent, "\n" + "\n".join(silent)
 
 
 def test_every_silenced_check_names_its_rule_and_its_reason() -> None:
@@ -66,7 +66,7 @@ def test_every_silenced_check_names_its_rule_and_its_reason() -> None:
         if re.search(r"noqa|type: ignore", comment)
         and not re.search(r"(noqa: [A-Z]+\d+(, ?[A-Z]+\d+)*|type: ignore\[[\w, -]+\])\s*(#|-|:).*\w", comment)
     ]
-    assert silent == []
+    assert not silent, "\n" + "\n".join(silent)
 
 
 def test_no_drawer_for_everything() -> None:
@@ -75,7 +75,7 @@ def test_no_drawer_for_everything() -> None:
         for path, _, _ in package_sources()
         if FORBIDDEN_NAMES & set(path.removeprefix("src/garrison/").removesuffix(".py").split("/"))
     ]
-    assert drawers == []
+    assert not drawers, "\n" + "\n".join(drawers)
 
 
 def _comments(text: str) -> Iterator[tuple[int, str]]:
