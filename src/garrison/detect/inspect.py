@@ -103,8 +103,9 @@ class Inspector:
         findings = signatures.confirm(plain, rules, _orders_only(rules, hits))
         if HIDDEN.search(text):
             findings.extend(signatures.hidden(text))
-        if any(rules[hit.rule].kind == "view" for hit in hits):
-            for view in views(plain):
+        wanted = {rules[hit.rule].id.removeprefix("view.") for hit in hits if rules[hit.rule].kind == "view"}
+        if wanted:
+            for view in views(plain, wanted):
                 found = signatures.confirm(view, rules, _orders_only(rules, scanner.scan(view.text)))
                 findings.extend(found)
         return findings

@@ -7,12 +7,13 @@ original text. Work is bounded: views together are at most `VIEW_BUDGET` charact
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 import unicodedata
 import urllib.parse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
+from itertools import islice
+from typing import Any
 
 VIEW_BUDGET = 16_384  # characters of decoded views of one text: enough for an attack, too little to be one
 MAX_ISLANDS = 16  # encoded stretches that are opened in one text
@@ -23,6 +24,7 @@ HIDDEN = re.compile(
     "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U000e0000-\U000e0fff]"
 )
 TAGS = re.compile("[\U000e0020-\U000e007e]")
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 _MARK = re.compile("[\u0300-\u036f]")
 _WORD = re.compile(r"[^\W\d_]+")
 _FOREIGN = re.compile("[\u0370-\u03ff\u0400-\u052f]")
@@ -37,10 +39,9 @@ _LEET = str.maketrans("013457@$!|", "oieastasil")
 
 _BASE64 = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{20,}={0,2}")
 _HEX = re.compile(r"(?<![0-9A-Za-z])(?:(?:\\x|0x|%)?[0-9a-fA-F]{2}[ :,]?){12,}(?![0-9A-Za-z])")
-_PERCENT = re.compile(r"(?:%[0-9a-fA-F]{2}|[A-Za-z0-9+._-]){0,4000}(?:%[0-9a-fA-F]{2}[A-Za-z0-9+._-]{0,40}){3,}")
+_PERCENT = re.compile(r"(?:[A-Za-z0-9+._-]{0,40}%[0-9a-fA-F]{2}){3,}[A-Za-z0-9+._-]{0,40}")
 _SPACED = re.compile(r"(?<!\w)(?:\w(?:[ ._*|-]{1,2})){7,}\w(?!\w)")
 _LEETED = re.compile(r"[A-Za-z][013457@$!][A-Za-z]|\b[013457@$!][A-Za-z]{2}")
-_ENTITY = re.compile(r"&#(?:x[0-9a-f]{2,6}|\d{2,7});|\\u[0-9a-f]{4}", re.IGNORECASE)
 
 _ENGLISH = re.compile(
     r"\b(?:the|and|you|your|all|to|of|is|in|that|this|me|are|not|with|ignore|instructions?|system|prompt|"
@@ -74,13 +75,20 @@ def normalise(text: str) -> View:
     pieces: list[str] = []
     origin: list[int] = []
     known: dict[str, str] = {}
-    for i, char in enumerate(text):
+    done = 0
+    for match in _NOT_ASCII.finditer(text):
+        at = match.start()
+        pieces.append(text[done:at])
+        origin.extend(range(done, at))
+        char = match.group()
         shown = known.get(char)
         if shown is None:
             shown = known[char] = _shown(char)
-        if shown:
-            pieces.append(shown)
-            origin.extend([i] * len(shown))
+        pieces.append(shown)
+        origin.extend([at] * len(shown))
+        done = at + 1
+    pieces.append(text[done:])
+    origin.extend(range(done, len(text)))
     plain = "".join(pieces)
     if _FOREIGN.search(plain):
         plain = _WORD.sub(_fold_word, plain)
@@ -88,8 +96,6 @@ def normalise(text: str) -> View:
 
 
 def _shown(char: str) -> str:
-    if char < "\x80":
-        return char
     if TAGS.match(char):
         return chr(ord(char) - 0xE0000)
     if HIDDEN.match(char):
@@ -104,38 +110,45 @@ def _fold_word(match: re.Match[str]) -> str:
     return word
 
 
-def views(base: View) -> Iterator[View]:
-    """Decoded readings of a normalised text, only where the text gives cause, within the budget."""
+VIEWS = frozenset({"base64", "hex", "url", "spaced", "rot13", "reversed", "leet"})
+
+
+def views(base: View, wanted: Set[str] = VIEWS) -> Iterator[View]:
+    """Decoded readings of a normalised text, of the kinds `wanted`, within the budget."""
     budget = VIEW_BUDGET
-    for view in _views(base, 1):
+    for view in _views(base, wanted, 1):
         budget -= len(view.text)
-        if budget < 0:
-            return
         yield view
+        if budget <= 0:
+            return
 
 
-def _views(base: View, depth: int) -> Iterator[View]:
-    text = base.text
+def _views(base: View, wanted: Set[str], depth: int) -> Iterator[View]:
+    yield from _whole_views(base, wanted)
     for name, pattern, decode in _ISLANDS:
-        for count, match in enumerate(pattern.finditer(text)):
-            if count >= MAX_ISLANDS:
-                break
+        if name not in wanted:
+            continue
+        for match in islice(pattern.finditer(base.text), MAX_ISLANDS):
             decoded = decode(match.group()[:VIEW_BUDGET])
             if decoded is None or not _english(decoded):
                 continue
             start, end = base.span(*match.span())
-            inner = View(name, decoded, _spread(start, end, len(decoded)))
+            inner = View(name, decoded, _Spread(start, end, len(decoded)))
             yield inner
             if depth < MAX_DEPTH:
-                yield from _views(inner, depth + 1)
-    head = text[:VIEW_BUDGET]
-    if len(_ROT13.findall(head)) >= 2:
-        yield View("rot13", head.translate(_ROT13_TABLE), base.origin or range(len(text)))
-    if len(_REVERSED.findall(head)) >= 2:
-        whole = base.origin or range(len(text))
-        yield View("reversed", head[::-1], [whole[i] for i in range(len(head) - 1, -1, -1)])
-    if len(_LEETED.findall(head)) >= 3:
-        yield View("leet", head.translate(_LEET), base.origin or range(len(text)))
+                yield from _views(inner, VIEWS, depth + 1)
+
+
+def _whole_views(base: View, wanted: Set[str]) -> Iterator[View]:
+    """Readings of the whole text, of which the head is enough."""
+    head = base.text[:VIEW_BUDGET]
+    origin = base.origin if base.origin is not None else range(len(base.text))
+    if "rot13" in wanted and len(_ROT13.findall(head)) >= 2:
+        yield View("rot13", head.translate(_ROT13_TABLE), origin)
+    if "reversed" in wanted and len(_REVERSED.findall(head)) >= 2:
+        yield View("reversed", head[::-1], [origin[i] for i in range(len(head) - 1, -1, -1)])
+    if "leet" in wanted and len(_LEETED.findall(head)) >= 3:
+        yield View("leet", head.translate(_LEET), origin)
 
 
 _UPPER, _LOWER = "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz"
@@ -151,12 +164,8 @@ class _Spread(Sequence[int]):
     def __len__(self) -> int:
         return self._size
 
-    def __getitem__(self, index):  # type: ignore[no-untyped-def, override]  # only ever asked for one place
+    def __getitem__(self, index: Any) -> Any:  # only ever asked for one place, never for a slice
         return self._start + index * self._width // self._size
-
-
-def _spread(start: int, end: int, size: int) -> Sequence[int]:
-    return _Spread(start, end, size)
 
 
 def _english(text: str) -> bool:
@@ -167,13 +176,11 @@ def _english(text: str) -> bool:
 
 def _from_base64(value: str) -> str | None:
     compact = value.rstrip("=").replace("-", "+").replace("_", "/")
+    if len(compact) % 4 == 1:
+        compact = compact[:-1]
     try:
-        raw = base64.b64decode(compact[: len(compact) // 4 * 4 + (len(compact) % 4 if len(compact) % 4 > 1 else 0)] + "==")
-    except (binascii.Error, ValueError):
-        return None
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError:
+        return base64.b64decode(compact + "==").decode("utf-8")
+    except ValueError:  # of either step
         return None
 
 

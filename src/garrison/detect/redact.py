@@ -124,10 +124,17 @@ class Redaction:
         return passed
 
     def _move_cut(self, fresh: int, end: int) -> None:
-        """Look for the last cut; the character before the fresh text may become one now."""
+        """Look for the last cut, near the end first; the last character before may have become one now."""
         start = max(fresh - 1, end - MAX_REACH, self._base)
-        for match in _CUT.finditer(self._buffer, start - self._base):
-            self._cut = self._base + match.end()
+        for near in (end - 48, start):
+            cut = -1
+            for match in _CUT.finditer(self._buffer, max(near, start) - self._base):
+                cut = match.end()
+            if cut >= 0:
+                self._cut = self._base + cut
+                return
+            if near <= start:
+                return
 
     def _start(self, window: _Window) -> int:
         """The last cut before the hit, at most `reach` back."""
