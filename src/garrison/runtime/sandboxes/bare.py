@@ -6,8 +6,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from garrison.runtime.sandboxes import start
 from garrison.runtime.sandboxes.base import Availability, Launch
@@ -15,6 +16,9 @@ from garrison.runtime.sandboxes.base import Availability, Launch
 
 @dataclass(frozen=True, slots=True)
 class Bare:
+    """`environment` is added to that of this process, for the probe to find."""
+
+    environment: Mapping[str, str] = field(default_factory=dict)
     level: str = "none"
 
     def available(self) -> Availability:
@@ -38,7 +42,7 @@ class Bare:
                 stdin=subprocess.DEVNULL,
                 stdout=order.output,
                 stderr=order.output,
-                env={**os.environ, **start.environment(order)},
+                env={**os.environ, **start.environment(order), **self.environment},
                 pass_fds=(descriptor, *order.files.values()),
                 start_new_session=True,
             )

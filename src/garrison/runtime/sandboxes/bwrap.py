@@ -52,7 +52,7 @@ class Bubblewrap:
         places = python_places()
         inner = start.confinement(
             order,
-            read=places.directories,
+            read=_with_program(places, order.program),
             directory=SOCKET_DIRECTORY,
             threads=order.limits.threads,
         )
