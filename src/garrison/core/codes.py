@@ -732,6 +732,16 @@ text was not inspected and therefore not passed on.
 Send less text, or split it: documents are inspected part by part.
 """,
     ),
+    "PRM-UNDECIDED": Code(
+        "a text could not be inspected",
+        """\
+The pattern engine failed on a text, so nobody can say what it carries. A text
+that was not inspected is not passed on.
+
+Repeat the request. If it happens again, `garrison doctor` checks the engine,
+and the event of the request names the kind of failure.
+""",
+    ),
     "INSPECT-LINE": Code(
         "a line is not a text to inspect",
         """\

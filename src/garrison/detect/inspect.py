@@ -6,7 +6,7 @@ normalised form and on the views that its encodings open. An `Inspector` belongs
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -14,7 +14,7 @@ from types import MappingProxyType
 from garrison.core.errors import Refused
 from garrison.detect import signatures
 from garrison.detect.base import Direction, Effect, Inspection, Outcome, TextFinding
-from garrison.detect.normalise import HIDDEN, View, normalise, views
+from garrison.detect.normalise import HIDDEN, normalise, views
 from garrison.detect.patterns import BlockScanner, Hit, StreamScanner, TextStream
 from garrison.detect.redact import Redaction
 from garrison.detect.rulepack import Rule, built_in_rules
@@ -37,8 +37,8 @@ class Inspector:
     """Rules compiled once, then asked for every text.
 
     `block_at` is the injection score that blocks. `effects` overrides what happens to `secret`, `pii` or
-    `exfiltration` values per direction. `cache` is a directory for compiled databases, private to this user.
-    Raises `Usage` DLP-RULE for a rule that does not compile.
+    `exfiltration` values per direction. `cache` is a directory for compiled databases, private to this user;
+    only what `directions` need is compiled. Raises `Usage` DLP-RULE for a rule that does not compile.
     """
 
     def __init__(
@@ -48,15 +48,18 @@ class Inspector:
         block_at: float = BLOCK_AT,
         effects: Mapping[Direction, Mapping[str, Effect]] = EFFECTS,
         cache: Path | None = None,
+        directions: Collection[Direction] = tuple(Direction),
     ) -> None:
         known = built_in_rules() if rules is None else tuple(rules)
         self._block_at = block_at
-        self._rules = {way: _for_direction(known, way, effects.get(way, {})) for way in Direction}
-        # Input and documents differ in a few rules only, but a rule number must mean one rule.
-        self._blocks = {
-            way: BlockScanner(self._rules[way], cache) for way in (Direction.INPUT, Direction.DOCUMENT)
+        incoming = [rule for rule in known if rule.directions - {Direction.OUTPUT}]
+        outgoing = [rule for rule in known if Direction.OUTPUT in rule.directions and rule.is_dlp]
+        self._rules = {
+            way: _with_effects(outgoing if way is Direction.OUTPUT else incoming, effects.get(way, {}))
+            for way in directions
         }
-        self._stream = StreamScanner(self._rules[Direction.OUTPUT], cache)
+        self._block = BlockScanner(incoming, cache) if set(directions) - {Direction.OUTPUT} else None
+        self._stream = StreamScanner(outgoing, cache) if Direction.OUTPUT in directions else None
 
     def inspect(self, text: str, direction: Direction) -> Inspection:
         """Judge a whole text. Raises `Refused` PRM-LENGTH for one over `MAX_TEXT` characters."""
@@ -72,6 +75,8 @@ class Inspector:
 
     def open_output(self) -> tuple[TextStream, Redaction]:
         """For `StreamRedactor`."""
+        if self._stream is None:
+            raise ValueError("this inspector was made without Direction.OUTPUT")
         return self._stream.open(), Redaction(self._rules[Direction.OUTPUT])
 
     def _inspect_output(self, text: str) -> Inspection:
@@ -80,8 +85,8 @@ class Inspector:
         return _inspection(text, passed, redactor.findings, 0.0, blocked=False)
 
     def _inspect_incoming(self, text: str, direction: Direction) -> Inspection:
-        rules, scanner = self._rules[direction], self._blocks[direction]
-        hits = scanner.scan(text)
+        rules = self._rules[direction]
+        hits = self._scan(text, direction)
         if not hits and text.isascii():
             return Inspection(Outcome.ALLOW, 0.0, (), text)
         values = [hit for hit in hits if rules[hit.rule].is_dlp]
@@ -96,32 +101,35 @@ class Inspector:
 
     def _orders(self, text: str, direction: Direction, hits: list[Hit]) -> list[TextFinding]:
         """Injection and jailbreak findings in the plain reading and in what its encodings hide."""
-        rules, scanner = self._rules[direction], self._blocks[direction]
+        rules = self._rules[direction]
         plain = normalise(text)
         if plain.text != text:
-            hits = scanner.scan(plain.text)
+            hits = self._scan(plain.text, direction)
         findings = signatures.confirm(plain, rules, _orders_only(rules, hits))
         if HIDDEN.search(text):
             findings.extend(signatures.hidden(text))
         wanted = {rules[hit.rule].id.removeprefix("view.") for hit in hits if rules[hit.rule].kind == "view"}
         if wanted:
             for view in views(plain, wanted):
-                found = signatures.confirm(view, rules, _orders_only(rules, scanner.scan(view.text)))
-                findings.extend(found)
+                inner = _orders_only(rules, self._scan(view.text, direction))
+                findings.extend(signatures.confirm(view, rules, inner))
         return findings
 
+    def _scan(self, text: str, direction: Direction) -> list[Hit]:
+        """Hits of the rules that apply in this direction."""
+        if self._block is None:
+            raise ValueError("this inspector was made for Direction.OUTPUT only")
+        rules = self._rules[direction]
+        return [hit for hit in self._block.scan(text) if direction in rules[hit.rule].directions]
 
-def _for_direction(
-    rules: Sequence[Rule], way: Direction, effects: Mapping[str, Effect]
-) -> tuple[Rule, ...]:
-    chosen = [rule for rule in rules if way in rule.directions]
-    if way is Direction.OUTPUT:
-        chosen = [rule for rule in chosen if rule.is_dlp]
+
+def _with_effects(rules: Sequence[Rule], effects: Mapping[str, Effect]) -> tuple[Rule, ...]:
+    """The rules with what the direction does to their kind; a rule that only notes stays so."""
     return tuple(
         replace(rule, effect=effects.get(rule.kind.partition(".")[0], rule.effect))
         if rule.is_dlp and rule.effect is not Effect.NOTE
         else rule
-        for rule in chosen
+        for rule in rules
     )
 
 

@@ -48,8 +48,12 @@ _ENGLISH = re.compile(
     r"previous|now|tell|show|reveal|print|forget|disregard|rules?)\b",
     re.IGNORECASE,
 )
-_ROT13 = re.compile(r"\b(?:gur|naq|lbh|lbhe|nyy|vtaber|cerivbhf|vafgehpgvbaf?|flfgrz|cebzcg|qvfertneq|sbetrg)\b", re.I)
-_REVERSED = re.compile(r"\b(?:eht|dna|uoy|ruoy|lla|erongi|suoiverp|snoitcurtsni|metsys|tpmorp|dragersid)\b", re.I)
+_ROT13 = re.compile(
+    r"\b(?:gur|naq|lbh|lbhe|nyy|vtaber|cerivbhf|vafgehpgvbaf?|flfgrz|cebzcg|qvfertneq|sbetrg)\b", re.I
+)
+_REVERSED = re.compile(
+    r"\b(?:eht|dna|uoy|ruoy|lla|erongi|suoiverp|snoitcurtsni|metsys|tpmorp|dragersid)\b", re.I
+)
 
 
 @dataclass(frozen=True, slots=True)

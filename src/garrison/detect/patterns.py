@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import hyperscan
 
-from garrison.core.errors import Usage
+from garrison.core.errors import Undecided, Usage
 from garrison.detect.rulepack import Rule, digest
-
 
 _CONTINUATION = bytes(range(0x80, 0xC0))  # every byte of a code point in UTF-8 but its first
 
@@ -70,7 +70,7 @@ def _store(path: Path, data: bytes) -> None:
 def _open(rules: Sequence[Rule], mode: int, cache: Path | None) -> Any:
     if cache is None:
         return _compile(rules, mode)
-    path = cache / f"{digest(rules)}-{mode}-{hyperscan.__version__}.hsdb"
+    path = cache / f"{digest(rules)}-{mode}-{version("hyperscan")}.hsdb"
     database = _stored(path, mode)
     if database is None:
         database = _compile(rules, mode)
@@ -93,7 +93,10 @@ class BlockScanner:
         """Hits in code points, ordered by offset, then rule."""
         data = encode(text)
         self._hits.clear()
-        self._database.scan(data, match_event_handler=self._callback)
+        try:
+            self._database.scan(data, match_event_handler=self._callback)
+        except hyperscan.HyperscanError as cause:
+            raise _failed(cause) from cause
         if not self._hits:
             return []
         found = sorted(set(self._hits), key=lambda hit: (hit[1], hit[0]))
@@ -128,7 +131,10 @@ class TextStream:
     def scan(self, text: str) -> list[Hit]:
         """Hits that ended in this piece, in code points from the start of the stream."""
         data = encode(text)
-        self._stream.scan(data)
+        try:
+            self._stream.scan(data)
+        except hyperscan.HyperscanError as cause:
+            raise _failed(cause) from cause
         hits: list[Hit] = []
         if self._hits:
             found = sorted(set(self._hits), key=lambda hit: (hit[1], hit[0]))
@@ -142,6 +148,14 @@ class TextStream:
         if not self._closed:
             self._closed = True
             self._stream.close()
+
+
+def _failed(cause: Exception) -> Undecided:
+    return Undecided(
+        "PRM-UNDECIDED",
+        f"The text could not be inspected: {type(cause).__name__}",
+        fix="Nothing was passed on. Repeat the request; `garrison doctor` checks the pattern engine.",
+    )
 
 
 def in_code_points(

@@ -205,7 +205,9 @@ class Redaction:
         going: list[_Growing] = []
         for growing in self._growing:
             span, is_pem = growing.span, growing.span.rule.boundary == "pem"
-            found = _BOUNDARIES[span.rule.boundary].search(self._buffer, max(0, growing.searched - self._base))
+            found = _BOUNDARIES[span.rule.boundary].search(
+                self._buffer, max(0, growing.searched - self._base)
+            )
             if found:
                 span.end = max(span.end, self._base + (found.end() if is_pem else found.start()))
             elif self._ended:

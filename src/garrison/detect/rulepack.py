@@ -20,7 +20,9 @@ from garrison.detect.validators import VALIDATORS
 
 PACKS = ("secrets.toml", "pii.toml", "injection.toml", "output.toml", "views.toml")
 
-MAX_REACH = 512  # a trigger ends at most this many characters after the start of its value: what a stream holds
+MAX_REACH = (
+    512  # a trigger ends at most this many characters after the start of its value: what a stream holds
+)
 MAX_AHEAD = 16_384  # a value is judged on at most this many characters; RSA-8192 keys in PEM have 6,400
 
 _KEYS = frozenset(

@@ -207,9 +207,7 @@ def email(value: str) -> bool:
 
 
 def _mixed(value: str) -> int:
-    return sum(
-        bool(re.search(pattern, value)) for pattern in (r"[a-z]", r"[A-Z]", r"[0-9]", r"[^A-Za-z0-9]")
-    )
+    return sum(bool(re.search(pattern, value)) for pattern in (r"[a-z]", r"[A-Z]", r"[0-9]", r"[^A-Za-z0-9]"))
 
 
 def password(value: str) -> bool:
