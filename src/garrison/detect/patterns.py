@@ -70,7 +70,8 @@ def _store(path: Path, data: bytes) -> None:
 def _open(rules: Sequence[Rule], mode: int, cache: Path | None) -> Any:
     if cache is None:
         return _compile(rules, mode)
-    path = cache / f"{digest(rules)}-{mode}-{version("hyperscan")}.hsdb"
+    engine = version("hyperscan")
+    path = cache / f"{digest(rules)}-{mode}-{engine}.hsdb"
     database = _stored(path, mode)
     if database is None:
         database = _compile(rules, mode)
