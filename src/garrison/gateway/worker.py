@@ -32,8 +32,8 @@ from garrison.gateway.metrics import Metrics, answer_scrape
 from garrison.gateway.pipeline import Plane, handle
 from garrison.gateway.server import TICK_SECONDS, Server
 from garrison.gateway.snapshot import SnapshotFile
-from garrison.gateway.tls import server_context
 from garrison.gateway.upstreams.pool import Pool
+from garrison.trust.ca import server_context_from
 from garrison.trust.keys.public import PublicKey, key_id_of, parse_public
 
 _PR_SET_DUMPABLE, _PR_SET_PDEATHSIG = 4, 1
@@ -158,7 +158,16 @@ async def _listen_for_scrapes(scraper: Server, config: WorkerConfig) -> int | No
 
 def _tls(config: WorkerConfig) -> ssl.SSLContext | None:
     if config.tls_fd is not None:
-        return server_context(config.tls_fd)
+        try:
+            return server_context_from(config.tls_fd)
+        except (ssl.SSLError, OSError) as error:
+            raise Undecided(
+                "GW-TLS",
+                "the gateway worker was not given a usable certificate and key",
+                fix="start workers with garrison up, which makes both in memory",
+            ) from error
+        finally:
+            os.close(config.tls_fd)
     if config.host not in LOOPBACK:
         raise Usage(
             "GW-PLAIN",
