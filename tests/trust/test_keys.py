@@ -204,6 +204,20 @@ def test_a_half_made_token_is_swept_and_made_anew(fresh: Path) -> None:
     token.close()
 
 
+@pytest.mark.parametrize("left", [0, 100])
+def test_a_login_that_was_killed_while_the_module_wrote_is_repaired(fresh: Path, left: int) -> None:
+    token = open_software_token(fresh)
+    key_id = token.create("release").key_id
+    token.close()
+    assert token.repaired == ()
+    (record,) = (fresh / "tokens").glob("*/token.object")
+    record.write_bytes(record.read_bytes()[:left])
+    token = open_software_token(fresh)
+    assert token.signer("release").key_id == key_id
+    assert token.repaired
+    token.close()
+
+
 def test_a_token_moved_with_its_data_directory_still_opens(fresh: Path) -> None:
     token = open_software_token(fresh)
     key_id = token.create("release").key_id

@@ -27,6 +27,7 @@ MAX_DATA = 4096  # bytes; tokens have little room, and only a checkpoint is kept
 MAX_KEYS = 256  # listed keys; more than that is not a token of ours
 
 _P256 = bytes.fromhex("06082a8648ce3d030107")  # DER of the object identifier prime256v1
+_DRAFT = ".unfinished"  # a dot can't stand in a label of ours
 _POINT = b"\x04\x41"  # DER OCTET STRING of 65 bytes, as CKA_EC_POINT wraps an uncompressed point
 
 _LOST = (
@@ -53,6 +54,7 @@ class Token:
         self._private: dict[str, p11.PrivateKey] = {}
         self._refused = False
         self.is_software = False
+        self.repaired: tuple[str, ...] = ()  # what opening it had to put right, for the start-up's record
 
     def __repr__(self) -> str:
         return f"Token({self.label!r}, {str(self.module)!r})"
@@ -80,27 +82,7 @@ class Token:
                     f"the token already holds a key called {label!r}",
                     fix="use that key, or choose another label; a key is never overwritten",
                 )
-            for orphan in _find(session, p11.ObjectClass.PUBLIC_KEY, label):
-                orphan.destroy()  # left by a process that was killed between the two halves
-            template = {
-                p11.Attribute.TOKEN: True,
-                p11.Attribute.PRIVATE: True,
-                p11.Attribute.SENSITIVE: True,
-                p11.Attribute.EXTRACTABLE: False,
-                p11.Attribute.SIGN: True,
-                p11.Attribute.DERIVE: False,
-            }
-            curve = session.create_domain_parameters(
-                p11.KeyType.EC, {p11.Attribute.EC_PARAMS: _P256}, local=True
-            )
-            curve.generate_keypair(
-                store=True,
-                label=label,
-                id=hashlib.sha256(label.encode()).digest()[:8],
-                mechanism=p11.Mechanism.EC_KEY_PAIR_GEN,
-                private_template=template,
-                public_template={p11.Attribute.VERIFY: True},
-            )
+            _generate(session, label)
 
         self._run(generate)
         return self.signer(label)
@@ -115,7 +97,14 @@ class Token:
             if len(public) != 1:
                 raise _unknown(label, self.label)
             _refuse_copyable(private, label)
-            return _parse_point(public[0][p11.Attribute.EC_POINT], label)
+            key = _parse_point(public[0][p11.Attribute.EC_POINT])
+            if key is None:
+                raise Refused(
+                    "KEY-PUBLIC",
+                    f"the key {label!r} is not on the curve P-256",
+                    fix="create a P-256 key: garrison key create",
+                )
+            return key
 
         return TokenKey(self, label, self._run(find))
 
@@ -129,16 +118,18 @@ class Token:
         return self.create(label)
 
     def list(self) -> tuple[PublicKey, ...]:
-        """Every P-256 public key in the token, sorted by label."""
+        """The public half of every P-256 key pair in the token, sorted by label."""
 
         def read(session: p11.Session) -> tuple[PublicKey, ...]:
             found = []
-            for item in session.get_objects({p11.Attribute.CLASS: p11.ObjectClass.PUBLIC_KEY}):
+            for item in list(session.get_objects({p11.Attribute.CLASS: p11.ObjectClass.PUBLIC_KEY}))[
+                :MAX_KEYS
+            ]:
                 label = item[p11.Attribute.LABEL]
-                key = _parse_point(item[p11.Attribute.EC_POINT], label)
+                key = _parse_point(item[p11.Attribute.EC_POINT])
+                if key is None or not _find(session, p11.ObjectClass.PRIVATE_KEY, label):
+                    continue  # another kind of key, or one that was half made when a process was killed
                 found.append(PublicKey(key_id_of(key), label, public_pem(key)))
-                if len(found) >= MAX_KEYS:
-                    break
             return tuple(sorted(found, key=lambda key: key.label))
 
         return self._run(read)
@@ -162,14 +153,14 @@ class Token:
 
         def write(session: p11.Session) -> None:
             old = _find(session, p11.ObjectClass.DATA, label)
-            last = max((_sequence(item) for item in old), default=0)
+            last = max((_unpack(item)[0] for item in old), default=0)
             session.create_object(
                 {
                     p11.Attribute.CLASS: p11.ObjectClass.DATA,
                     p11.Attribute.TOKEN: True,
                     p11.Attribute.PRIVATE: True,
                     p11.Attribute.LABEL: label,
-                    p11.Attribute.VALUE: (last + 1).to_bytes(8, "big") + data,
+                    p11.Attribute.VALUE: _pack(last + 1, data),
                 }
             )
             for item in old:
@@ -181,11 +172,9 @@ class Token:
         """The value kept under `label`, or None."""
 
         def read(session: p11.Session) -> bytes | None:
-            found = _find(session, p11.ObjectClass.DATA, label)
-            if not found:
-                return None
-            newest: bytes = max(found, key=_sequence)[p11.Attribute.VALUE]
-            return newest[8:]
+            kept = [_unpack(item) for item in _find(session, p11.ObjectClass.DATA, label)]
+            sequence, data = max(kept, default=(0, b""))
+            return data if sequence else None
 
         return self._run(read)
 
@@ -334,10 +323,6 @@ def _find(session: p11.Session, kind: p11.ObjectClass, label: str) -> list[Any]:
     return list(session.get_objects({p11.Attribute.CLASS: kind, p11.Attribute.LABEL: label}))
 
 
-def _sequence(item: Any) -> int:
-    return int.from_bytes(item[p11.Attribute.VALUE][:8], "big")
-
-
 def _refuse_copyable(private: Any, label: str) -> None:
     wanted = {p11.Attribute.SENSITIVE: True, p11.Attribute.EXTRACTABLE: False, p11.Attribute.LOCAL: True}
     wrong = [attribute.name for attribute, value in wanted.items() if bool(private[attribute]) is not value]
@@ -349,13 +334,55 @@ def _refuse_copyable(private: Any, label: str) -> None:
         )
 
 
-def _parse_point(encoded: bytes, label: str) -> ec.EllipticCurvePublicKey:
+def _parse_point(encoded: bytes) -> ec.EllipticCurvePublicKey | None:
+    """CKA_EC_POINT, wrapped or (as some tokens have it) bare. None when it is no point on P-256."""
     point = encoded[2:] if encoded.startswith(_POINT) and len(encoded) == 67 else encoded
     try:
         return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
-    except ValueError as error:
-        raise Refused(
-            "KEY-PUBLIC",
-            f"the key {label!r} is not on the curve P-256",
-            fix="create a P-256 key: garrison key create",
-        ) from error
+    except ValueError:
+        return None
+
+
+def _generate(session: p11.Session, label: str) -> None:
+    """Make the pair under a draft label and name it when it is whole, the private half last.
+
+    A token writes attributes one after the other; a process that is killed leaves a draft, never a key
+    that has its label but not all its properties.
+    """
+    draft = label + _DRAFT
+    for kind in (p11.ObjectClass.PUBLIC_KEY, p11.ObjectClass.PRIVATE_KEY):
+        for leftover in _find(session, kind, draft):
+            leftover.destroy()
+    for orphan in _find(session, p11.ObjectClass.PUBLIC_KEY, label):
+        orphan.destroy()
+    curve = session.create_domain_parameters(p11.KeyType.EC, {p11.Attribute.EC_PARAMS: _P256}, local=True)
+    public, private = curve.generate_keypair(
+        store=True,
+        label=draft,
+        id=hashlib.sha256(label.encode()).digest()[:8],
+        mechanism=p11.Mechanism.EC_KEY_PAIR_GEN,
+        private_template={
+            p11.Attribute.TOKEN: True,
+            p11.Attribute.PRIVATE: True,
+            p11.Attribute.SENSITIVE: True,
+            p11.Attribute.EXTRACTABLE: False,
+            p11.Attribute.SIGN: True,
+            p11.Attribute.DERIVE: False,
+        },
+        public_template={p11.Attribute.VERIFY: True},
+    )
+    public[p11.Attribute.LABEL] = label
+    private[p11.Attribute.LABEL] = label
+
+
+def _pack(sequence: int, data: bytes) -> bytes:
+    return sequence.to_bytes(8, "big") + hashlib.sha256(data).digest() + data
+
+
+def _unpack(item: Any) -> tuple[int, bytes]:
+    """(sequence, data) of a kept value; (0, nothing) for one that was half written."""
+    value: bytes = item[p11.Attribute.VALUE]
+    data = value[40:]
+    if value[8:40] != hashlib.sha256(data).digest():
+        return 0, b""
+    return int.from_bytes(value[:8], "big"), data

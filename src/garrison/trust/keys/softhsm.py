@@ -3,11 +3,15 @@
 A software token keeps keys from being copied by accident, not from the owner of the machine; posture says
 so. The token is built in a directory beside its place and renamed into it, so that a killed start leaves
 nothing that looks like a token; what it left is swept at the next start.
+
+SoftHSM 2.6 writes `token.object` anew at every login, in place: a process that is killed in that moment
+leaves it empty, and with it every key unreadable. So a copy is kept beside the token and put back.
 """
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import secrets
 import shutil
@@ -66,14 +70,18 @@ def open_software_token(directory: Path, module: Path | None = None) -> Token:
                 f"the token in {directory} is there but its PIN file is not",
                 fix="restore the file `pin` from the backup; without it the keys cannot be used again",
             )
-        _use(module, _configure(directory, directory))
+        repaired = _put_back(directory)
+        _use(module, _configure(directory, directory), again=bool(repaired))
+        token = open_token(module, LABEL, directory / "pin")
+        token.repaired = repaired
+        _keep_copy(directory)
     except OSError as error:
         raise Undecided(
-            "DISK-FULL" if error.errno == 28 else "KEY-UNAVAILABLE",
+            "DISK-FULL" if error.errno == errno.ENOSPC else "KEY-UNAVAILABLE",
             f"the token in {directory} could not be set up: {error.strerror}",
             fix="check the disk and the rights of that directory, then start again",
         ) from error
-    return open_token(module, LABEL, directory / "pin")
+    return token
 
 
 def _build(directory: Path, module: Path) -> None:
@@ -82,13 +90,14 @@ def _build(directory: Path, module: Path) -> None:
     (draft / "tokens").mkdir(mode=0o700, parents=True)
     draft.chmod(0o700)
     pin = secrets.token_hex(16)
-    _write_private(draft / "pin", pin)
+    _write_private(draft / "pin", pin.encode())
     _use(module, _configure(draft, draft))
     try:
         _initialise(module, pin)
     except p11.PKCS11Error as error:
         raise unavailable(LABEL, error) from error
     _configure(draft, directory)
+    _keep_copy(draft)
     _sync(draft)
     draft.rename(directory)
     _sync_one(directory.parent)
@@ -120,9 +129,33 @@ def _c_init_token(module: Path, slot_id: int, officer: bytes) -> None:
         raise p11.PKCS11Error(f"C_InitToken returned {status:#x}")
 
 
-def _use(module: Path, configuration: Path) -> None:
+def _put_back(directory: Path) -> tuple[str, ...]:
+    """Replace a `token.object` that a killed login left empty or short. Returns what was done."""
+    kept = directory / "token.object.kept"
+    if not kept.is_file():
+        return ()
+    done = []
+    for place in (directory / "tokens").glob("*/token.object"):
+        if place.stat().st_size < kept.stat().st_size:
+            _write_private(place.with_name("token.object.new"), kept.read_bytes())
+            place.with_name("token.object.new").replace(place)
+            done.append("the token's own record, cut short when a login was interrupted")
+    return tuple(done)
+
+
+def _keep_copy(directory: Path) -> None:
+    """After a good login: what is on the disk now opens with the PIN that is in the file now."""
+    for place in (directory / "tokens").glob("*/token.object"):
+        record = place.read_bytes()
+        if not record:
+            continue
+        _write_private(directory / "token.object.new", record)
+        (directory / "token.object.new").replace(directory / "token.object.kept")
+
+
+def _use(module: Path, configuration: Path, *, again: bool = False) -> None:
     """Point the module at `configuration`; it is read when the module is initialised."""
-    changed = os.environ.get("SOFTHSM2_CONF") != str(configuration)
+    changed = again or os.environ.get("SOFTHSM2_CONF") != str(configuration)
     os.environ["SOFTHSM2_CONF"] = str(configuration)
     library = load_module(module)
     if changed:
@@ -134,14 +167,16 @@ def _configure(directory: Path, place: Path) -> Path:
     path = directory / "softhsm2.conf"
     text = _CONFIGURATION.format(tokens=(place / "tokens").absolute())
     if not path.exists() or path.read_text() != text:
-        _write_private(path, text)
+        _write_private(path, text.encode())
     return path.absolute()
 
 
-def _write_private(path: Path, text: str) -> None:
+def _write_private(path: Path, data: bytes) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w") as stream:
-        stream.write(text)
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(descriptor)
 
 
 def _unfinished(directory: Path) -> Path:
