@@ -32,6 +32,7 @@ from garrison.core.actions import Action
 from garrison.core.errors import GarrisonError, Refused, Undecided
 from garrison.core.event import Outcome
 from garrison.evidence.spool import SpoolReader
+from garrison.storage.local import write_atomically
 from garrison.trust.ca import ensure_ca, issue_server
 from garrison.trust.keys.base import Signer
 from garrison.trust.store import User, save_user, users
@@ -120,7 +121,8 @@ async def _shut_down(
     await asyncio.to_thread(spool.tick)
     await asyncio.to_thread(house.record, house.event(Action.SYSTEM_STOP, "server"))
     await asyncio.to_thread(house.ledger.close)
-    house.settings.control_socket.unlink(missing_ok=True)
+    for name in ("control.sock", "ready.json"):
+        (house.settings.run / name).unlink(missing_ok=True)
 
 
 async def _until(stop: asyncio.Event, tasks: list[asyncio.Task[Any]]) -> None:
@@ -226,8 +228,9 @@ def _announce(
     settings = house.settings
     host, port = settings.listen_address
     url = f"https://{host}:{port}"
+    ready = {"event": "ready", "url": url, "ca": str(settings.data / "ca.pem"), "pid": os.getpid()}
+    write_atomically(settings.run / "ready.json", json.dumps(ready).encode())
     if as_json:
-        ready = {"event": "ready", "url": url, "ca": str(settings.data / "ca.pem"), "pid": os.getpid()}
         sys.stdout.write(json.dumps(ready) + "\n")
         sys.stdout.flush()
         return

@@ -31,11 +31,11 @@ RELEASES = sa.Table(
     sa.Column("bundle", sa.LargeBinary, nullable=False),
     sa.Column("statement", sa.LargeBinary, nullable=False),
     sa.Column("created", sa.Text, nullable=False),
-    sa.Column("retired", sa.Text, nullable=False, server_default=""),
+    sa.Column("retired", sa.Text, nullable=False),
     # The place of this version in the approved list of its name: 0 until approved, then counting up.
-    sa.Column("approved_counter", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("approved_counter", sa.Integer, nullable=False),
     # The same fact signed by the release key (trust/approved.py): this is what the loader believes.
-    sa.Column("approved_entry", sa.LargeBinary, nullable=False, server_default=sa.text("''")),
+    sa.Column("approved_entry", sa.LargeBinary, nullable=False),
 )
 
 APPROVALS = sa.Table(
@@ -137,6 +137,9 @@ def insert(connection: sa.Connection, release: Release) -> bool:
                 bundle=release.bundle,
                 statement=release.statement,
                 created=format_time(release.created),
+                retired="",
+                approved_counter=0,
+                approved_entry=b"",
             )
         )
     except sa.exc.IntegrityError:

@@ -8,21 +8,22 @@ for one policy and for a time: a new deployment asks for both, what serves alrea
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from garrison.core.digest import Ref, canonical_json, is_digest
-from garrison.core.errors import Refused
+from garrison.core.errors import GarrisonError, Refused
 from garrison.core.event import format_time, parse_time
-from garrison.trust import dsse
+from garrison.trust import dsse, strict_json
 from garrison.trust.keys.base import Signer
 from garrison.trust.keys.public import PublicKey
 
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://garrison.dev/attestation/approval/v1"
-PAYLOAD_TYPE = "application/vnd.in-toto+json"
+PAYLOAD_TYPE = dsse.IN_TOTO
+MAX_BYTES = 64 * 1024  # a hundred approvers fit; an entry has two
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class ApprovedEntry:
 
     def as_statement(self) -> dict[str, Any]:
         return {
-            "_type": "https://in-toto.io/Statement/v1",
+            "_type": STATEMENT_TYPE,
             "subject": [{"name": str(self.ref), "digest": {"sha256": self.digest.removeprefix("sha256:")}}],
             "predicateType": PREDICATE_TYPE,
             "predicate": {
@@ -62,7 +63,11 @@ def check_current(entry: ApprovedEntry, policy_version: str, now: datetime) -> N
             "APP-POLICY",
             f"{entry.ref} was approved under another policy than the one in force",
             fix=fix,
-            evidence={"digest": entry.digest, "approved_under": entry.policy_version, "in_force": policy_version},
+            evidence={
+                "digest": entry.digest,
+                "approved_under": entry.policy_version,
+                "in_force": policy_version,
+            },
         )
     if now >= entry.expires:
         raise Refused(
@@ -81,9 +86,9 @@ def sign(entry: ApprovedEntry, signer: Signer) -> bytes:
 def verify(envelope: bytes, keys: Sequence[PublicKey]) -> ApprovedEntry:
     """Check the signature and parse strictly. Raises `Refused` APP-SIGNATURE for anything else."""
     try:
-        payload, _key_id = dsse.verify(json.loads(envelope), keys)
-        return _parse(json.loads(payload))
-    except (ValueError, KeyError, TypeError, IndexError, Refused) as error:
+        payload, _key_id = dsse.open_envelope(envelope, keys, payload_type=PAYLOAD_TYPE)
+        return _parse(strict_json.loads(payload, MAX_BYTES))
+    except (ValueError, KeyError, TypeError, IndexError, GarrisonError) as error:
         raise Refused(
             "APP-SIGNATURE",
             "the entry in the approved list is not signed by a trusted release key",
@@ -92,9 +97,12 @@ def verify(envelope: bytes, keys: Sequence[PublicKey]) -> ApprovedEntry:
 
 
 def _parse(statement: dict[str, Any]) -> ApprovedEntry:
-    if statement["predicateType"] != PREDICATE_TYPE or len(statement["subject"]) != 1:
+    strict_json.exactly(statement, "_type", "subject", "predicateType", "predicate")
+    if statement["_type"] != STATEMENT_TYPE or statement["predicateType"] != PREDICATE_TYPE:
         raise ValueError("not an approval statement")
-    predicate, subject = statement["predicate"], statement["subject"][0]
+    fields = ("name", "version", "counter", "approvers", "policyVersion", "time", "expires")
+    predicate = strict_json.exactly(statement["predicate"], *fields)
+    (subject,) = statement["subject"]
     ref = Ref(str(predicate["name"]), int(predicate["version"]))
     digest = "sha256:" + str(subject["digest"]["sha256"])
     if subject["name"] != str(ref) or not is_digest(digest) or int(predicate["counter"]) < 1:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import getpass
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -11,6 +13,7 @@ from typing import Any
 from garrison.app.cli import link, output
 from garrison.client import Answer, Client, Stream
 
+LOCAL_TOKEN_SECONDS = 300
 DEFAULT_SERVER = "https://127.0.0.1:8443"
 
 
@@ -38,12 +41,11 @@ On the server's host a short-lived token is fetched by itself; elsewhere give --
 def run(args: argparse.Namespace) -> int:
     """Print the answer. Raises the gateway's own error when it refuses.
 
-    `args.token_provider`, when the wiring sets it, gives the token of the host's own user; a token file
-    goes before it.
+    A token file goes before the token that the server's own host can fetch.
     """
     text = sys.stdin.read() if args.text == "-" else args.text
     client = Client(
-        args.server or os.environ.get("GARRISON_SERVER") or DEFAULT_SERVER,
+        _server(args),
         ca=_ca(args),
         token=link.read_token_file(args),
         token_provider=_token_provider(args),
@@ -100,6 +102,24 @@ def _ca(args: argparse.Namespace) -> str | None:
     return str(local) if local.is_file() else None
 
 
+def _server(args: argparse.Namespace) -> str:
+    """`--server`, else GARRISON_SERVER, else where the data directory's own server says it listens."""
+    named = args.server or os.environ.get("GARRISON_SERVER")
+    if named:
+        return str(named)
+    try:
+        return str(json.loads((link.data_directory(args) / "run" / "ready.json").read_bytes())["url"])
+    except (OSError, ValueError, KeyError):
+        return DEFAULT_SERVER
+
+
 def _token_provider(args: argparse.Namespace) -> Callable[[], str] | None:
-    provider: Callable[[], str] | None = getattr(args, "token_provider", None)
-    return None if link.read_token_file(args) else provider
+    """On the server's host, a token of five minutes for this one model, signed for whoever asks."""
+    if link.read_token_file(args) is not None or args.server:
+        return None
+
+    def fetch() -> str:
+        body = {"subject": getpass.getuser(), "roles": ["user"], "models": [args.model.partition("@")[0]]}
+        return str(link.call(args, "token.issue", ttl=LOCAL_TOKEN_SECONDS, **body)["token"])
+
+    return fetch

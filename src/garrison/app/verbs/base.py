@@ -68,7 +68,7 @@ def authorise(house: House, subject: Subject, action: Action, resource: str, **c
     decision = house.policy.decide(Request(subject, action, resource, context))
     if decision.allowed:
         return
-    fix = "ask an administrator for a role that may do this"
+    fix = _FIXES.get(decision.code, "ask an administrator for a role that may do this")
     if subject.kind == "user" and not subject.roles:
         fix = f"an administrator can add this identity: garrison user add {subject.name} --role ROLE"
     raise Refused(
@@ -84,6 +84,13 @@ def authorise(house: House, subject: Subject, action: Action, resource: str, **c
             "policy": decision.policy_version,
         },
     )
+
+
+_FIXES = {
+    "APP-SELF": "ask somebody else who has the role approver",
+    "RBAC-MODEL": "ask for a token that names this model",
+    "GOV-OWNER": "name the person who answers for the model: --owner NAME",
+}
 
 
 def perform(house: House, verb: Verb, call: Call) -> dict[str, Any]:

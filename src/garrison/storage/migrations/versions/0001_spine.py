@@ -94,9 +94,9 @@ def upgrade() -> None:
         sa.Column("bundle", sa.LargeBinary(), nullable=False),
         sa.Column("statement", sa.LargeBinary(), nullable=False),
         sa.Column("created", sa.Text(), nullable=False),
-        sa.Column("retired", sa.Text(), server_default="", nullable=False),
-        sa.Column("approved_counter", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("approved_entry", sa.LargeBinary(), server_default=sa.text("''"), nullable=False),
+        sa.Column("retired", sa.Text(), nullable=False),
+        sa.Column("approved_counter", sa.Integer(), nullable=False),
+        sa.Column("approved_entry", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("name", "version"),
     )
     op.create_index(op.f("ix_releases_digest"), "releases", ["digest"], unique=False)
