@@ -74,7 +74,8 @@ def read_rows() -> list[tuple[str, list[Row]]]:
     left = document.pop("left")
     proofs: dict[str, list[Proof]] = {}
     for file in sorted((ROOT / "tests").rglob("test_*.py")):
-        for proof in proofs_in(file.read_text(), file.relative_to(ROOT).as_posix()):
+        skipping = names_that_skip(file)
+        for proof in proofs_in(file.read_text(), file.relative_to(ROOT).as_posix(), skipping):
             proofs.setdefault(proof.row, []).append(proof)
     return [
         (
@@ -88,7 +89,35 @@ def read_rows() -> list[tuple[str, list[Row]]]:
     ]
 
 
-def proofs_in(source: str, file: str) -> Iterator[Proof]:
+def names_that_skip(file: Path) -> set[str]:
+    """Fixtures and functions, in this file and the support files beside it, that end in `pytest.skip`."""
+    support = [path for path in file.parent.glob("*.py") if not path.name.startswith("test_")]
+    functions = [
+        node
+        for path in [file, *support]
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("test")
+    ]
+    found = {"skip", "skipif", "importorskip"}
+    while more := {node.name for node in functions if node.name not in found and found & _mentioned(node)}:
+        found |= more
+    return found
+
+
+def _mentioned(node: ast.AST) -> set[str]:
+    """Every name, attribute and parameter in a piece of code."""
+    return {
+        inner.id
+        if isinstance(inner, ast.Name)
+        else inner.attr
+        if isinstance(inner, ast.Attribute)
+        else inner.arg
+        for inner in ast.walk(node)
+        if isinstance(inner, ast.Name | ast.Attribute | ast.arg)
+    }
+
+
+def proofs_in(source: str, file: str, skipping: set[str]) -> Iterator[Proof]:
     """The `row` markers of one test file, on functions, classes and the module itself."""
     module = ast.parse(source)
     for_all = [
@@ -98,20 +127,20 @@ def proofs_in(source: str, file: str) -> Iterator[Proof]:
         and any(isinstance(t, ast.Name) and t.id == "pytestmark" for t in node.targets)
         for decorator in (node.value.elts if isinstance(node.value, ast.List | ast.Tuple) else [node.value])
     ]
-    yield from _walk(module.body, file, for_all)
+    yield from _walk(module.body, file, for_all, skipping)
 
 
-def _walk(body: list[ast.stmt], prefix: str, inherited: list[ast.expr]) -> Iterator[Proof]:
+def _walk(
+    body: list[ast.stmt], prefix: str, inherited: list[ast.expr], skipping: set[str]
+) -> Iterator[Proof]:
     for node in body:
         if isinstance(node, ast.ClassDef):
-            yield from _walk(node.body, f"{prefix}::{node.name}", [*inherited, *node.decorator_list])
+            yield from _walk(
+                node.body, f"{prefix}::{node.name}", [*inherited, *node.decorator_list], skipping
+            )
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test"):
             decorators = [*inherited, *node.decorator_list]
-            may_skip = any("skip" in ast.unparse(decorator) for decorator in decorators) or any(
-                isinstance(inner, ast.Call)
-                and ast.unparse(inner.func) in ("pytest.skip", "pytest.importorskip")
-                for inner in ast.walk(node)
-            )
+            may_skip = any(skipping & _mentioned(part) for part in [node, *inherited])
             for decorator in decorators:
                 if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == "pytest.mark.row":
                     row = ast.literal_eval(decorator.args[0])
