@@ -102,3 +102,11 @@ def _translated() -> Iterator[None]:
             f"the database did not answer: {reason}",
             fix="check that the data directory is there and writable (garrison doctor), then try again",
         ) from error
+    except sa.exc.DatabaseError as error:
+        if type(error) is not sa.exc.DatabaseError:
+            raise  # a constraint or a statement: its caller knows what that means
+        raise Undecided(
+            "DB-UNAVAILABLE",
+            f"the database is damaged: {error.orig}",
+            fix="put the newest backup of the data directory back, then run garrison audit verify",
+        ) from error

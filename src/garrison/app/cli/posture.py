@@ -1,0 +1,150 @@
+"""`garrison posture`: the state of the five layers, computed from the files of a data directory."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from garrison.app.cli import output
+from garrison.app.cli.audit import file_witness, ledger_keys, verified
+from garrison.app.cli.link import data_directory
+from garrison.artifacts import store as registry
+from garrison.core.errors import GarrisonError
+from garrison.core.event import parse_time
+from garrison.evidence import store, views
+from garrison.evidence.store import Filter
+from garrison.governance import posture
+from garrison.runtime import store as serving
+from garrison.storage.sql import open_database
+from garrison.trust import dsse
+from garrison.trust.keys.public import load_public
+from garrison.trust.store import owners
+
+SNAPSHOT_TYPE = "application/vnd.garrison.snapshot+json"
+MAX_SNAPSHOT_BYTES = 8 << 20  # ten thousand routes and revocations; a larger one is not ours
+
+Gather = Callable[[Path, datetime], posture.Facts]
+
+
+def add(subparsers: Any) -> None:
+    parser = subparsers.add_parser("posture", help="the state of the five layers, and the next step")
+    parser.add_argument("--strict", action="store_true", help="exit 1 when anything is bad")
+
+
+def gather(data: Path, now: datetime) -> posture.Facts:
+    """The facts below a data directory. What cannot be read is left out, and so becomes red."""
+    facts = _Found(data, now)
+    facts.read()
+    return facts.facts()
+
+
+def run(args: argparse.Namespace, gather: Gather = gather) -> int:
+    state = posture.compute(gather(data_directory(args), datetime.now(UTC)))
+    if args.json:
+        output.print_json(state.as_json())
+    else:
+        for line in posture.render(state):
+            output.print_line(output.visible(line))
+    is_bad = any(layer.level == posture.BAD for layer in state.layers)
+    return 1 if args.strict and is_bad else 0
+
+
+class _Found:
+    """What the files say, gathered step by step; a step that fails leaves its part empty."""
+
+    def __init__(self, data: Path, now: datetime) -> None:
+        self._data = data
+        self._now = now
+        self._folded = views.Facts()
+        self._releases: tuple[posture.ReleaseFacts, ...] = ()
+        self._serving: tuple[serving.Deployment, ...] = ()
+        self._ledger: posture.LedgerFacts | None = None
+
+    def read(self) -> None:
+        try:
+            with (
+                closing(open_database(self._data / "garrison.db", read_only=True)) as database,
+                database.read() as connection,
+            ):
+                self._registry(connection)
+                self._folded = views.fold(views.Facts(), store.find(connection, Filter()))
+        except GarrisonError as error:
+            self._ledger = posture.LedgerFacts("undecided", error.code, error.what, "", 0)
+            return
+        self._ledger = self._verified()
+
+    def _registry(self, connection: sa.Connection) -> None:
+        current = owners(connection)
+        self._releases = tuple(
+            posture.ReleaseFacts(
+                str(release.ref),
+                release.state,
+                str(release.scan.get("verdict", "")),
+                current.get(release.ref.name, release.owner),
+            )
+            for release in registry.releases(connection)
+        )
+        self._serving = tuple(one for one in serving.deployments(connection) if one.state == "serving")
+
+    def _verified(self) -> posture.LedgerFacts:
+        try:
+            report = verified(self._data, ledger_keys(self._data), file_witness(self._data))
+        except GarrisonError as error:
+            return posture.LedgerFacts("undecided", error.code, error.what, "", 0)
+        what = report.problems[0].what if report.problems else ""
+        last = report.as_json()["last"] or ""
+        return posture.LedgerFacts(report.verdict, report.code, what, last, report.size)
+
+    def facts(self) -> posture.Facts:
+        labels = tuple(sorted(path.stem for path in (self._data / "keys" / "public").glob("*.pem")))
+        is_software = (self._data / "keys" / "token").is_dir()
+        return posture.Facts(
+            now=self._now,
+            releases=self._releases,
+            deployments=tuple(self._deployments()),
+            software_keys=labels if is_software else (),
+            hardware_keys=() if is_software else labels,
+            probes=tuple((level, *counts) for level, counts in sorted(self._folded.probes.items())),
+            gateway=self._gateway(),
+            ledger=self._ledger,
+        )
+
+    def _deployments(self) -> Iterable[posture.DeploymentFacts]:
+        for one in self._serving:
+            seen = self._folded.models.get(one.ref.name, views.ModelActivity())
+            when = parse_time(seen.last_verify) if seen.last_verify else None
+            yield posture.DeploymentFacts(
+                str(one.ref), one.isolation, when, seen.last_verify_ok, seen.crashes
+            )
+
+    def _gateway(self) -> posture.GatewayFacts | None:
+        path = self._data / "run" / "snapshot.json"
+        if not path.is_file():
+            return None
+        requests = sum(model.requests for model in self._folded.models.values())
+        failed = sum(self._folded.failed_authentication.values())
+        tokens = tuple(sorted(self._folded.tokens.items()))
+        return posture.GatewayFacts(self._snapshot_problem(path), requests, failed, tokens)
+
+    def _snapshot_problem(self, path: Path) -> str:
+        """Why the gateway cannot use its snapshot; the empty text when it can."""
+        try:
+            key = load_public(self._data / "keys" / "public" / "snapshot.pem")
+            with path.open("rb") as file:
+                envelope = file.read(MAX_SNAPSHOT_BYTES)
+            payload, _ = dsse.open_envelope(envelope, [key], payload_type=SNAPSHOT_TYPE)
+            expires = parse_time(str(json.loads(payload)["expires"]))
+        except GarrisonError as error:
+            return f"its snapshot cannot be believed: {error.what}"
+        except (OSError, ValueError, KeyError, TypeError):
+            return "its snapshot cannot be read"
+        if expires <= self._now:
+            return f"not running: its snapshot ended {posture.age(self._now - expires)} ago"
+        return ""

@@ -1,0 +1,304 @@
+"""The state of the five layers, computed from facts: nothing is green without evidence.
+
+Pure: `compute(facts)` judges what someone else gathered. Each line counts what was checked and names its
+worst item with a code and the next command. A layer about which nothing is known is bad, never good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+OK, WARN, BAD = "ok", "warn", "bad"
+LAYERS = ("artifacts", "runtime", "gateway", "data pipeline", "governance")
+VERIFY_DUE = timedelta(hours=24)  # a serving model is verified at load and again at least daily
+TOKEN_WARN = 3_600  # seconds; access tokens live minutes, an hour is already long
+TOKEN_BAD = 86_400  # a stolen token that works for a day is a password
+WIDTH = 79
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseFacts:
+    """A version in the registry. `state` is published, approved or retired; `verdict` the scan's."""
+
+    ref: str
+    state: str
+    verdict: str
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentFacts:
+    """A version that should be serving."""
+
+    ref: str
+    isolation: str
+    verified: datetime | None
+    is_verified: bool
+    crashes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerFacts:
+    """The outcome of verifying the ledger: intact, broken or undecided, with the code of the first problem."""
+
+    verdict: str
+    code: str
+    what: str
+    last_id: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayFacts:
+    """What a signed snapshot and the events say. `snapshot` is why it cannot be used, empty when it can."""
+
+    snapshot: str
+    requests: int
+    failed_authentication: int
+    tokens: tuple[tuple[str, int], ...]  # subject, longest lifetime in seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything posture is computed from. None or empty means: no evidence."""
+
+    now: datetime
+    releases: tuple[ReleaseFacts, ...] = ()
+    deployments: tuple[DeploymentFacts, ...] = ()
+    software_keys: tuple[str, ...] = ()
+    hardware_keys: tuple[str, ...] = ()
+    probes: tuple[tuple[str, int, int], ...] = ()  # sandbox level, denied, tried
+    gateway: GatewayFacts | None = None
+    ledger: LedgerFacts | None = None
+    inventory: datetime | None = None
+    pipeline_checks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One check: its level, and for a warning or failure the code, what is wrong and the next command."""
+
+    level: str
+    code: str = ""
+    what: str = ""
+    next: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One line of the posture."""
+
+    name: str
+    items: tuple[Item, ...]
+
+    def count(self, level: str) -> int:
+        return sum(item.level == level for item in self.items)
+
+    @property
+    def worst(self) -> Item | None:
+        return next((item for level in (BAD, WARN) for item in self.items if item.level == level), None)
+
+    @property
+    def level(self) -> str:
+        return OK if self.worst is None else self.worst.level
+
+
+@dataclass(frozen=True, slots=True)
+class Posture:
+    """The five layers in order, and two sentences about what is in production."""
+
+    layers: tuple[Layer, ...]
+    summary: tuple[str, ...]
+
+    @property
+    def next(self) -> str:
+        """The command for the worst item of all."""
+        found = [layer.worst for level in (BAD, WARN) for layer in self.layers if layer.level == level]
+        return next((item.next for item in found if item is not None and item.next), "")
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "schema": "garrison.posture/1",
+            "layers": [_layer_json(layer) for layer in self.layers],
+            "summary": list(self.summary),
+            "next": self.next,
+        }
+
+
+def _layer_json(layer: Layer) -> dict[str, Any]:
+    return {
+        "name": layer.name,
+        "level": layer.level,
+        **{level: layer.count(level) for level in (OK, WARN, BAD)},
+        "items": [
+            {"level": item.level, "code": item.code, "what": item.what, "next": item.next}
+            for item in layer.items
+            if item.level != OK
+        ],
+    }
+
+
+def compute(facts: Facts) -> Posture:
+    """Judge every layer. A layer without a single check gets one that is bad."""
+    judged = {
+        "artifacts": [*_releases(facts), *_keys(facts)] if facts.releases else [],
+        "runtime": [*_deployments(facts), *_probes(facts)] if facts.deployments else [],
+        "gateway": _gateway(facts),
+        "data pipeline": [Item(OK, what=check) for check in facts.pipeline_checks],
+        "governance": [*_owners(facts), *_ledger(facts), *_inventory(facts)],
+    }
+    layers = tuple(Layer(name, tuple(judged[name]) or (_NO_EVIDENCE[name],)) for name in LAYERS)
+    return Posture(layers, _summary(facts))
+
+
+_NO_EVIDENCE = {
+    "artifacts": Item(
+        BAD, "POS-NONE", "no evidence: nothing is published", "garrison model publish DIR --as NAME@1"
+    ),
+    "runtime": Item(BAD, "POS-NONE", "no evidence: no model is served", "garrison serve NAME@VERSION"),
+    "gateway": Item(BAD, "POS-NONE", "no evidence: the gateway never ran", "garrison up"),
+    "data pipeline": Item(
+        BAD, "POS-NONE", "no evidence: no document store is set up", "garrison explain POS-NONE"
+    ),
+    "governance": Item(BAD, "POS-NONE", "no evidence", "garrison up"),
+}
+
+
+def _releases(facts: Facts) -> Iterable[Item]:
+    for release in facts.releases:
+        if release.state == "retired":
+            continue
+        if release.verdict != "clean":
+            what = f"{release.ref} was not found clean: {release.verdict or 'no scan'}"
+            yield Item(BAD, "ART-INCOMPLETE", what, f"garrison model retire {release.ref}")
+        else:
+            yield Item(OK)
+
+
+def _keys(facts: Facts) -> Iterable[Item]:
+    yield from (Item(OK) for _ in facts.hardware_keys)
+    if facts.software_keys:
+        names = ", ".join(facts.software_keys)
+        what = (
+            "signing key is a software token"
+            if len(facts.software_keys) == 1
+            else "keys are in a software token"
+        )
+        yield Item(WARN, "KEY-SOFT", f"{what}: {names}", "garrison explain KEY-SOFT")
+    if not facts.software_keys and not facts.hardware_keys:
+        yield Item(BAD, "POS-NONE", "no evidence about the signing keys", "garrison key list")
+
+
+def _deployments(facts: Facts) -> Iterable[Item]:
+    for deployment in facts.deployments:
+        if not deployment.is_verified or deployment.verified is None:
+            what = f"{deployment.ref} has no verified load on record"
+            yield Item(BAD, "ART-UNCHECKED", what, f"garrison verify {deployment.ref}")
+        elif facts.now - deployment.verified > VERIFY_DUE:
+            what = f"{deployment.ref} was last verified {age(facts.now - deployment.verified)} ago"
+            yield Item(WARN, "ART-UNCHECKED", what, f"garrison verify {deployment.ref}")
+        else:
+            yield Item(OK)
+        if deployment.crashes:
+            what = f"{deployment.ref.partition('@')[0]} ended unasked {deployment.crashes} times"
+            yield Item(WARN, "RUN-CRASHES", what, "garrison audit list --kind runtime.crash")
+        if deployment.isolation == "landlock":
+            what = f"{deployment.ref} runs at the lowest isolation level"
+            yield Item(WARN, "ISO-LOW", what, f"garrison serve {deployment.ref} --isolation bwrap")
+
+
+def _probes(facts: Facts) -> Iterable[Item]:
+    levels = sorted({deployment.isolation for deployment in facts.deployments})
+    probed = {level: (denied, tried) for level, denied, tried in facts.probes}
+    for level in levels:
+        denied, tried = probed.get(level, (0, 0))
+        if not tried:
+            yield Item(WARN, "ISO-PROBE", f"sandbox {level}: no escape probes on record", "garrison doctor")
+        elif denied < tried:
+            what = f"sandbox {level}: {tried - denied} of {tried} escape probes got through"
+            yield Item(BAD, "ISO-PROBE", what, "garrison doctor")
+        else:
+            yield Item(OK)
+
+
+def _gateway(facts: Facts) -> list[Item]:
+    gateway = facts.gateway
+    if gateway is None:
+        return []
+    items = [Item(BAD, "GW-SNAPSHOT", gateway.snapshot, "garrison up") if gateway.snapshot else Item(OK)]
+    long_lived = sorted(gateway.tokens, key=lambda token: -token[1])
+    for subject, seconds in long_lived:
+        level = BAD if seconds >= TOKEN_BAD else WARN if seconds > TOKEN_WARN else OK
+        what = f"a token of {subject} lives {age(timedelta(seconds=seconds))}"
+        items.append(Item(OK) if level == OK else Item(level, "TOK-TTL", what, "garrison explain TOK-TTL"))
+    return items
+
+
+def _owners(facts: Facts) -> Iterable[Item]:
+    unowned: dict[str, bool] = {}
+    for release in facts.releases:
+        if release.state != "retired":
+            name = release.ref.partition("@")[0]
+            unowned[name] = unowned.get(name, True) and not release.owner
+    for name, is_missing in sorted(unowned.items()):
+        what = f"{name} has no owner"
+        yield Item(BAD, "GOV-OWNER", what, f"garrison owner set {name} NAME") if is_missing else Item(OK)
+
+
+def _ledger(facts: Facts) -> Iterable[Item]:
+    ledger = facts.ledger
+    if ledger is None:
+        yield Item(BAD, "POS-NONE", "no evidence: there is no audit ledger", "garrison up")
+    elif ledger.verdict == "intact":
+        yield Item(OK)
+    else:
+        yield Item(BAD, ledger.code, f"audit {ledger.verdict}: {ledger.what}", "garrison audit verify")
+
+
+def _inventory(facts: Facts) -> Iterable[Item]:
+    if facts.inventory is None:
+        what = "no inventory was taken: shadow models unknown"
+        yield Item(BAD, "INV-NONE", what, "garrison explain INV-NONE")
+    else:
+        yield Item(OK)
+
+
+def _summary(facts: Facts) -> tuple[str, ...]:
+    serving = len(facts.deployments)
+    verified = [d.verified for d in facts.deployments if d.is_verified and d.verified is not None]
+    when = f" {age(facts.now - max(verified))} ago" if verified else ""
+    ledger = facts.ledger
+    audit = "no audit ledger" if ledger is None else f"audit {ledger.verdict}"
+    if ledger is not None and ledger.verdict == "intact" and ledger.size:
+        audit += f" to {ledger.last_id}"
+    models = f"{serving} model{'s' * (serving != 1)} in production · {len(verified)} verified{when}"
+    return (f"{models} · shadow not looked for", audit) if facts.inventory is None else (models, audit)
+
+
+def age(span: timedelta) -> str:
+    """A span as people read it: 40 s, 3 min, 5 h, 2 d."""
+    seconds = max(0, int(span.total_seconds()))
+    for size, unit in ((172_800, "d"), (7_200, "h"), (120, "min")):
+        if seconds >= size:
+            return f"{seconds // {'d': 86_400, 'h': 3_600, 'min': 60}[unit]} {unit}"
+    return f"{seconds} s"
+
+
+def render(posture: Posture) -> Sequence[str]:
+    """The posture as lines of at most 79 columns. Colours carry nothing: there are none."""
+    lines = [f"{'':<20}{'ok':>4}{'warn':>6}{'bad':>5}   worst"]
+    for layer in posture.layers:
+        worst = f"{layer.worst.code}  {layer.worst.what}" if layer.worst else ""
+        counts = f"{layer.count(OK):>4}{layer.count(WARN):>6}{layer.count(BAD):>5}"
+        lines.append(_fit(f"{layer.name:<20}{counts}   {worst}".rstrip()))
+    lines.extend(_fit(line) for line in posture.summary)
+    if posture.next:
+        lines.append(_fit(f"next: {posture.next}"))
+    return lines
+
+
+def _fit(line: str) -> str:
+    return line if len(line) <= WIDTH else line[: WIDTH - 1] + "…"
