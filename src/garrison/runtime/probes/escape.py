@@ -144,6 +144,13 @@ def sent_datagram() -> bool:
         return client.sendto(b"x", ("127.0.0.1", SETTINGS["udp"])) == 1
 
 
+def routed_to_metadata() -> bool:
+    """Is there a way to the address where clouds hand out credentials? A datagram socket sends nothing yet."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.connect(("169.254.169.254", 80))
+    return True
+
+
 def listening() -> bool:
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
@@ -417,7 +424,7 @@ def tries() -> list[tuple[str, Try]]:
         ("net.tcp6", lambda: connected(socket.AF_INET6, ("::1", SETTINGS["tcp6"]))),
         ("net.udp", sent_datagram),
         ("net.listen", listening),
-        ("net.metadata-address", lambda: connected(socket.AF_INET, ("169.254.169.254", 80))),
+        ("net.metadata-address", routed_to_metadata),
         ("net.raw", lambda: created_socket(socket.AF_INET, socket.SOCK_RAW, 1)),
         ("net.packet", lambda: created_socket(AF_PACKET, socket.SOCK_RAW)),
         ("net.netlink", lambda: created_socket(socket.AF_NETLINK, socket.SOCK_RAW)),

@@ -74,9 +74,12 @@ class Bubblewrap:
             )
 
     def _binary(self) -> str | None:
-        return (
-            self.binary or shutil.which("bwrap", path="/usr/bin:/usr/local/bin:/bin") or shutil.which("bwrap")
-        )
+        return self.binary or find()
+
+
+def find() -> str | None:
+    """Where bubblewrap is: the system's own before anything that PATH puts in front of it."""
+    return shutil.which("bwrap", path="/usr/bin:/usr/local/bin:/bin") or shutil.which("bwrap")
 
 
 def version(binary: str) -> tuple[int, ...]:

@@ -1,0 +1,117 @@
+"""What this machine offers to the runtime, as facts with their consequence: the table behind `garrison doctor`."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from garrison.runtime.sandboxes import bwrap, features
+from garrison.runtime.sandboxes.base import Availability
+from garrison.runtime.sandboxes.ladder import availability
+from garrison.runtime.sandboxes.landlock import SAME_USER_ABI
+from garrison.trust.keys.softhsm import MODULES
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One fact. `ok` is None for what is only told; `meaning` says what it is for or what its lack costs."""
+
+    name: str
+    value: str
+    ok: bool | None
+    meaning: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        return {"name": self.name, "value": self.value, "ok": self.ok, "meaning": self.meaning}
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """All facts, the levels weakest first, and the highest one that works here ("" when none)."""
+
+    features: tuple[Feature, ...]
+    levels: tuple[Availability, ...]
+
+    @property
+    def highest(self) -> str:
+        return next((level.level for level in reversed(self.levels) if level.ok), "")
+
+    @property
+    def next(self) -> Availability | None:
+        """The weakest level above the highest one that works; None when all work."""
+        above = self.levels[max((i + 1 for i, level in enumerate(self.levels) if level.ok), default=0) :]
+        return next(iter(above), None)
+
+
+def examine() -> Examination:
+    """Looks at everything; changes nothing, contacts nobody."""
+    return Examination(tuple(_features()), availability())
+
+
+def _features() -> Iterable[Feature]:
+    abi = features.landlock_abi()
+    yield Feature("kernel", f"{platform.system()} {platform.release()} {platform.machine()}", None)
+    yield Feature("user", _user(), os.geteuid() == 0 or None, "; ".join(features.user_notes()))
+    yield Feature(
+        "Landlock",
+        f"ABI {abi}" if abi else "absent",
+        abi >= SAME_USER_ABI,
+        "files, TCP, signals; 4 needed, 6 wanted",
+    )
+    yield Feature(
+        "seccomp", "yes" if features.has_seccomp() else "absent", features.has_seccomp(), "system call filter"
+    )
+    yield from _bubblewrap()
+    yield Feature(
+        "cgroup", _cgroup(), None, "not used: memory is bounded by address space, threads by user id"
+    )
+    yield _binary("runc", "runc", "level runc, not part of this release")
+    yield _binary("gVisor", "runsc", "level gvisor, not part of this release")
+    yield Feature("KVM", _kvm(), None, "level microvm, not part of this release")
+    yield Feature("memory", _memory(), None, "models up to half of it are held in sealed memory")
+    module = next((path for path in MODULES if path.is_file()), None)
+    yield Feature(
+        "SoftHSM", str(module or "absent"), module is not None, "keys; Debian: apt-get install softhsm2"
+    )
+    yield Feature("SQLite", sqlite3.sqlite_version, sqlite3.sqlite_version_info >= (3, 35), "3.35 or newer")
+    yield Feature(
+        "contacts", "none", None, "addresses that Garrison contacts by itself: no telemetry, no update check"
+    )
+
+
+def _bubblewrap() -> Iterable[Feature]:
+    binary = bwrap.find()
+    version = bwrap.version(binary) if binary else ()
+    shown = ".".join(map(str, version)) or "absent"
+    is_new = version >= bwrap.MINIMUM_VERSION
+    yield Feature("bubblewrap", shown, is_new, "level bwrap (default); Debian: apt-get install bubblewrap")
+    works = binary is not None and is_new and features.namespaces_work(binary)
+    yield Feature("namespaces", "for any user" if works else "not usable", works, "level bwrap")
+
+
+def _user() -> str:
+    return f"uid {os.geteuid()}" + (" (root)" if os.geteuid() == 0 else "")
+
+
+def _cgroup() -> str:
+    if Path("/sys/fs/cgroup/cgroup.controllers").is_file():
+        return "v2"
+    return "v1" if Path("/sys/fs/cgroup/memory").is_dir() else "absent"
+
+
+def _binary(name: str, program: str, meaning: str) -> Feature:
+    return Feature(name, shutil.which(program) or "absent", None, meaning)
+
+
+def _kvm() -> str:
+    return "/dev/kvm" if os.access("/dev/kvm", os.R_OK | os.W_OK) else "absent"
+
+
+def _memory() -> str:
+    return f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 1e9:.1f} GB"
