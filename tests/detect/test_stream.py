@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -21,7 +22,23 @@ VALUES = [
     if rule.is_dlp and Direction.OUTPUT in rule.directions
     for example in rule.hit
 ]
-WORDS = ["The", "model", "says", "4", "I", "OK", "(see", "2024", "naïve", "日本語", "🙂", "\ud83d", "e.g.", "--", "A1 B2"]
+WORDS = [
+    "The",
+    "model",
+    "says",
+    "4",
+    "I",
+    "OK",
+    "(see",
+    "2024",
+    "naïve",
+    "日本語",
+    "🙂",
+    "\ud83d",
+    "e.g.",
+    "--",
+    "A1 B2",
+]
 JOINTS = [" ", "\n", ", ", "", '"', "\u00a0", ". ", "  "]
 
 
@@ -36,7 +53,7 @@ def _stream(pieces: list[str]) -> tuple[str, tuple[TextFinding, ...], list[int]]
 
 def _cut(text: str, places: list[int]) -> list[str]:
     edges = [0, *sorted(min(place, len(text)) for place in places), len(text)]
-    return [text[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return [text[a:b] for a, b in pairwise(edges)]
 
 
 @st.composite
@@ -87,7 +104,9 @@ def test_two_keys_without_anything_between_them_are_two_redactions() -> None:
 @pytest.mark.parametrize("size", [100, 4_000, 5_000, 40_000])
 @pytest.mark.parametrize("step", [1_000, 4_099, 100_000])
 def test_a_value_longer_than_any_window_is_swallowed_whole(size: int, step: int) -> None:
-    body = "".join(random.Random(size).choices("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", k=size))
+    body = "".join(
+        random.Random(size).choices("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", k=size)
+    )
     text = f"token eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.{body} done"
     out, findings, _ = _stream([text[i : i + step] for i in range(0, len(text), step)])
     assert out == "token [REDACTED:jwt] done"
@@ -99,7 +118,9 @@ def test_a_value_longer_than_any_window_is_swallowed_whole(size: int, step: int)
 @pytest.mark.parametrize("end", ["\n-----END PRIVATE KEY-----", ""])
 def test_a_private_key_of_any_length_is_swallowed_whole(lines: int, end: str) -> None:
     rng = random.Random(lines)
-    body = "\n".join("".join(rng.choices("ABCDEFGHIJKLMNOPabcdefghijklmnop0123456789+/", k=64)) for _ in range(lines))
+    body = "\n".join(
+        "".join(rng.choices("ABCDEFGHIJKLMNOPabcdefghijklmnop0123456789+/", k=64)) for _ in range(lines)
+    )
     key = f"-----BEGIN PRIVATE KEY-----\n{body}{end}"
     whole = INSPECTOR.inspect(f"here:\n{key}", Direction.OUTPUT).text
     assert whole == "here:\n[REDACTED:private-key]"

@@ -89,7 +89,7 @@ class Inspector:
         hits = self._scan(text, direction)
         if not hits and text.isascii():
             return Inspection(Outcome.ALLOW, 0.0, (), text)
-        values = [hit for hit in hits if rules[hit.rule].is_dlp]
+        values = [hit for hit in hits if rules[hit[1]].is_dlp]
         passed, findings = text, list[TextFinding]()
         if values:
             redaction = Redaction(rules)
@@ -108,7 +108,7 @@ class Inspector:
         findings = signatures.confirm(plain, rules, _orders_only(rules, hits))
         if HIDDEN.search(text):
             findings.extend(signatures.hidden(text))
-        wanted = {rules[hit.rule].id.removeprefix("view.") for hit in hits if rules[hit.rule].kind == "view"}
+        wanted = {rules[rule].id.removeprefix("view.") for _, rule in hits if rules[rule].kind == "view"}
         if wanted:
             for view in views(plain, wanted):
                 inner = _orders_only(rules, self._scan(view.text, direction))
@@ -120,7 +120,7 @@ class Inspector:
         if self._block is None:
             raise ValueError("this inspector was made for Direction.OUTPUT only")
         rules = self._rules[direction]
-        return [hit for hit in self._block.scan(text) if direction in rules[hit.rule].directions]
+        return [hit for hit in self._block.scan(text) if direction in rules[hit[1]].directions]
 
 
 def _with_effects(rules: Sequence[Rule], effects: Mapping[str, Effect]) -> tuple[Rule, ...]:
@@ -134,7 +134,7 @@ def _with_effects(rules: Sequence[Rule], effects: Mapping[str, Effect]) -> tuple
 
 
 def _orders_only(rules: Sequence[Rule], hits: list[Hit]) -> list[Hit]:
-    return [hit for hit in hits if not rules[hit.rule].is_dlp and rules[hit.rule].kind != "view"]
+    return [hit for hit in hits if not rules[hit[1]].is_dlp and rules[hit[1]].kind != "view"]
 
 
 def _inspection(

@@ -69,7 +69,8 @@ class View:
         if self.origin is None or not self.origin:
             return start, end
         last = len(self.origin) - 1
-        return self.origin[min(start, last)], self.origin[min(max(end - 1, start), last)] + 1
+        ends = self.origin[min(start, last)], self.origin[min(max(end - 1, start), last)]
+        return min(ends), max(ends) + 1  # a reversed view runs backwards
 
 
 def normalise(text: str) -> View:
@@ -134,7 +135,7 @@ def _views(base: View, wanted: Set[str], depth: int) -> Iterator[View]:
             continue
         for match in islice(pattern.finditer(base.text), MAX_ISLANDS):
             decoded = decode(match.group()[:VIEW_BUDGET])
-            if decoded is None or not _english(decoded):
+            if decoded is None or not (_english(decoded) or _BASE64.fullmatch(decoded)):
                 continue
             start, end = base.span(*match.span())
             inner = View(name, decoded, _Spread(start, end, len(decoded)))

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import hyperscan
 
@@ -21,11 +21,8 @@ from garrison.detect.rulepack import Rule, digest
 _CONTINUATION = bytes(range(0x80, 0xC0))  # every byte of a code point in UTF-8 but its first
 
 
-class Hit(NamedTuple):
-    """Rule number and the offset just behind its trigger."""
-
-    rule: int
-    end: int
+# The offset just behind a trigger, and the number of its rule: a bare tuple, because hostile text has many.
+Hit = tuple[int, int]
 
 
 def encode(text: str) -> bytes:
@@ -84,11 +81,11 @@ class BlockScanner:
 
     def __init__(self, rules: Sequence[Rule], cache: Path | None = None) -> None:
         self._database = _open(rules, hyperscan.HS_MODE_BLOCK, cache)
-        self._hits: list[tuple[int, int]] = []
+        self._hits: list[Hit] = []
         self._callback = self._on_match  # the binding does not keep the callback alive; this reference does
 
     def _on_match(self, rule: int, _start: int, end: int, _flags: int, _context: object) -> None:
-        self._hits.append((rule, end))
+        self._hits.append((end, rule))
 
     def scan(self, text: str) -> list[Hit]:
         """Hits in code points, ordered by offset, then rule."""
@@ -100,7 +97,7 @@ class BlockScanner:
             raise _failed(cause) from cause
         if not self._hits:
             return []
-        found = sorted(set(self._hits), key=lambda hit: (hit[1], hit[0]))
+        found = sorted(self._hits)
         return in_code_points(found, data, len(data) == len(text), 0, 0)
 
 
@@ -118,7 +115,7 @@ class TextStream:
     """One text in pieces: the hits are the same however it is cut."""
 
     def __init__(self, database: Any) -> None:
-        self._hits: list[tuple[int, int]] = []
+        self._hits: list[Hit] = []
         self._callback = self._on_match  # see BlockScanner: without this reference the process would crash
         self._stream = database.stream(match_event_handler=self._callback)
         self._stream.__enter__()
@@ -127,7 +124,7 @@ class TextStream:
         self._closed = False
 
     def _on_match(self, rule: int, _start: int, end: int, _flags: int, _context: object) -> None:
-        self._hits.append((rule, end))
+        self._hits.append((end, rule))
 
     def scan(self, text: str) -> list[Hit]:
         """Hits that ended in this piece, in code points from the start of the stream."""
@@ -138,7 +135,7 @@ class TextStream:
             raise _failed(cause) from cause
         hits: list[Hit] = []
         if self._hits:
-            found = sorted(set(self._hits), key=lambda hit: (hit[1], hit[0]))
+            found = sorted(self._hits)
             self._hits.clear()
             hits = in_code_points(found, data, len(data) == len(text), self._bytes, self._points)
         self._bytes += len(data)
@@ -160,17 +157,17 @@ def _failed(cause: Exception) -> Undecided:
 
 
 def in_code_points(
-    found: Sequence[tuple[int, int]], data: bytes, is_ascii: bool, first_byte: int, first_point: int
+    found: Sequence[Hit], data: bytes, is_ascii: bool, first_byte: int, first_point: int
 ) -> list[Hit]:
     """Byte offsets to code points, in one pass: a code point is a byte that is not a continuation."""
+    shift = first_point - first_byte
     if is_ascii:
-        shift = first_point - first_byte
-        return [Hit(rule, end + shift) for rule, end in found]
+        return [(end + shift, rule) for end, rule in found] if shift else list(found)
     hits: list[Hit] = []
     at, points = 0, first_point
-    for rule, end in found:
+    for end, rule in found:
         here = end - first_byte
         points += len(data[at:here].translate(None, _CONTINUATION))
         at = here
-        hits.append(Hit(rule, points))
+        hits.append((points, rule))
     return hits

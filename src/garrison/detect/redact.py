@@ -100,20 +100,17 @@ class Redaction:
             found.extend(_finding(span) for span in _apart(noted, found))
         return tuple(sorted(found, key=lambda f: (f.start, f.end, f.rule_id)))
 
-    def feed(self, text: str, hits: Iterable[Hit], *, last: bool = False) -> str:
+    def feed(self, text: str, hits: Sequence[Hit], *, last: bool = False) -> str:
         """Text in, text out. `last` says that nothing follows."""
         fresh = self._base + len(self._buffer)
         self._buffer += text
         self._ended = last
         end = fresh + len(text)
         self._move_cut(fresh, end)
-        for number, offset in hits:
-            rule = self._rules[number]
-            self._windows.append(_Window(rule, offset, -1, offset))
         if self._growing:
             self._grow(end)
-        if self._windows:
-            self._judge(end)
+        if self._windows or hits:
+            self._judge(end, hits)
         limit = end if last else max(self._cut, end - MAX_REACH)
         if self._windows:
             limit = min(limit, min(window.start for window in self._windows))
@@ -136,14 +133,14 @@ class Redaction:
             if near <= start:
                 return
 
-    def _start(self, window: _Window) -> int:
+    def _start(self, rule: Rule, hit: int) -> int:
         """The last cut before the hit, at most `reach` back."""
-        floor = max(0, window.hit - window.rule.reach)
+        floor = max(0, hit - rule.reach)
         start = floor
-        low, high = max(floor - 1, self._base) - self._base, window.hit - self._base
+        low, high = max(floor - 1, self._base) - self._base, hit - self._base
         for match in _CUT.finditer(self._buffer, low, high):
             at = self._base + match.end()
-            if floor <= at < window.hit:
+            if floor <= at < hit:
                 start = at
         return start
 
@@ -163,23 +160,31 @@ class Redaction:
         window.searched = max(window.hit, end - CONTEXT)  # a boundary may have begun in the last characters
         return None
 
-    def _judge(self, end: int) -> None:
+    def _judge(self, end: int, hits: Sequence[Hit]) -> None:
         waiting: dict[str, _Window] = {}
         for window in self._windows:
-            rule = window.rule.id
+            if not self._close(window, end):
+                waiting[window.rule.id] = window
+        rules, judged = self._rules, self._judged
+        for offset, number in hits:
+            rule = rules[number]
             # A window that waits reaches behind everything received: it takes in later hits of its rule.
-            if rule in waiting or window.hit <= self._judged.get(rule, -1):
+            if offset <= judged.get(rule.id, -1) or rule.id in waiting:
                 continue
-            if window.start < 0:
-                window.start = self._start(window)
-            closed = self._end(window, end)
-            if closed is None:
-                waiting[rule] = window
-                continue
-            stop, is_open = closed
-            self._judged[rule] = stop
-            self._confirm(window.rule, window.start, stop, is_open)
+            window = _Window(rule, offset, self._start(rule, offset), offset)
+            if not self._close(window, end):
+                waiting[rule.id] = window
         self._windows = list(waiting.values())
+
+    def _close(self, window: _Window, end: int) -> bool:
+        """Judge the window if its end is known."""
+        closed = self._end(window, end)
+        if closed is None:
+            return False
+        stop, is_open = closed
+        self._judged[window.rule.id] = stop
+        self._confirm(window.rule, window.start, stop, is_open)
+        return True
 
     def _confirm(self, rule: Rule, start: int, stop: int, is_open: bool) -> None:
         base, buffer = self._base, self._buffer

@@ -28,7 +28,7 @@ def confirm(view: View, rules: Sequence[Rule], hits: Iterable[Hit]) -> list[Text
     """Findings of `rules` in one reading of the text."""
     findings: list[TextFinding] = []
     done: dict[int, tuple[int, int]] = {}
-    for number, end in hits:
+    for end, number in hits:
         windows, covered = done.get(number, (0, -1))
         if windows >= MAX_WINDOWS or end <= covered:
             continue
