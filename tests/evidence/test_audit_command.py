@@ -14,8 +14,11 @@ from garrison.app.cli import audit
 from garrison.core.actions import Action
 from garrison.core.errors import GarrisonError, Refused, Undecided, Usage
 from garrison.core.event import Outcome
+from garrison.evidence import export, store
 from garrison.evidence.checkpoint import read_checkpoint
 from garrison.evidence.merkle import verify_inclusion
+from garrison.evidence.record import CONTENT_FIELDS
+from garrison.evidence.store import Filter
 from garrison.evidence.witness import accepted_loss
 
 HOSTILE = "x\x1b[31m\r\nFORGED LINE\u202e"
@@ -173,17 +176,33 @@ def test_an_accepted_loss_is_noted_for_the_next_start(data, tmp_path) -> None:
         command(data, "accept-loss", "--reason", "  ")
 
 
+CANARY = "canary-7f3a-The quick brown fox"
+
+
 @pytest.mark.row("C18", kind="R")
-def test_reading_leaves_no_trace_of_text_outside_the_events(data, tmp_path, capsys) -> None:
-    before = {
-        path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and "-shm" not in path.name
-    }
+@pytest.mark.parametrize("field", sorted(CONTENT_FIELDS))
+def test_content_that_slips_into_an_event_never_reaches_the_disk(house, field) -> None:
+    ledger = house.ledger()
+    ledger.append(
+        an_event(
+            data={field: CANARY, "deep": {field: [CANARY]}, "rows": [{"n": 1}, {field: {"role": CANARY}}]}
+        )
+    )
+    with ledger.read() as connection:
+        (line,) = export.ocsf(store.find(connection, Filter()), "0")
+    assert CANARY not in line
+    files = [path for path in house.root.rglob("*") if path.is_file()]
+    assert any(path.name == "garrison.db-wal" for path in files)
+    assert [path for path in files if CANARY.encode() in path.read_bytes()] == []
+
+
+def test_reading_changes_no_file(data, tmp_path, capsys) -> None:
+    def contents() -> dict:
+        files = (path for path in tmp_path.rglob("*") if path.is_file() and not path.name.endswith("-shm"))
+        return {path: body for path in files if (body := path.read_bytes())}
+
+    before = contents()
     for words in (["verify"], ["list"], ["export"]):
         command(data, *words)
     capsys.readouterr()
-    after = {
-        path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and "-shm" not in path.name
-    }
-    assert {path: body for path, body in after.items() if body} == {
-        path: body for path, body in before.items() if body
-    }
+    assert contents() == before

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sqlite3
 import threading
 
@@ -17,7 +19,9 @@ from garrison.evidence import store
 from garrison.evidence.checkpoint import read_checkpoint
 from garrison.evidence.merkle import inclusion_proof, leaf_hash, root_of, verify_inclusion
 from garrison.evidence.record import MAX_BODY_BYTES, make_record, read_record
+from garrison.evidence.verify import verify_ledger
 from garrison.evidence.witness import TokenWitness, Witnesses, accept_loss, accepted_loss, clear_accepted_loss
+from garrison.storage.sql import open_database
 
 
 def witnessed(house):
@@ -308,3 +312,30 @@ def test_any_event_reads_back_as_it_was_written(resource: str, data: dict) -> No
     assert again.leaf == leaf_hash(record.body)
     with pytest.raises(ValueError):
         read_record(8, record.body, record.leaf)
+
+
+@pytest.mark.row("C16", kind="R")
+def test_a_server_killed_at_any_moment_leaves_a_ledger_that_starts_and_verifies(house) -> None:
+    for number in range(6):
+        started, told = os.pipe()
+        child = os.fork()  # forked, so that both have the key that exists in memory alone
+        if child == 0:
+            ledger = house.ledger()
+            for count in range(100_000):
+                ledger.append_many([an_event(count)] * (number + 1))
+                os.write(told, b".")
+            os._exit(0)
+        for _ in range(5 + number * 3):  # so many commits have been seen; then it dies wherever it is
+            os.read(started, 1)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(started)
+        os.close(told)
+        ledger = house.ledger()
+        assert ledger.state().problem == ""
+        ledger.close()
+        house.close()
+        database = open_database(house.db_path, read_only=True)
+        report = verify_ledger(database, house.keys, house.witness)
+        database.close()
+        assert report.exit_status == 0, report.problems

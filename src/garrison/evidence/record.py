@@ -1,8 +1,8 @@
 """One event as the ledger keeps it: canonical JSON bytes, their leaf hash, and the way back.
 
 The body is what the tree covers. It names its own position (`id`), so a record moved elsewhere
-contradicts itself. Nothing here masks content: producers put masked facts into events; this module
-bounds the size and makes any text encodable.
+contradicts itself. Producers put masked facts into events; should one slip, fields that by their name
+hold content or a secret are kept as digest and length only, and the size of everything is bounded.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from garrison.core.actions import Action
@@ -24,6 +24,33 @@ SCHEMA = "garrison.event/1"
 MAX_BODY_BYTES = 65_536  # an event is ~600 bytes; a larger one is a defect of its maker, kept by digest
 MAX_TEXT = 1_024  # actor, resource and the like: longer than any name, path or URL that belongs in a row
 MAX_FINDINGS = 100  # the first hundred say why; the count says how many
+# Names under which content or a secret would travel. No event of ours uses them for anything else.
+CONTENT_FIELDS = frozenset(
+    [
+        "prompt",
+        "prompts",
+        "message",
+        "messages",
+        "content",
+        "text",
+        "input",
+        "output",
+        "completion",
+        "answer",
+        "response",
+        "document",
+        "body",
+        "secret",
+        "password",
+        "token",
+        "access_token",
+        "api_key",
+        "authorization",
+        "cookie",
+        "pin",
+        "private_key",
+    ]
+)
 _TEXTS = ("actor", "resource", "code", "digest", "trace_id")
 _ID = re.compile(r"a-([0-9]{1,18})\Z")
 
@@ -60,6 +87,9 @@ def parse_audit_id(text: str) -> int:
 
 def make_record(seq: int, event: Event) -> Record:
     """The record of `event` at position `seq`. Raises TypeError or ValueError when data is not JSON."""
+    masked = _masked(event.data)
+    if masked is not event.data:
+        event = replace(event, data=masked)
     fields = event.as_json()
     short = all(len(fields[name]) <= MAX_TEXT for name in _TEXTS) and len(event.findings) <= MAX_FINDINGS
     try:
@@ -72,6 +102,22 @@ def make_record(seq: int, event: Event) -> Record:
     if canonical_json(json.loads(body)) != body:
         raise ValueError("an event's data is JSON whose keys are strings")
     return Record(seq, event, body, leaf_hash(body))
+
+
+def _masked(data: dict[str, Any]) -> dict[str, Any]:
+    """The data with content fields replaced by what identifies them; the same object when there are none."""
+    changed = {}
+    for key, value in data.items():
+        if key in CONTENT_FIELDS:
+            raw = str(value).encode("utf-8", "backslashreplace")
+            changed[key] = {"masked": sha256_bytes(raw), "bytes": len(raw)}
+        elif isinstance(value, dict):
+            inner = _masked(value)
+            if inner is not value:
+                changed[key] = inner
+        elif isinstance(value, list | tuple) and any(isinstance(item, dict) for item in value):
+            changed[key] = [_masked(item) if isinstance(item, dict) else item for item in value]
+    return {**data, **changed} if changed else data
 
 
 def _body(seq: int, fields: dict[str, Any]) -> bytes:
