@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from garrison.artifacts.worker_pool import Judged, Worker
+from garrison.artifacts.worker_pool import Judged, Limits, Worker
 from garrison.core.errors import Usage
 from garrison.core.finding import Finding, Severity, Verdict, worst
 
@@ -69,7 +69,11 @@ class ScanReport:
 
 
 def scan_path(
-    paths: Sequence[Path | str], *, progress: Progress | None = None, allow_hard_links: bool = False
+    paths: Sequence[Path | str],
+    *,
+    progress: Progress | None = None,
+    allow_hard_links: bool = False,
+    limits: Limits | None = None,
 ) -> ScanReport:
     """Scan files and directories. Links are reported and never followed.
 
@@ -78,7 +82,7 @@ def scan_path(
     """
     files: list[FileReport] = []
     done = 0
-    with closing(Worker()) as worker:
+    with closing(Worker(limits)) as worker:
         for found in _walk_all([Path(path) for path in paths]):
             if progress is not None:
                 progress(found.shown, len(files), done)

@@ -18,6 +18,14 @@ MAX_ANSWER = 4 << 20  # 200 findings of bounded length
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """Wall clock for one file: `seconds`, plus its size at `bytes_per_second`."""
+
+    seconds: float = SECONDS
+    bytes_per_second: float = BYTES_PER_SECOND
+
+
+@dataclass(frozen=True, slots=True)
 class Judged:
     format: str
     verdict: Verdict
@@ -30,7 +38,8 @@ class Worker:
     `send` then `receive`, in turn, so that the caller can hash the file in between.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits | None = None) -> None:
+        self._limits = limits or Limits()
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
         self._name = ""
@@ -41,7 +50,7 @@ class Worker:
             self._stop()
             self._start()
         self._name = name
-        self._deadline = time.monotonic() + SECONDS + size / BYTES_PER_SECOND
+        self._deadline = time.monotonic() + self._limits.seconds + size / self._limits.bytes_per_second
         message = json.dumps({"name": name}).encode()
         try:
             if self._channel is not None:

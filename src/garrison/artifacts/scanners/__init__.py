@@ -14,11 +14,13 @@ from garrison.artifacts.scanners.pickle import Pickle
 from garrison.artifacts.scanners.safetensors import Safetensors
 from garrison.artifacts.scanners.sentencepiece import SentencePiece
 from garrison.artifacts.scanners.text import Text
+from garrison.artifacts.scanners.torchscript import TorchScript
 from garrison.core.plugins import with_installed
 
 SCANNERS: tuple[Scanner, ...] = (
     *(Gguf(), Safetensors(), Npy(), Zip(), Tar(), *COMPRESSED),
     *(Pickle(), SentencePiece(), Json(), Jinja(), Text()),
+    *(TorchScript(), Pickle("torchscript-pickle", compiled=True)),  # only where a torch archive says so
 )
 
 

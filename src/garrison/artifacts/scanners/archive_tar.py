@@ -16,7 +16,7 @@ MAX_MEMBERS = 50_000
 class Tar:
     format = "tar"
 
-    def recognises(self, head: bytes, source: Source) -> bool:
+    def recognises(self, head: bytes, source: Source) -> bool:  # noqa: ARG002 - the protocol
         if head[257:262] == b"ustar":
             return True
         if len(head) < 512 or not head[0]:
@@ -51,7 +51,7 @@ class Tar:
                     yield Inner(name, Window(member.name, source, start, max(size, 0)))
                 elif not member.isdir():
                     yield high("artifact.tar.link", f"the member {name} is a link or a device", f"!{name}")
-                archive.members = []  # tarfile keeps every member it has read
+                archive.members = []  # type: ignore[attr-defined]  # tarfile keeps every member it has read
                 member = archive.next()
         except (tarfile.TarError, ValueError, OSError) as error:
             yield Gap(

@@ -16,9 +16,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from garrison.artifacts.scanners.base import Finding, Gap, Inner, Malformed, Seen, Source, high, shown
+from garrison.artifacts.scanners.base import Gap, Inner, Malformed, Seen, Source, high, shown
 from garrison.artifacts.scanners.paths import unsafe_path
 from garrison.artifacts.scanners.sources import Spool, Window, chunks
+from garrison.core.finding import Finding
 
 MAX_MEMBERS = 100_000  # a torch file has one per tensor; the largest have some thousands
 MAX_DIRECTORY = 64 << 20
@@ -29,6 +30,8 @@ CHECKED = (
 )  # a stored member up to this size has its CRC checked; readers check larger ones themselves
 _END, _END64, _LOCATOR = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
 _TORCH_RAW = re.compile(r"[^/]+/(?:data/\d+|\.data/serialization_id|traced_inputs/\d+)\Z")
+_TORCH_CODE = re.compile(r"[^/]+/code/(?:[^/]+/)*[^/]+\.py\Z")
+_TORCH_PICKLE = re.compile(r"[^/]+/(?:data|constants|traced_inputs)\.pkl\Z")
 _TORCH_NOTE = re.compile(r"[^/]+/(?:version|byteorder|\.format_version|\.storage_alignment)\Z")
 
 
@@ -81,7 +84,8 @@ class Zip:
         if at != directory or not is_whole:
             yield high("artifact.zip.hidden", "bytes around the directory belong to nothing")
         is_torch = any(member.name.endswith("/data.pkl") for member in members)
-        yield from _members(source, spans, is_torch)
+        is_script = is_torch and any(_TORCH_CODE.match(member.name) for member in members)
+        yield from _members(source, spans, is_torch, is_script)
 
 
 def _find_end(source: Source) -> int | None:
@@ -229,10 +233,13 @@ def _descriptor(source: Source, at: int, member: Member) -> int:
     )
 
 
-def _members(source: Source, spans: list[tuple[int, int, int, Member]], is_torch: bool) -> Iterator[Seen]:
+def _members(
+    source: Source, spans: list[tuple[int, int, int, Member]], is_torch: bool, is_script: bool
+) -> Iterator[Seen]:
     unpacked = 0
     for _, _, start, member in spans:
         name = shown(member.name, 200)
+        kind = _script_kind(member.name) if is_script else ""
         if member.flags & 0x2061:
             yield Gap(
                 "artifact.zip.encrypted", f"{name} is encrypted or patched", f"!{name}", "unlock it first"
@@ -250,7 +257,7 @@ def _members(source: Source, spans: list[tuple[int, int, int, Member]], is_torch
             if not raw and member.size <= CHECKED and _crc(inner) != member.crc:
                 yield high("artifact.zip.crc", f"the checksum of {name} is wrong", f"!{name}")
             note = is_torch and member.size <= 64 and _TORCH_NOTE.match(member.name) is not None
-            yield Inner(name, inner, guess=raw or note)
+            yield Inner(name, inner, guess=raw or note, kind=kind)
             continue
         if member.method not in (8, 12, 14):
             message = f"{name} uses the compression method {member.method}"
@@ -262,7 +269,13 @@ def _members(source: Source, spans: list[tuple[int, int, int, Member]], is_torch
                 "artifact.zip.bomb", f"{name} unpacks from {member.packed} to {member.size} bytes", f"!{name}"
             )
             return
-        yield from _unpack(Window(member.name, source, start, member.packed), member, name)
+        yield from _unpack(Window(member.name, source, start, member.packed), member, name, kind)
+
+
+def _script_kind(name: str) -> str:
+    if _TORCH_CODE.match(name):
+        return "torchscript"
+    return "torchscript-pickle" if _TORCH_PICKLE.match(name) else ""
 
 
 def _crc(source: Source) -> int:
@@ -272,7 +285,7 @@ def _crc(source: Source) -> int:
     return crc
 
 
-def _unpack(packed: Window, member: Member, name: str) -> Iterator[Seen]:
+def _unpack(packed: Window, member: Member, name: str, kind: str) -> Iterator[Seen]:
     engine: Any = zlib.decompressobj(-15) if member.method == 8 else bz2.BZ2Decompressor()
     start = 0
     if member.method == 14:
@@ -298,7 +311,7 @@ def _unpack(packed: Window, member: Member, name: str) -> Iterator[Seen]:
         yield high(
             "artifact.zip.crc", f"{name} unpacks to something other than the directory says", f"!{name}"
         )
-    yield Inner(name, spool)
+    yield Inner(name, spool, kind=kind)
 
 
 def _zip_lzma(packed: Window) -> tuple[Any, int]:

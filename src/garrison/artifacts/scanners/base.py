@@ -25,8 +25,11 @@ HEAD = 4096  # enough for every magic number we know, a tar header and the first
 class Source(Protocol):
     """One file's bytes. `name` is its relative POSIX path, a hint that may break a tie and never decides."""
 
-    name: str
-    size: int
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def size(self) -> int: ...
 
     def read_at(self, offset: int, length: int) -> bytes:
         """At most `length` bytes from `offset`; fewer only at the end. Never raises for a range past it."""
@@ -68,7 +71,8 @@ Seen = Finding | Gap | Inner
 class Scanner(Protocol):
     """One format. Stateless; the same object serves every file."""
 
-    format: str
+    @property
+    def format(self) -> str: ...
 
     def recognises(self, head: bytes, source: Source) -> bool:
         """Whether these bytes are, or claim to be, this format. `head` is the first `HEAD` bytes."""

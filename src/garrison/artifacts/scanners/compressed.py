@@ -24,7 +24,7 @@ class Compressed:
     looks: Callable[[bytes], bool]
     engine: Callable[[], Any] | None
 
-    def recognises(self, head: bytes, source: Source) -> bool:
+    def recognises(self, head: bytes, source: Source) -> bool:  # noqa: ARG002 - the protocol
         if not self.looks(head):
             return False
         if self.format not in ("zlib", "lzma") or self.engine is None:

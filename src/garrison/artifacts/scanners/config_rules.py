@@ -10,11 +10,11 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from garrison.artifacts.scanners.base import Finding, Inner, Seen, high, shown
+from garrison.artifacts.scanners.base import Inner, Seen, high, shown
 from garrison.artifacts.scanners.paths import unsafe_path
 from garrison.artifacts.scanners.pickle_allowed import ALLOWED
 from garrison.artifacts.scanners.sources import BytesSource
-from garrison.core.finding import Severity
+from garrison.core.finding import Finding, Severity
 
 FIX = "ask the author for a model that needs no code of its own, or remove the entry after review"
 FIX_PATH = "put the file into the model's directory and refer to it by its plain name"

@@ -10,8 +10,9 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from garrison.artifacts.scanners.base import Finding, Gap, Inner, Malformed, Seen, Source, high, shown
+from garrison.artifacts.scanners.base import Gap, Inner, Malformed, Seen, Source, high, shown
 from garrison.artifacts.scanners.sources import BytesSource, Reader, all_zero
+from garrison.core.finding import Finding
 
 MAGIC = b"GGUF"
 MAX_KEY = 65_535  # the specification's own limit
@@ -26,13 +27,42 @@ _STRING, _ARRAY = 8, 9
 _SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 
 # tensor type -> (elements in a block, bytes in a block)
+# fmt: off - a table, read by columns
 _BLOCKS: dict[int, tuple[int, int]] = {
-    **{0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34), 9: (32, 36)},
-    **{10: (256, 84), 11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210), 15: (256, 292)},
-    **{16: (256, 66), 17: (256, 74), 18: (256, 98), 19: (256, 50), 20: (32, 18), 21: (256, 110)},
-    **{22: (256, 82), 23: (256, 136), 24: (1, 1), 25: (1, 2), 26: (1, 4), 27: (1, 8), 28: (1, 8)},
-    **{29: (256, 56), 30: (1, 2), 34: (256, 54), 35: (256, 66), 39: (32, 17)},
+    0: (1, 4),
+    1: (1, 2),
+    2: (32, 18),
+    3: (32, 20),
+    6: (32, 22),
+    7: (32, 24),
+    8: (32, 34),
+    9: (32, 36),
+    10: (256, 84),
+    11: (256, 110),
+    12: (256, 144),
+    13: (256, 176),
+    14: (256, 210),
+    15: (256, 292),
+    16: (256, 66),
+    17: (256, 74),
+    18: (256, 98),
+    19: (256, 50),
+    20: (32, 18),
+    21: (256, 110),
+    22: (256, 82),
+    23: (256, 136),
+    24: (1, 1),
+    25: (1, 2),
+    26: (1, 4),
+    27: (1, 8),
+    28: (1, 8),
+    29: (256, 56),
+    30: (1, 2),
+    34: (256, 54),
+    35: (256, 66),
+    39: (32, 17),
 }
+# fmt: on
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +75,7 @@ class _Tensor:
 class Gguf:
     format = "gguf"
 
-    def recognises(self, head: bytes, source: Source) -> bool:
+    def recognises(self, head: bytes, source: Source) -> bool:  # noqa: ARG002 - the protocol
         return head[:4] == MAGIC
 
     def scan(self, source: Source) -> Iterator[Seen]:

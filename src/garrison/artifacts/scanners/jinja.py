@@ -14,7 +14,8 @@ from jinja2.ext import Extension, do, loopcontrols
 from jinja2.parser import Parser
 
 from garrison.artifacts.scanners import jinja_allowed as allowed
-from garrison.artifacts.scanners.base import Finding, Gap, Malformed, Seen, Source, critical, high, shown
+from garrison.artifacts.scanners.base import Gap, Malformed, Seen, Source, critical, high, shown
+from garrison.core.finding import Finding
 
 MAX_TEMPLATE = 1 << 20  # the longest published templates have under 100 kB
 MAX_RANGE = 10_000  # no template counts further than a conversation is long

@@ -23,7 +23,7 @@ _SIMPLE = re.compile(r"[<>|=]?([biufcmMSUV?])(\d{0,9})(\[\w{1,8}\])?\Z")
 class Npy:
     format = "npy"
 
-    def recognises(self, head: bytes, source: Source) -> bool:
+    def recognises(self, head: bytes, source: Source) -> bool:  # noqa: ARG002 - the protocol
         return head.startswith(MAGIC)
 
     def scan(self, source: Source) -> Iterator[Seen]:

@@ -16,7 +16,7 @@ def unsafe_path(path: str) -> str:
         return "has control characters in its name"
     if _SCHEME.match(path):
         return "names a scheme or a drive"
-    if path.startswith("/") or path.startswith("~") or "\\" in path:
+    if path.startswith(("/", "~")) or "\\" in path:
         return "is absolute or uses backslashes"
     if any(part == ".." for part in path.split("/")):
         return "leaves the directory"

@@ -7,6 +7,7 @@ did before: real unpickling would have done that too.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from garrison.artifacts.scanners.base import Gap, Inner, Seen, Source, critical, shown
 from garrison.artifacts.scanners.pickle_arrays import (
@@ -33,12 +34,16 @@ _RULES = {
 }
 
 
+@dataclass(frozen=True, slots=True)
 class Pickle:
-    format = "pickle"
+    """`compiled`: the pickle of a TorchScript archive, whose `__torch__` classes stand beside it as source."""
+
+    format: str = "pickle"
+    compiled: bool = False
 
     def recognises(self, head: bytes, source: Source) -> bool:
         """A pickle is what an unpickler would get somewhere with; protocols 0 and 1 have no magic number."""
-        if not head or head[0] not in _FIRST:
+        if self.compiled or not head or head[0] not in _FIRST:
             return False
         machine = Machine(Reader(source), trial=True)
         reason = machine.run(TRIAL_OPCODES)
@@ -54,7 +59,7 @@ class Pickle:
             machine = Machine(reader)
             machine.after_build = _after_build
             reason = machine.run()
-            yield from _judge(machine)
+            yield from _judge(machine, self.compiled)
             if reason:
                 message = f"the pickle cannot be read to its end: {reason}"
                 yield Gap("artifact.pickle.broken", message, fix=SAVE_AGAIN)
@@ -73,7 +78,7 @@ class Pickle:
             if not reader.left or all_zero(source, reader.offset, source.size):
                 return
             rest = _rest(source, reader.offset)
-            if not self.recognises(rest.source.read_at(0, 1), rest.source):
+            if not Pickle().recognises(rest.source.read_at(0, 2), rest.source):
                 message = f"{reader.left} bytes follow the pickle and are not one"
                 yield Gap("artifact.pickle.trailing", message, fix=SAVE_AGAIN)
                 yield rest
@@ -94,7 +99,7 @@ def _after_build(machine: Machine, made: Made) -> None:
             raise Broken(str(error)) from error
 
 
-def _judge(machine: Machine) -> Iterator[Seen]:
+def _judge(machine: Machine, has_source: bool) -> Iterator[Seen]:
     called = " ".join(message for rule, message in machine.faults if rule == "call")
     for rule, message in dict.fromkeys(machine.faults):
         if rule == "limit":
@@ -112,7 +117,7 @@ def _judge(machine: Machine) -> Iterator[Seen]:
         else:
             message = f"unpickling would import {shown(dotted, 120)}, which is not on the allow-list"
             yield critical("artifact.pickle.import", message)
-    if compiled:
+    if compiled and not has_source:
         yield Gap("artifact.torchscript.code", "a TorchScript program, which is not judged")
     yield from machine.inner
 

@@ -194,7 +194,7 @@ UFUNCS = frozenset(
     maximum minimum mod modf multiply negative nextafter not_equal positive pow power rad2deg radians
     reciprocal remainder right_shift rint sign signbit sin sinh spacing sqrt square subtract tan tanh
     true_divide trunc vecdot
-    """.split()
+    """.split()  # noqa: SIM905 - a list of this length is read as words
 )
 
 

@@ -23,12 +23,26 @@ MAX_STORAGES = 1_000_000
 MAX_RANK = 64
 MAX_LEVEL = 8  # arrays of objects in arrays of objects
 _DTYPE = re.compile(r"[<>|=]?([biufcmMSUV])(\d{1,9})(\[\w{1,8}\])?\Z")
+# fmt: off - a table, read by columns
 _STORAGES = {
-    **{"DoubleStorage": 8, "FloatStorage": 4, "HalfStorage": 2, "LongStorage": 8, "IntStorage": 4},
-    **{"ShortStorage": 2, "CharStorage": 1, "ByteStorage": 1, "BoolStorage": 1, "BFloat16Storage": 2},
-    **{"ComplexDoubleStorage": 16, "ComplexFloatStorage": 8, "UntypedStorage": 1, "QUInt8Storage": 1},
-    **{"QInt8Storage": 1, "QInt32Storage": 4},
+    "DoubleStorage": 8,
+    "FloatStorage": 4,
+    "HalfStorage": 2,
+    "LongStorage": 8,
+    "IntStorage": 4,
+    "ShortStorage": 2,
+    "CharStorage": 1,
+    "ByteStorage": 1,
+    "BoolStorage": 1,
+    "BFloat16Storage": 2,
+    "ComplexDoubleStorage": 16,
+    "ComplexFloatStorage": 8,
+    "UntypedStorage": 1,
+    "QUInt8Storage": 1,
+    "QInt8Storage": 1,
+    "QInt32Storage": 4,
 }
+# fmt: on
 
 
 class Unsized(ValueError):

@@ -257,7 +257,7 @@ def _string(machine: Machine) -> None:
     raw = machine.text_line().strip()
     if len(raw) < 2 or raw[:1] != raw[-1:] or raw[:1] not in (b"'", b'"'):
         raise Broken("a string without its quotes")
-    machine.string(codecs.escape_decode(raw[1:-1])[0].decode("latin-1"))  # type: ignore[attr-defined]  # undocumented, used by pickle itself
+    machine.string(codecs.escape_decode(raw[1:-1])[0].decode("latin-1"))  # as pickle itself does
 
 
 def _int(machine: Machine) -> None:

@@ -17,7 +17,7 @@ _FIELDS = frozenset({1, 2, 3, 4, 5})
 class SentencePiece:
     format = "sentencepiece"
 
-    def recognises(self, head: bytes, source: Source) -> bool:
+    def recognises(self, head: bytes, source: Source) -> bool:  # noqa: ARG002 - the protocol
         # The first piece: field 1 of the model, holding field 1 (text) and field 2 (a float).
         if len(head) < 12 or head[0] != 0x0A or head[1] > 0x7F or head[2] != 0x0A:
             return False

@@ -77,6 +77,9 @@ class Spool:
         self._file.seek(offset)
         return self._file.read(length)
 
+    def __del__(self) -> None:
+        self._file.close()
+
 
 def chunks(source: Source, start: int = 0, end: int | None = None) -> Iterator[bytes]:
     """The bytes of a range in order, a bounded piece at a time."""

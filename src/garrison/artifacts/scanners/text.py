@@ -24,6 +24,7 @@ _CODE = re.compile(
     r"|cpp|cu|h|hpp|so|dll|dylib|exe|jar|whl|pth)\Z|makefile\Z|dockerfile\Z",
     re.IGNORECASE,
 )
+_YAML = re.compile(r".*\.ya?ml\Z", re.IGNORECASE)
 _YAML_TAG = re.compile(rb"(?:^|[\s\-:\[,{?])!(?:!|<)?[A-Za-z]", re.MULTILINE)
 _YAML_KEY = re.compile(
     rb"^\s*(?:- )?[\"']?(?:_target_|auto_map|custom_pipelines?|trust_remote_code|loader_module|py/\w+)[\"']?\s*:",
@@ -40,18 +41,18 @@ class Text:
     format = "text"
 
     def recognises(self, head: bytes, source: Source) -> bool:
-        if b"\0" in head or _BINARY.search(head):
+        if _BINARY.search(head) or not (self._is_named(source.name) or head[:2] == b"#!"):
             return False
         try:
             codecs.getincrementaldecoder("utf-8")().decode(head)
         except UnicodeDecodeError:
             return False
-        return not head.lstrip()[:1] in (b"{", b"[") or self._is_named(source.name)
+        return True
 
     @staticmethod
     def _is_named(name: str) -> bool:
         base = name.rsplit("/", 1)[-1]
-        return _PROSE.match(base) is not None or _CODE.match(base) is not None
+        return any(kind.match(base) for kind in (_PROSE, _CODE, _YAML))
 
     def scan(self, source: Source) -> Iterator[Seen]:
         base = source.name.rsplit("/", 1)[-1]
@@ -83,7 +84,7 @@ def _named(base: str, source: Source) -> Iterator[Seen]:
             yield high(
                 "artifact.requirements.fetch", "installs packages from an address of its own", fix=FIX_CODE
             )
-    elif lower.endswith((".yaml", ".yml")):
+    elif _YAML.match(base):
         data = source.read_at(0, 1 << 20)
         if _YAML_TAG.search(data):
             yield high(
@@ -93,12 +94,6 @@ def _named(base: str, source: Source) -> Iterator[Seen]:
             yield high("artifact.yaml.code", "a key names code that the loader would run", fix=FIX_CODE)
         else:
             yield Gap("artifact.unknown", "YAML is looked through, not understood", fix="write it as JSON")
-    elif not _PROSE.match(base) and not lower.endswith((".jinja", ".jinja2", ".j2", ".json")):
-        yield Gap(
-            "artifact.unknown",
-            "text whose purpose is not known",
-            fix="name it .txt if it is prose, or leave it out",
-        )
 
 
 _BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
