@@ -288,7 +288,7 @@ def test_a_witness_in_the_token_notices_when_database_and_file_were_both_put_bac
 
 
 def test_an_event_that_is_too_large_is_kept_by_its_digest() -> None:
-    record = make_record(1, an_event(data={"text": "x" * MAX_BODY_BYTES}))
+    record = make_record(1, an_event(data={"reason": "x" * MAX_BODY_BYTES}))
     assert len(record.body) < 2_000
     assert record.event.data["oversize"]["digest"].startswith("sha256:")
     many = make_record(1, an_event(findings=(Finding("r.x", Severity.LOW, "m"),) * 500))

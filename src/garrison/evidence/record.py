@@ -26,7 +26,7 @@ MAX_TEXT = 1_024  # actor, resource and the like: longer than any name, path or 
 MAX_FINDINGS = 100  # the first hundred say why; the count says how many
 # Names under which content or a secret would travel. No event of ours uses them for anything else.
 CONTENT_FIELDS = frozenset(
-    [
+    {
         "prompt",
         "prompts",
         "message",
@@ -49,7 +49,7 @@ CONTENT_FIELDS = frozenset(
         "cookie",
         "pin",
         "private_key",
-    ]
+    }
 )
 _TEXTS = ("actor", "resource", "code", "digest", "trace_id")
 _ID = re.compile(r"a-([0-9]{1,18})\Z")
@@ -106,7 +106,7 @@ def make_record(seq: int, event: Event) -> Record:
 
 def _masked(data: dict[str, Any]) -> dict[str, Any]:
     """The data with content fields replaced by what identifies them; the same object when there are none."""
-    changed = {}
+    changed: dict[str, Any] = {}
     for key, value in data.items():
         if key in CONTENT_FIELDS:
             raw = str(value).encode("utf-8", "backslashreplace")
