@@ -828,7 +828,7 @@ The process that answers requests could not start: most often because another
 program took the port in the meantime.
 
     ss -ltnp        shows who listens
-    garrison doctor shows what this machine can do
+    garrison doctor    shows what this machine can do
 """,
     ),
     "DLP-RULE": Code(
@@ -940,9 +940,10 @@ The last signed checkpoint, witness/checkpoint in the data directory, is missing
 or cannot be read. Without it a cut tail could not be noticed, so the answer is
 "could not tell", and a server does not start on such a ledger.
 
-Restore that file from a backup, or give a copy you kept elsewhere:
-garrison audit verify --witness FILE. If it is lost for good:
+Restore that file from a backup, or check against a copy you kept elsewhere; if
+it is lost for good, say why:
 
+    garrison audit verify --witness FILE
     garrison audit accept-loss --reason TEXT
 """,
     ),
