@@ -1,0 +1,107 @@
+"""Each isolation level against the contract, the probe against no isolation, and the names of levels."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.contracts.sandbox import SandboxContract
+from tests.runtime.stage import need
+
+from garrison.core.errors import Undecided, Usage
+from garrison.runtime.probe import CONTROL_MINIMUM, control
+from garrison.runtime.sandboxes import start
+from garrison.runtime.sandboxes.base import Sandbox
+from garrison.runtime.sandboxes.bwrap import Bubblewrap
+from garrison.runtime.sandboxes.ladder import LEVELS, sandbox_for
+
+needs_root = pytest.mark.skipif(
+    os.geteuid() != 0, reason="only root can show what an unconfined root could do"
+)
+
+
+class TestBubblewrap(SandboxContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def sandbox(cls) -> Sandbox:
+        return sandbox_for(need("bwrap"))
+
+
+class TestLandlock(SandboxContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def sandbox(cls) -> Sandbox:
+        return sandbox_for(need("landlock"))
+
+
+@needs_root
+@pytest.mark.row("B05", kind="R")
+def test_the_probe_can_see_what_is_open_without_a_sandbox() -> None:
+    found = control()
+    assert len(found.open) >= CONTROL_MINIMUM
+    assert "kernel.core-pattern" in found.open
+
+
+@needs_root
+@pytest.mark.row("B01", kind="R")
+def test_the_script_that_becomes_another_user_refuses_to_execute_as_user_0() -> None:
+    """Bubblewrap started by root stays root outside and could write core_pattern: it is never started so."""
+    order = {"uid": 0, "parent": os.getpid(), "reach": [], "command": ["/bin/true"], "environment": {}}
+    descriptor = start.memory_file("order", json.dumps(order).encode())
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", str(start.DESCEND), str(descriptor)],
+            pass_fds=(descriptor,),
+            capture_output=True,
+            check=False,
+        )
+    finally:
+        os.close(descriptor)
+    assert done.returncode != 0
+    assert b"user 0" in done.stderr
+
+
+@needs_root
+@pytest.mark.row("B01", kind="R")
+def test_bubblewrap_as_root_would_leave_core_pattern_writable_which_is_why_it_is_refused() -> None:
+    need("bwrap")
+    attempt = "p = open('/proc/sys/kernel/core_pattern').read(); open('/proc/sys/kernel/core_pattern', 'w').write(p)"
+    options = ["--unshare-all", "--uid", "10001", "--ro-bind", "/", "/", "--proc", "/proc"]
+    done = subprocess.run(
+        ["bwrap", *options, os.path.realpath(sys.executable), "-I", "-S", "-c", attempt],
+        capture_output=True,
+        check=False,
+        env={},
+    )
+    if done.returncode != 0:
+        pytest.skip("this bubblewrap or kernel stops it by itself")
+
+
+@pytest.mark.parametrize("level", ["runc", "gvisor", "microvm"])
+def test_a_level_that_cannot_be_had_is_refused_and_never_lowered(level: str) -> None:
+    with pytest.raises(Undecided) as refusal:
+        sandbox_for(level)
+    assert refusal.value.code == "ISO-UNAVAILABLE"
+    assert refusal.value.exit_status == 3
+
+
+def test_an_unknown_level_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(Usage) as refusal:
+        sandbox_for("bwarp")
+    assert refusal.value.code == "ISO-UNKNOWN"
+    assert "bwrap" in refusal.value.fix
+
+
+def test_a_machine_without_bubblewrap_says_what_to_install(tmp_path: Path) -> None:
+    absent = Bubblewrap(binary=str(tmp_path / "bwrap"))
+    found = absent.available()
+    assert not found.ok
+    assert any("bubblewrap" in sentence for sentence in found.missing)
+
+
+def test_the_levels_are_named_weakest_first() -> None:
+    assert LEVELS.index("landlock") < LEVELS.index("bwrap") < LEVELS.index("microvm")

@@ -1,0 +1,108 @@
+"""The system call filter, judged by an interpreter of classic BPF: what the kernel would answer."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import struct
+
+import pytest
+
+from garrison.runtime.sandboxes import seccomp
+from garrison.runtime.sandboxes.seccomp import MACHINES, Machine, filter_program
+
+READ = {"x86_64": 0, "aarch64": 63}
+PINNED = {  # a filter changes by intention only; print the new digests when it does
+    "x86_64": "5c630f40169ce0858b3b3d3bf53ddf39d6e42e8dfa4a4bde9821c0507d72b3cb",
+    "aarch64": "1a134fd4ea8a7464ac4cbdc7d64ec7e3fce5336f7da2cf6b4d43c0b7a5ffc2bd",
+}
+
+
+def judge(machine: Machine, number: int, *arguments: int, audit: int | None = None) -> int:
+    """Run the filter over one call, as linux/net/core/filter.c would."""
+    words = [*arguments, *[0] * (6 - len(arguments))]
+    data = struct.pack("<IIQ6Q", number, machine.audit if audit is None else audit, 0, *words)
+    program = list(struct.iter_unpack("<HBBI", filter_program(machine)))
+    accumulator = position = 0
+    while True:
+        code, if_true, if_false, value = program[position]
+        position += 1
+        if code == seccomp.LOAD:
+            (accumulator,) = struct.unpack_from("<I", data, value)
+        elif code == seccomp.AND:
+            accumulator &= value
+        elif code == seccomp.RETURN:
+            return value
+        else:
+            holds = {
+                seccomp.EQUAL: accumulator == value,
+                seccomp.AT_LEAST: accumulator >= value,
+                seccomp.ANY_BIT: bool(accumulator & value),
+            }[code]
+            position += if_true if holds else if_false
+
+
+def refused(number: int) -> int:
+    return seccomp.ERRNO | number
+
+
+@pytest.fixture(params=MACHINES, ids=lambda machine: machine.name)
+def machine(request: pytest.FixtureRequest) -> Machine:
+    found: Machine = request.param
+    return found
+
+
+def test_every_named_call_is_refused_but_those_judged_by_argument(machine: Machine) -> None:
+    judged = {"socket", "socketpair", "clone", "clone3", "ioctl", "prctl"}
+    for name, number in machine.calls.items():
+        if name not in judged:
+            assert judge(machine, number) == refused(errno.EPERM), name
+
+
+def test_ordinary_calls_are_allowed(machine: Machine) -> None:
+    assert judge(machine, READ[machine.name]) == seccomp.ALLOW
+
+
+def test_a_call_of_another_architecture_ends_the_process(machine: Machine) -> None:
+    assert judge(machine, READ[machine.name], audit=0x40000003) == seccomp.KILL
+
+
+def test_the_x32_numbers_are_no_way_around() -> None:
+    (x86,) = (machine for machine in MACHINES if machine.name == "x86_64")
+    assert judge(x86, x86.calls["mount"] | seccomp.X32_BIT) == refused(errno.ENOSYS)
+
+
+def test_threads_may_be_made_and_processes_and_namespaces_not(machine: Machine) -> None:
+    clone = machine.calls["clone"]
+    assert judge(machine, clone, 0x003D0F00) == seccomp.ALLOW  # what pthread_create asks for
+    assert judge(machine, clone, 17) == refused(errno.EPERM)  # fork
+    assert judge(machine, clone, 0x003D0F00 | 0x10000000) == refused(errno.EPERM)  # with a user namespace
+    assert judge(machine, machine.calls["clone3"]) == refused(errno.ENOSYS)
+
+
+@pytest.mark.parametrize(
+    ("family", "kind", "is_allowed"), [(1, 1, True), (1, 1 | 0o2000000, True), (1, 2, False)]
+)
+def test_only_unix_streams(machine: Machine, family: int, kind: int, is_allowed: bool) -> None:
+    expected = seccomp.ALLOW if is_allowed else refused(errno.EPERM)
+    assert judge(machine, machine.calls["socket"], family, kind) == expected
+
+
+@pytest.mark.parametrize("family", [2, 10, 16, 17, 38, 40])
+def test_no_other_family_of_sockets(machine: Machine, family: int) -> None:
+    assert judge(machine, machine.calls["socket"], family, 1) == refused(errno.EPERM)
+
+
+def test_the_high_half_of_an_argument_does_not_hide_a_value(machine: Machine) -> None:
+    assert judge(machine, machine.calls["ioctl"], 0, 0x5412 | 1 << 32) == refused(errno.EPERM)
+    assert judge(machine, machine.calls["ioctl"], 0, 0x5401) == seccomp.ALLOW
+
+
+def test_a_server_cannot_outlive_its_parent_by_changing_the_signal_of_its_death(machine: Machine) -> None:
+    assert judge(machine, machine.calls["prctl"], 1, 0) == refused(errno.EPERM)
+    assert judge(machine, machine.calls["prctl"], 15) == seccomp.ALLOW  # a thread's name
+
+
+def test_the_filters_are_those_of_this_release(machine: Machine) -> None:
+    assert hashlib.sha256(filter_program(machine)).hexdigest() == PINNED[machine.name]
+    assert len(filter_program(machine)) // 8 < 4096  # the kernel's limit in instructions
