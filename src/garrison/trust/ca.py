@@ -193,13 +193,13 @@ class TokenPrivateKey(ec.EllipticCurvePrivateKey):
         return self._signer.sign(bytes(data))
 
     # The arguments of the next two are cryptography's to name; there is nothing to do with them.
-    def exchange(self, algorithm: ec.ECDH, peer_public_key: ec.EllipticCurvePublicKey) -> NoReturn:  # noqa: ARG002
+    def exchange(self, algorithm: ec.ECDH, peer_public_key: ec.EllipticCurvePublicKey) -> NoReturn:  # noqa: ARG002 - named by cryptography
         raise TypeError("a key in the token signs and does nothing else")
 
     def private_numbers(self) -> NoReturn:
         raise TypeError("a private key does not leave its token")
 
-    def private_bytes(self, encoding: Any, format: Any, encryption_algorithm: Any) -> NoReturn:  # noqa: ARG002
+    def private_bytes(self, encoding: Any, format: Any, encryption_algorithm: Any) -> NoReturn:  # noqa: ARG002 - named by cryptography
         raise TypeError("a private key does not leave its token")
 
     def __copy__(self) -> TokenPrivateKey:

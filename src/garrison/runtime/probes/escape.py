@@ -261,7 +261,7 @@ def linked() -> bool:
 
 def hard_linked() -> bool:
     os.link(SETTINGS["program"], "/tmp/probe-link")  # noqa: S108  # the attempt is the point
-    os.unlink("/tmp/probe-link")  # noqa: S108
+    os.unlink("/tmp/probe-link")  # noqa: S108 - of the sandbox
     return True
 
 
@@ -447,8 +447,8 @@ def tries() -> list[tuple[str, Try]]:
         ("write.python", lambda: created(os.path.join(sys.prefix, "probe"))),
         ("write.own-program", lambda: writable(SETTINGS["program"])),
         ("write.etc", lambda: created("/etc/probe")),
-        ("write.shared-memory-directory", lambda: created("/dev/shm/probe")),  # noqa: S108
-        ("write.tmp", lambda: created("/tmp/probe")),  # noqa: S108
+        ("write.shared-memory-directory", lambda: created("/dev/shm/probe")),  # noqa: S108 - of the sandbox
+        ("write.tmp", lambda: created("/tmp/probe")),  # noqa: S108 - of the sandbox
         ("write.file-beside-socket", lambda: created("probe")),
         ("write.link-beside-socket", linked),
         ("write.hard-link", hard_linked),

@@ -43,7 +43,7 @@ class Landlock:
             threads=threads,
             minimum_abi=_minimum_abi(),
         )
-        inner["write"] = [entry for entry in inner["write"] if entry[0] != "scratch"]  # type: ignore[attr-defined]
+        inner["write"] = [entry for entry in inner["write"] if entry[0] != "scratch"]  # type: ignore[attr-defined]  # JSON values
         with ExitStack() as open_files:
             inner_order = start.memory_file("confinement", json.dumps(inner).encode())
             open_files.callback(os.close, inner_order)
