@@ -156,13 +156,11 @@ def compute(facts: Facts) -> Posture:
 
 _NO_EVIDENCE = {
     "artifacts": Item(
-        BAD, "POS-NONE", "no evidence: nothing is published", "garrison model publish DIR --as NAME@1"
+        BAD, "POS-NONE", "no evidence: nothing published", "garrison model publish DIR --as NAME@1"
     ),
     "runtime": Item(BAD, "POS-NONE", "no evidence: no model is served", "garrison serve NAME@VERSION"),
-    "gateway": Item(BAD, "POS-NONE", "no evidence: the gateway never ran", "garrison up"),
-    "data pipeline": Item(
-        BAD, "POS-NONE", "no evidence: no document store is set up", "garrison explain POS-NONE"
-    ),
+    "gateway": Item(BAD, "POS-NONE", "no evidence: it never ran", "garrison up"),
+    "data pipeline": Item(BAD, "POS-NONE", "no evidence: no document store", "garrison explain POS-NONE"),
     "governance": Item(BAD, "POS-NONE", "no evidence", "garrison up"),
 }
 
@@ -185,9 +183,9 @@ def _keys(facts: Facts) -> Iterable[Item]:
         what = (
             "signing key is a software token"
             if len(facts.software_keys) == 1
-            else "keys are in a software token"
+            else "signing keys in a software token"
         )
-        yield Item(WARN, "KEY-SOFT", f"{what}: {names}", "garrison explain KEY-SOFT")
+        yield Item(WARN, "KEY-SOFT", f"{what} ({names})", "garrison explain KEY-SOFT")
     if not facts.software_keys and not facts.hardware_keys:
         yield Item(BAD, "POS-NONE", "no evidence about the signing keys", "garrison key list")
 
@@ -260,7 +258,7 @@ def _ledger(facts: Facts) -> Iterable[Item]:
 
 def _inventory(facts: Facts) -> Iterable[Item]:
     if facts.inventory is None:
-        what = "no inventory was taken: shadow models unknown"
+        what = "no inventory: shadow models unknown"
         yield Item(BAD, "INV-NONE", what, "garrison explain INV-NONE")
     else:
         yield Item(OK)
@@ -289,11 +287,11 @@ def age(span: timedelta) -> str:
 
 def render(posture: Posture) -> Sequence[str]:
     """The posture as lines of at most 79 columns. Colours carry nothing: there are none."""
-    lines = [f"{'':<20}{'ok':>4}{'warn':>6}{'bad':>5}   worst"]
+    lines = [f"{'':<16}{'ok':>4}{'warn':>6}{'bad':>5}   worst"]
     for layer in posture.layers:
         worst = f"{layer.worst.code}  {layer.worst.what}" if layer.worst else ""
         counts = f"{layer.count(OK):>4}{layer.count(WARN):>6}{layer.count(BAD):>5}"
-        lines.append(_fit(f"{layer.name:<20}{counts}   {worst}".rstrip()))
+        lines.append(_fit(f"{layer.name:<16}{counts}   {worst}".rstrip()))
     lines.extend(_fit(line) for line in posture.summary)
     if posture.next:
         lines.append(_fit(f"next: {posture.next}"))
