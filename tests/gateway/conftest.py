@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.gateway.rig import Rig
 
 from garrison.detect.inspect import Inspector
-from tests.gateway.rig import Rig
 
 
 @pytest.fixture(scope="session")

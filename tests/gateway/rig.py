@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import orjson
 import uvloop
+from tests.fakes.upstream import Upstream
 
 from garrison.core.digest import canonical_json
 from garrison.core.event import format_time
@@ -36,7 +37,6 @@ from garrison.trust.identity import mint
 from garrison.trust.keys.file import FileSigner
 from garrison.trust.keys.public import PublicKey
 from garrison.trust.policy import base_cedar, base_schema
-from tests.fakes.upstream import Upstream
 
 T = TypeVar("T")
 DIGEST = "sha256:" + "ab" * 32
@@ -172,7 +172,9 @@ class Rig:
         self.publish(**changes)
         self.until(lambda: self.plane.snapshots.current(time.time()).version == self.version)
 
-    def token(self, subject: str = "dana", role: str = "user", models: tuple[str, ...] = (), **claims: Any) -> str:
+    def token(
+        self, subject: str = "dana", role: str = "user", models: tuple[str, ...] = (), **claims: Any
+    ) -> str:
         ttl = claims.pop("ttl", 900)
         now = claims.pop("now", datetime.now(UTC))
         return mint(
@@ -214,13 +216,25 @@ class Rig:
             return read_answer(client)
 
     def ask(
-        self, body: Any, *, path: str = "/v1/chat/completions", token: str | None = "", method: str = "POST", **headers: str
+        self,
+        body: Any,
+        *,
+        path: str = "/v1/chat/completions",
+        token: str | None = "",
+        method: str = "POST",
+        **headers: str,
     ) -> Answer:
         """One request over a fresh connection. `token` empty: a good one; None: no header at all."""
         return parse_answer(self.raw(self.request(body, path=path, token=token, method=method, **headers)))
 
     def request(
-        self, body: Any, *, path: str = "/v1/chat/completions", token: str | None = "", method: str = "POST", **headers: str
+        self,
+        body: Any,
+        *,
+        path: str = "/v1/chat/completions",
+        token: str | None = "",
+        method: str = "POST",
+        **headers: str,
     ) -> bytes:
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         lines = {"host": "garrison", "content-type": "application/json", "content-length": str(len(raw))}

@@ -109,7 +109,7 @@ def admit(
     wanted = (call.max_tokens or DEFAULT_COMPLETION) * call.choices if call.operation.streams else 0
     estimate = characters // CHARACTERS_PER_TOKEN + wanted
     record.reservation = limiter.reserve(subject.name, endpoint.name, estimate, snapshot.limits)
-    body = inspected(call, inspector, record)
+    body = inspected(call, inspector, record, leaves=not endpoint.version)
     record.prompt_tokens = characters // CHARACTERS_PER_TOKEN
     body["model"] = endpoint.name
     if call.stream:
@@ -117,8 +117,12 @@ def admit(
     return Admitted(call, endpoint, served, orjson.dumps(body), _SEAL)
 
 
-def inspected(call: Call, inspector: Inspect, record: Record) -> dict[str, object]:
-    """The body that may go on. Raises `Refused` PRM-INJECT when any text in it is blocked."""
+def inspected(call: Call, inspector: Inspect, record: Record, *, leaves: bool) -> dict[str, object]:
+    """The body that may go on. Raises `Refused` PRM-INJECT when any text in it is blocked.
+
+    What a person wrote is redacted only when it `leaves`, for an upstream that Garrison does not run. A
+    model in its sandbox may read it, and what it answers is redacted on the way out.
+    """
 
     def rewrite(text: str) -> str:
         inspection = inspector.inspect(text, Direction.INPUT)
@@ -127,8 +131,8 @@ def inspected(call: Call, inspector: Inspect, record: Record) -> dict[str, objec
         if inspection.verdict is Outcome.ALLOW:
             return text
         if inspection.verdict is Outcome.REDACT:
-            record.redacted = True
-            return inspection.text
+            record.redacted = record.redacted or leaves
+            return inspection.text if leaves else text
         worst = max(inspection.findings, key=lambda finding: finding.score)
         raise Refused(
             "PRM-INJECT",

@@ -24,6 +24,7 @@ _LENGTH = re.compile(rb"[0-9]{1,10}+\Z")
 _HOST = re.compile(rb"[A-Za-z0-9.:_\[\]-]{1,255}+\Z")
 _CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,7}+\Z")
 
+_SIZE_BEGUN = re.compile(rb"[0-9A-Fa-f]{0,7}+\r?\Z")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 
 # Two of one of these is where two parsers disagree about who asks, for whom, and how long the body is.
@@ -169,7 +170,7 @@ class ChunkedBody:
     def _size_line(self, pending: bytearray) -> bool:
         end = pending.find(b"\r\n")
         if end < 0:
-            if len(pending) > 8:
+            if not _SIZE_BEGUN.match(pending):
                 raise bad("HTTP-FRAMING", "a chunk size is not a short hexadecimal number")
             return False
         line = bytes(pending[:end])

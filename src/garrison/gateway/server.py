@@ -8,6 +8,7 @@ deadlines are kept by one periodic `tick`, not by a timer per request.
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable, Coroutine
 from math import inf
@@ -110,6 +111,9 @@ class Connection(asyncio.Protocol):
         address = transport.get_extra_info("peername")
         self.peer = address[0] if isinstance(address, tuple) else ""
         self._transport.set_write_buffer_limits(high=server.limits.write_buffer)
+        wire = transport.get_extra_info("socket")
+        if wire is not None:  # else the kernel would hold megabytes for a client that does not read
+            wire.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, server.limits.write_buffer)
         server.connections.add(self)
         self.deadline = server.loop.time() + server.limits.head_seconds
 
@@ -220,6 +224,8 @@ class Connection(asyncio.Protocol):
         if exchange.defect is not None or not exchange.body_complete:
             # Closing now would reset the connection under the answer: read on for a moment, then close.
             self._lingering = True
+            if self._transport.can_write_eof():
+                self._transport.write_eof()
             self._buffer.clear()
             self.deadline = self._server.loop.time() + self._server.limits.linger_seconds
             return

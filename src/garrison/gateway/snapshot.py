@@ -43,9 +43,9 @@ class Snapshot:
 
     def route(self, model: str) -> Endpoint | None:
         """The endpoint that serves `name` or exactly `name@version`."""
-        name, _, version = model.partition("@")
+        name, at, version = model.partition("@")
         endpoint = self.routes.get(name)
-        if endpoint is None or (version and version != str(endpoint.version)):
+        if endpoint is None or (at and version != str(endpoint.version)):
             return None
         return endpoint
 
