@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from server import Server
+from tests.flows.server import Server
 
 
 @pytest.fixture(scope="session")

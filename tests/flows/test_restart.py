@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from server import Server, free_port, run
+from tests.flows.server import Server, free_port, run
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("restart")]
 

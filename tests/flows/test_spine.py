@@ -12,10 +12,9 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-import httpx
 import openai
 import pytest
-from server import Server, run
+from tests.flows.server import Server, run
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("serving")]
 
@@ -23,7 +22,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("serving")]
 def _client(server: Server, token: str) -> openai.OpenAI:
     context = ssl.create_default_context(cafile=server.ready["ca"])
     return openai.OpenAI(
-        base_url=f"{server.url}/v1", api_key=token, http_client=httpx.Client(verify=context), max_retries=0
+        base_url=f"{server.url}/v1",
+        api_key=token,
+        http_client=openai.DefaultHttpxClient(verify=context),
+        max_retries=0,
     )
 
 
@@ -43,7 +45,7 @@ def _get(server: Server, path: str, token: str = "") -> int:
 def test_an_unmodified_client_gets_an_answer_and_a_stream(serving: Server) -> None:
     with _client(serving, serving.token()) as client:
         messages: list[openai.types.chat.ChatCompletionMessageParam] = [
-            {"role": "user", "content": "What is the capital of France?"}
+            {"role": "user", "content": "What is the capital of France? Answer in one sentence."}
         ]
         whole = client.chat.completions.create(
             model="smollm2", messages=messages, max_tokens=24, temperature=0
@@ -127,7 +129,7 @@ def test_model_signing_accepts_the_published_bundle(serving: Server, model_direc
         "--public_key",
         shown["public_key"],
     ]
-    done = subprocess.run([*words, "--ignore-git-paths"], capture_output=True, text=True, check=False)
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Verification succeeded" in done.stdout + done.stderr
 

@@ -59,14 +59,14 @@ def test_model_signing_verifies_our_bundle_and_refuses_a_changed_file(tmp_path: 
 
 
 @pytest.mark.row("A09", kind="R")
-def test_model_signing_needs_one_option_for_a_bundle_that_lists_git_files(
+def test_model_signing_verifies_a_model_with_git_files_by_its_default_command(
     tmp_path: Path, public: Path
 ) -> None:
     model = write_files(tmp_path / "fraud", FILES)
+    assert (model / ".gitignore").exists()
     sign_directory(model, "fraud@3", SIGNER).write_sidecars()
     words = ("verify", "key", model, "--signature", tmp_path / "fraud.sig", "--public_key", public)
-    assert ".gitignore" in peer(*words).stderr
-    assert "Verification succeeded" in peer(*words, "--no-ignore-git-paths").stdout
+    assert "Verification succeeded" in peer(*words).stdout
 
 
 @pytest.fixture
@@ -139,9 +139,11 @@ def refusal(bundle: bytes) -> GarrisonError:
     return caught.value
 
 
-def test_a_bundle_names_every_file_with_its_digest() -> None:
+def test_a_bundle_names_every_file_but_those_of_git_with_its_digest() -> None:
     signed, key_id = oms.verify_bundle(BUNDLE, [KEY])
-    assert dict(signed.files) == {entry.path: entry.digest for entry in MANIFEST}
+    listed = {entry.path: entry.digest for entry in MANIFEST if not oms.is_left_out(entry.path)}
+    assert dict(signed.files) == listed
+    assert len(listed) < len(MANIFEST.files)
     assert (signed.name, key_id) == ("fraud@3", SIGNER.key_id)
 
 

@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 from tests.fakes.releases import CREATED, FILES, SignedDirectory, public_of, sign_directory, write_files
 
-from garrison.core.digest import Ref, sha256_bytes
+from garrison.core.digest import Manifest, Ref, sha256_bytes
 from garrison.core.errors import GarrisonError, Refused, Undecided
 from garrison.trust.approved import ApprovedEntry
 from garrison.trust.keys.file import FileSigner
+from garrison.trust.oms import is_left_out
 from garrison.trust.tree import read_tree
 from garrison.trust.verify import Verified, verify_files, verify_release
 
@@ -149,7 +150,8 @@ def test_the_same_bytes_do_not_pass_under_another_name(fraud: SignedDirectory, t
     other = tmp_path / "credit"
     shutil.copytree(fraud.path, other)
     manifest = read_tree(other)
-    verify_files(manifest=manifest, bundle=fraud.bundle, keys=[KEY])  # a bundle alone binds no name
+    listed = Manifest.of(entry for entry in manifest if not is_left_out(entry.path))
+    verify_files(manifest=listed, bundle=fraud.bundle, keys=[KEY])  # a bundle alone binds no name
     error = refusal(fraud, manifest=manifest, expect=Ref("credit", 1))
     assert (error.code, error.evidence["expected"], error.evidence["found"]) == (
         "ART-NAME",
@@ -180,6 +182,13 @@ def test_two_signatures_over_different_files_are_refused(fraud: SignedDirectory,
     again = sign_directory(write_files(tmp_path / "again", {**FILES, "extra": b""}), "fraud@3", SIGNER)
     error = refusal(fraud, bundle=again.bundle)
     assert (error.code, error.evidence["paths"]) == ("ART-SIGNATURE", ["extra"])
+
+
+@pytest.mark.row("A04", kind="R")
+def test_a_git_file_that_no_bundle_lists_is_still_signed(fraud: SignedDirectory) -> None:
+    (fraud.path / ".gitignore").write_text("changed\n")
+    error = refusal(fraud, manifest=read_tree(fraud.path))
+    assert (error.code, ".gitignore" in error.what) == ("ART-TAMPER", True)
 
 
 def test_two_signatures_by_different_keys_are_refused(fraud: SignedDirectory) -> None:

@@ -207,9 +207,9 @@ def _first_admin(house: House) -> str:
 
 
 def _repair(house: House) -> list[str]:
-    done = releases.repair_all(house.registry)
+    done = [*house.token.repaired, *releases.repair_all(house.registry)]
     for line in done:
-        house.record(house.event(Action.SYSTEM_REPAIR, "registry", what=line))
+        house.record(house.event(Action.SYSTEM_REPAIR, "server", what=line))
     return done
 
 

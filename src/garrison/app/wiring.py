@@ -66,10 +66,8 @@ def make_data_directory(data: Path) -> bool:
 def open_keys(settings: Settings) -> tuple[Token, tuple[PublicKey, ...]]:
     """The token with all of Garrison's keys in it, and their public halves, written where others find them."""
     token = open_software_token(settings.data / "keys" / "token")
-    known = {key.label for key in token.list()}
     for label in KEY_LABELS:
-        if label not in known:
-            token.create(label)
+        token.ensure(label)
     keys = token.list()
     for key in keys:
         path = settings.data / "keys" / "public" / f"{key.label}.pem"

@@ -4,10 +4,10 @@ An in-toto statement that lists each file with its SHA-256, in a DSSE envelope, 
 that names a public key. The format binds neither name nor version (its subject name is informative) and
 knows no sizes or modes; the release statement (`statement.py`) does that, and `verify.py` wants both.
 
-Every file is listed and `ignore_paths` is empty: what a signer leaves out travels unsigned. The
-`model_signing` tool skips `.git`, `.github`, `.gitignore` and `.gitattributes` unless told otherwise, so a
-bundle that lists one of these is verified there with `--no-ignore-git-paths`. In the other direction an
-ignore list inside a bundle is read and not obeyed: a file that was skipped counts as unsigned.
+`model_signing` leaves `.git`, `.github`, `.gitignore` and `.gitattributes` at the top of a model out unless
+it is told otherwise, and so do our bundles: then its default command verifies them. Nothing is lost by it,
+because the release statement lists every file. A bundle alone proves only what it lists: read here, its
+ignore list is not obeyed, and a file that was left out counts as unsigned.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://model_signing/signature/v1.0"
 MAX_BUNDLE_BYTES = dsse.MAX_ENVELOPE_BYTES
+GIT_NAMES = frozenset({".git", ".gitattributes", ".github", ".gitignore"})  # what the peer leaves out by default
 MAX_NAME_LENGTH = 512  # the subject name, a directory's name in bundles of other tools
 
 
@@ -46,7 +47,10 @@ def bundle(manifest: Manifest, name: str, signer: Signer) -> bytes:
 
     Raises `Usage` ART-TOO-MANY when the manifest is larger than a verifier accepts.
     """
-    entries = {entry.path: entry.digest.removeprefix("sha256:") for entry in manifest}
+    entries = {
+        entry.path: entry.digest.removeprefix("sha256:") for entry in manifest if not is_left_out(entry.path)
+    }
+    left_out = {entry.path.split("/", 1)[0] for entry in manifest if is_left_out(entry.path)}
     resources = [
         {"name": path, "algorithm": "sha256", "digest": entries[path]} for path in _in_path_order(entries)
     ]
@@ -59,7 +63,7 @@ def bundle(manifest: Manifest, name: str, signer: Signer) -> bytes:
                 "method": "files",
                 "hash_type": "sha256",
                 "allow_symlinks": False,
-                "ignore_paths": [],
+                "ignore_paths": sorted(left_out),
             },
             "resources": resources,
         },
@@ -81,6 +85,11 @@ def bundle(manifest: Manifest, name: str, signer: Signer) -> bytes:
             fix="pack small files into an archive format that the scanners know, or split the artifact",
         )
     return data
+
+
+def is_left_out(path: str) -> bool:
+    """Whether a file belongs to the git repository around a model, which bundles do not list."""
+    return path.split("/", 1)[0] in GIT_NAMES
 
 
 def verify_bundle(data: bytes, keys: Sequence[PublicKey]) -> tuple[SignedFiles, str]:

@@ -182,8 +182,11 @@ def _check_agreement(stated: ReleaseStatement, signed: SignedFiles, key_id: str,
             evidence={"statement_key_id": key_id, "bundle_key_id": bundle_key_id},
         )
     files = {entry.path: entry.digest for entry in stated.manifest}
-    if files != signed.files:
-        disputed = sorted(dict(files.items() ^ signed.files.items()))
+    required = {path: digest for path, digest in files.items() if not oms.is_left_out(path)}
+    if not required.items() <= signed.files.items() <= files.items():
+        disputed = sorted(
+            dict(required.items() - signed.files.items() | signed.files.items() - files.items())
+        )
         raise Refused(
             "ART-SIGNATURE",
             f"the two signatures of {stated.ref} do not list the same files: {_named(disputed)}",

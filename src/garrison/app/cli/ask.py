@@ -33,6 +33,7 @@ On the server's host a short-lived token is fetched by itself; elsewhere give --
     parser.add_argument("text", metavar="TEXT", help="the question; - reads it from standard input")
     parser.add_argument("--stream", action="store_true", help="print the answer as it comes")
     parser.add_argument("--max-tokens", type=int, metavar="N", help="longest answer, in tokens")
+    parser.add_argument("--temperature", type=float, metavar="T", help="0 gives the same answer every time")
     parser.add_argument("--server", metavar="URL", help=f"the gateway (default: {DEFAULT_SERVER})")
     parser.add_argument("--ca", metavar="FILE", help="CA to trust (default: ca.pem of the data directory)")
     parser.set_defaults(run=run)
@@ -50,7 +51,8 @@ def run(args: argparse.Namespace) -> int:
         token=link.read_token_file(args),
         token_provider=_token_provider(args),
     )
-    options = {} if args.max_tokens is None else {"max_tokens": args.max_tokens}
+    asked = {"max_tokens": args.max_tokens, "temperature": args.temperature}
+    options = {name: value for name, value in asked.items() if value is not None}
     if not args.stream:
         _show(args, client.chat(args.model, text, **options))
         return 0

@@ -51,7 +51,9 @@ def _as_json(found: Examination) -> dict[str, Any]:
 
 def _show(found: Examination) -> None:
     for feature in found.features:
-        output.print_line(output.visible(f"{feature.name:<11} {feature.value:<40} {_SIGNS[feature.ok]}".rstrip()))
+        output.print_line(
+            output.visible(f"{feature.name:<11} {feature.value:<40} {_SIGNS[feature.ok]}".rstrip())
+        )
         if feature.ok is False:
             output.print_line(f"{'':<11} {output.visible(feature.meaning)}")
     output.print_line()

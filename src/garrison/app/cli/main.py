@@ -11,10 +11,29 @@ from types import ModuleType
 from typing import Any
 
 from garrison import __version__
-from garrison.app.cli import ask, demo, deploy, explain, identity, model, output, up, verify
+from garrison.app.cli import (
+    ask,
+    audit,
+    demo,
+    deploy,
+    doctor,
+    explain,
+    identity,
+    inspect,
+    model,
+    output,
+    posture,
+    runtime,
+    scan,
+    up,
+    verify,
+)
 from garrison.core.errors import GarrisonError, Usage
 
-COMMANDS: tuple[ModuleType, ...] = (up, demo, verify, ask, explain, model, deploy, identity)
+COMMANDS: tuple[ModuleType, ...] = (
+    *(up, demo, scan, verify, inspect, ask, posture, doctor, explain),
+    *(model, deploy, identity, audit, runtime),
+)
 _DEFECT_EXIT = 4
 _INTERRUPTED_EXIT = 130  # 128 + SIGINT, as shells expect
 
