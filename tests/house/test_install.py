@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.metadata
 import re
 import subprocess
 import sys
@@ -9,7 +11,7 @@ import tomllib
 
 import pytest
 
-from .sources import ROOT
+from .sources import ROOT, package_sources
 
 LIGHT = """
 import importlib.abc, importlib.metadata, pkgutil, sys
@@ -85,6 +87,24 @@ def test_the_locks_hold_every_declared_dependency() -> None:
         "dev.txt": everything | _names(extras["dev"]),
     }.items():
         assert sorted(wanted - set(_locked(lock))) == [], f"run `make lock`: {lock} lacks these"
+
+
+def test_what_is_declared_is_imported() -> None:
+    """A dependency that nothing imports is attack surface for nothing."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = _names(extras["dependencies"])
+    for extra in ("server", "runtime"):
+        declared |= _names(extras["optional-dependencies"][extra])
+    imported = {
+        (node.module if isinstance(node, ast.ImportFrom) else alias.name).partition(".")[0]
+        for _, _, tree in package_sources()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import) or (isinstance(node, ast.ImportFrom) and node.module)
+        for alias in node.names
+    }
+    owners = importlib.metadata.packages_distributions()
+    used = {owner.lower() for top in imported for owner in owners.get(top, [])}
+    assert sorted(declared - used) == []
 
 
 def test_scanning_signing_and_verifying_need_only_the_core_install() -> None:
