@@ -84,6 +84,22 @@ def test_members_of_archives_are_named_behind_the_file(folder: Path) -> None:
     assert "posix.system('echo garrison-test')" in findings[0].message
 
 
+def test_external_data_is_understood_by_the_model_that_refers_to_it(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(make.CLEAN["outside.onnx"])
+    (tmp_path / "weights.bin").write_bytes(bytes(range(200, 216)))
+    assert {file.path: file.format for file in scan_path([tmp_path]).files} == {
+        "model.onnx": "onnx",
+        "weights.bin": "data",
+    }
+    assert scan_path([tmp_path]).verdict is Verdict.CLEAN
+    assert scan_path([tmp_path / "weights.bin"]).verdict is Verdict.INCOMPLETE
+    (tmp_path / "weights.bin").write_bytes(bytes(range(200, 210)))
+    short = scan_path([tmp_path])
+    assert [file.path for file in short.files if file.verdict is Verdict.REFUSED] == ["model.onnx"]
+    (tmp_path / "weights.bin").write_bytes(make.SYSTEM)
+    assert [file.verdict for file in scan_path([tmp_path]).files] == [Verdict.CLEAN, Verdict.REFUSED]
+
+
 def test_links_and_pipes_are_refused_and_never_opened(folder: Path) -> None:
     (folder / "link.json").symlink_to("/etc/passwd")
     (folder / "dir").symlink_to("/etc")

@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
+from garrison.artifacts.scan_report import FileReport, ScanReport, resolve
 from garrison.artifacts.worker_pool import Judged, Limits, Worker
 from garrison.core.errors import Usage
 from garrison.core.finding import Finding, Severity, Verdict, worst
 
-SCHEMA = "garrison.scan/1"
 RULESET = "garrison-scan-1"  # changes with every change that can change a verdict
 CHUNK = 1 << 20
 MAX_FILES = 200_000  # entries of one scan; the largest repositories have some thousands
@@ -28,44 +28,6 @@ MAX_DEPTH = 64
 
 Progress = Callable[[str, int, int], None]  # path, files done, bytes done
 _HARD_LINK_FIX = "copy the file, so that nobody can change it through another name"
-
-
-@dataclass(frozen=True, slots=True)
-class FileReport:
-    """One regular file. `sha256` is 64 hex digits, empty when the file could not be read."""
-
-    path: str
-    format: str
-    verdict: Verdict
-    sha256: str
-    size: int
-    findings: tuple[Finding, ...]
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "path": self.path,
-            "format": self.format,
-            "verdict": self.verdict.value,
-            "sha256": self.sha256,
-            "size": self.size,
-            "findings": [finding.as_json() for finding in self.findings],
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class ScanReport:
-    """Every file, and the verdict of the whole: refused beats incomplete beats clean."""
-
-    files: tuple[FileReport, ...]
-
-    @property
-    def verdict(self) -> Verdict:
-        return worst(file.verdict for file in self.files)
-
-    def as_json(self) -> dict[str, Any]:
-        """The public shape, `garrison.scan/1`."""
-        files = [file.as_json() for file in self.files]
-        return {"schema": SCHEMA, "verdict": self.verdict.value, "files": files}
 
 
 def scan_path(
@@ -80,15 +42,18 @@ def scan_path(
     `allow_hard_links` is for trees whose links Garrison made itself (the object store's releases).
     Raises `Usage` SCAN-PATH when a path does not exist. Everything else is a finding.
     """
+    roots = [_existing(Path(path)) for path in paths]
     files: list[FileReport] = []
-    done = 0
+    size = 0
     with closing(Worker(limits)) as worker:
-        for found in _walk_all([Path(path) for path in paths]):
-            if progress is not None:
-                progress(found.shown, len(files), done)
-            report = _scan_found(found, worker, allow_hard_links=allow_hard_links)
-            files.append(report)
-            done += report.size
+        for root in roots:
+            done = len(files)
+            for found in _entries(root):
+                if progress is not None:
+                    progress(found.shown, len(files), size)
+                files.append(_scan_found(found, worker, allow_hard_links=allow_hard_links))
+                size += files[-1].size
+            files[done:] = resolve(files[done:])
     return ScanReport(tuple(files))
 
 
@@ -102,7 +67,7 @@ def scan_source(sources: Iterable[tuple[str, BinaryIO]], *, progress: Progress |
                 progress(name, len(files), done)
             files.append(_scan_descriptor(name, stream.fileno(), worker))
             done += files[-1].size
-    return ScanReport(tuple(files))
+    return ScanReport(tuple(resolve(files)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,28 +79,32 @@ class _Found:
     problem: str = ""
 
 
-def _walk_all(paths: Sequence[Path]) -> Iterator[_Found]:
+def _existing(path: Path) -> Path:
+    try:
+        path.lstat()
+    except (OSError, ValueError) as error:
+        raise Usage(
+            "SCAN-PATH",
+            f"{str(path)!r} cannot be scanned: {getattr(error, 'strerror', None) or 'not a path'}",
+            fix="name a file or a directory that exists and that you may read",
+        ) from error
+    return path
+
+
+def _entries(root: Path) -> Iterator[_Found]:
+    """Everything below one path; a path that is itself a link is an entry, not followed."""
+    if not stat.S_ISDIR(root.lstat().st_mode):
+        yield _Found(root, root.name)
+        return
     count = 0
-    for path in paths:
-        try:
-            mode = path.lstat().st_mode
-        except (OSError, ValueError) as error:
-            raise Usage(
-                "SCAN-PATH",
-                f"{str(path)!r} cannot be scanned: {getattr(error, 'strerror', None) or 'not a path'}",
-                fix="name a file or a directory that exists and that you may read",
-            ) from error
-        found = _walk(path, path, 0) if stat.S_ISDIR(mode) else iter([_Found(path, path.name)])
-        empty = True
-        for entry in found:
-            empty = False
-            count += 1
-            if count > MAX_FILES:
-                yield _Found(entry.path, entry.shown, f"more than {MAX_FILES} files in one scan")
-                return
-            yield entry
-        if empty:
-            yield _Found(path, ".", "the directory holds no files")
+    for entry in _walk(root, root, 0):
+        count += 1
+        if count > MAX_FILES:
+            yield _Found(entry.path, entry.shown, f"more than {MAX_FILES} files in one scan")
+            return
+        yield entry
+    if not count:
+        yield _Found(root, ".", "the directory holds no files")
 
 
 def _walk(top: Path, directory: Path, depth: int) -> Iterator[_Found]:
@@ -214,7 +183,9 @@ def _scan_descriptor(
         message = f"a hard link: the file has {before.st_nlink} names"
         extra.append(Finding("artifact.file.hard_link", Severity.MEDIUM, message, name, _HARD_LINK_FIX))
         verdict = Verdict.REFUSED
-    return FileReport(name, judged.format, verdict, digest, before.st_size, (*_named(judged, name), *extra))
+    findings = (*_named(judged, name), *extra)
+    references = tuple(judged.references.items())
+    return FileReport(name, judged.format, verdict, digest, before.st_size, findings, references)
 
 
 def _named(judged: Judged, name: str) -> Iterator[Finding]:

@@ -30,6 +30,7 @@ class Judged:
     format: str
     verdict: Verdict
     findings: tuple[Finding, ...]
+    references: dict[str, int]
 
 
 class Worker:
@@ -75,7 +76,7 @@ class Worker:
             Finding(row["rule_id"], Severity(row["severity"]), row["message"], row["where"], row["fix"])
             for row in answer["findings"]
         )
-        return Judged(answer["format"], Verdict(answer["verdict"]), findings)
+        return Judged(answer["format"], Verdict(answer["verdict"]), findings, answer["references"])
 
     def close(self) -> None:
         self._stop()
@@ -126,4 +127,4 @@ class Worker:
 
 def _lost(rule_id: str, message: str) -> Judged:
     fix = "treat the file as hostile; if you made it yourself, split it into smaller files"
-    return Judged("unknown", Verdict.INCOMPLETE, (Finding(rule_id, Severity.LOW, message, "", fix),))
+    return Judged("unknown", Verdict.INCOMPLETE, (Finding(rule_id, Severity.LOW, message, "", fix),), {})

@@ -13,6 +13,7 @@ from garrison.artifacts.scanners.gguf import Gguf
 from garrison.artifacts.scanners.jinja import Jinja
 from garrison.artifacts.scanners.json_data import Json
 from garrison.artifacts.scanners.npy import Npy
+from garrison.artifacts.scanners.onnx import Onnx
 from garrison.artifacts.scanners.pickle import Pickle
 from garrison.artifacts.scanners.safetensors import Safetensors
 from garrison.artifacts.scanners.sentencepiece import SentencePiece
@@ -55,6 +56,12 @@ class TestNpy(ScannerContract):
     bad: ClassVar = {
         name: make.REFUSED[name] for name in ("header_code.npy", "size_wrong.npy", "object_array.npy")
     }
+
+
+class TestOnnx(ScannerContract):
+    scanner = Onnx()
+    good: ClassVar = _named(make.CLEAN, ".onnx")
+    bad: ClassVar = _named(make.REFUSED, ".onnx")
 
 
 class TestZip(ScannerContract):

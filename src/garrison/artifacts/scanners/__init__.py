@@ -10,6 +10,7 @@ from garrison.artifacts.scanners.gguf import Gguf
 from garrison.artifacts.scanners.jinja import Jinja
 from garrison.artifacts.scanners.json_data import Json
 from garrison.artifacts.scanners.npy import Npy
+from garrison.artifacts.scanners.onnx import Onnx
 from garrison.artifacts.scanners.pickle import Pickle
 from garrison.artifacts.scanners.safetensors import Safetensors
 from garrison.artifacts.scanners.sentencepiece import SentencePiece
@@ -18,7 +19,7 @@ from garrison.artifacts.scanners.torchscript import TorchScript
 from garrison.core.plugins import with_installed
 
 SCANNERS: tuple[Scanner, ...] = (
-    *(Gguf(), Safetensors(), Npy(), Zip(), Tar(), *COMPRESSED),
+    *(Gguf(), Safetensors(), Npy(), Onnx(), Zip(), Tar(), *COMPRESSED),
     *(Pickle(), SentencePiece(), Json(), Jinja(), Text()),
     *(TorchScript(), Pickle("torchscript-pickle", compiled=True)),  # only where a torch archive says so
 )

@@ -5,7 +5,8 @@ A scanner is two functions over a `Source` (bounded random access to one file's 
     Finding   something is wrong (medium and above refuses the file) or worth saying (info, low);
     Gap       a part could not be read or understood: the file can at best be `incomplete`;
     Inner     bytes inside this file that have to be judged by themselves (an archive member, a chat
-              template in a header, a pickle behind an array header).
+              template in a header, a pickle behind an array header);
+    Reference another file of the directory that this one reads as raw data.
 
 Scanners do not know one another: `judge.py` hands every `Inner` to the scanners that recognise it, so
 a pickle in a tar in a gzip is found without any of the three formats knowing of the others.
@@ -65,7 +66,18 @@ class Inner:
     glue: str = "!"
 
 
-Seen = Finding | Gap | Inner
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Another file that this one reads as raw data: a path beside it, and how many bytes it must have.
+
+    A file that no scanner recognises and that another refers to is understood: it is that one's data.
+    """
+
+    path: str
+    size: int
+
+
+Seen = Finding | Gap | Inner | Reference
 
 
 class Scanner(Protocol):

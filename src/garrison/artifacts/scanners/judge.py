@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from garrison.artifacts.scanners.base import HEAD, Gap, Inner, Malformed, Scanner, Source
+from garrison.artifacts.scanners.base import HEAD, Gap, Inner, Malformed, Reference, Scanner, Source
 from garrison.core.finding import Finding, Severity, Verdict
 
 MAX_DEPTH = 6  # containers in containers; real models need three (tar.gz of torch zips of pickles)
 MAX_PARTS = 50_000  # members of one file, over all depths
+MAX_REFERENCES = 10_000  # files that one file may claim as its data; large exports write one per tensor
 MAX_FINDINGS = 200  # a person reads the first few; the verdict needs one
 UNDERSTAND = "convert it to a format in docs/scanning.md, or leave the file out of the artifact"
 
@@ -19,6 +20,7 @@ class Judgement:
     format: str
     verdict: Verdict
     findings: tuple[Finding, ...]
+    references: tuple[Reference, ...] = ()
 
 
 @dataclass(slots=True)
@@ -30,6 +32,7 @@ class _Case:
     incomplete: bool = False
     parts: int = 0
     findings: list[Finding] = field(default_factory=list)
+    references: dict[str, int] = field(default_factory=dict)
 
     def add(self, finding: Finding, where: str) -> None:
         if finding.severity.rank >= Severity.MEDIUM.rank:
@@ -51,7 +54,8 @@ def judge(source: Source, scanners: Sequence[Scanner]) -> Judgement:
     found = _look(case, Inner("", source), source.name, 0)
     verdict = Verdict.REFUSED if case.refused else Verdict.INCOMPLETE if case.incomplete else Verdict.CLEAN
     findings = sorted(case.findings, key=lambda finding: -finding.severity.rank)
-    return Judgement(found, verdict, tuple(findings))
+    references = tuple(Reference(path, size) for path, size in case.references.items())
+    return Judgement(found, verdict, tuple(findings), references)
 
 
 def _look(case: _Case, part: Inner, where: str, depth: int) -> str:
@@ -94,6 +98,9 @@ def _scan(case: _Case, scanner: Scanner, part: Inner, where: str, depth: int) ->
         for seen in scanner.scan(part.source):
             if isinstance(seen, Inner):
                 _look(case, seen, f"{where}{seen.glue}{seen.name}", depth + 1)
+            elif isinstance(seen, Reference):
+                if depth == 0 and len(case.references) < MAX_REFERENCES:
+                    case.references[seen.path] = max(seen.size, case.references.get(seen.path, 0))
             elif isinstance(seen, Gap):
                 if not part.guess:
                     case.gap(seen, where)

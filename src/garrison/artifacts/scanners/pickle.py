@@ -18,6 +18,7 @@ from garrison.artifacts.scanners.pickle_arrays import (
     skip_joblib_array,
 )
 from garrison.artifacts.scanners.pickle_machine import Broken, Machine
+from garrison.artifacts.scanners.pickle_opcodes import run
 from garrison.artifacts.scanners.pickle_values import Made
 from garrison.artifacts.scanners.sources import Reader, Window, all_zero
 
@@ -46,7 +47,7 @@ class Pickle:
         if self.compiled or not head or head[0] not in _FIRST:
             return False
         machine = Machine(Reader(source), trial=True)
-        reason = machine.run(TRIAL_OPCODES)
+        reason = run(machine, TRIAL_OPCODES)
         # A call or a stop is a pickle; so is one that was cut or damaged after a protocol header.
         if machine.called or machine.stopped or machine.opcodes >= TRIAL_OPCODES:
             return True
@@ -58,7 +59,7 @@ class Pickle:
         while len(finished) < MAX_STREAMS:
             machine = Machine(reader)
             machine.after_build = _after_build
-            reason = machine.run()
+            reason = run(machine)
             yield from _judge(machine, self.compiled)
             if reason:
                 message = f"the pickle cannot be read to its end: {reason}"

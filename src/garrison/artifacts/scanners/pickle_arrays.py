@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from garrison.artifacts.scanners.base import Gap, Inner, Seen
+from garrison.artifacts.scanners.pickle_machine import Machine
+from garrison.artifacts.scanners.pickle_opcodes import run
 from garrison.artifacts.scanners.pickle_values import Global, Items, Made
 from garrison.artifacts.scanners.sources import Reader, Window
-
-if TYPE_CHECKING:
-    from garrison.artifacts.scanners.pickle_machine import Machine
 
 TORCH_MAGIC = 0x1950A86A20F9469CFC6C
 MAX_STORAGES = 1_000_000
@@ -65,9 +64,9 @@ def skip_joblib_array(machine: Machine, made: Made) -> None:
     size, objects = dtype_size(state.get("dtype"))
     if objects:
         # joblib writes an array of objects as a pickle of its own, right here.
-        nested = type(machine)(machine.reader)
+        nested = Machine(machine.reader)
         nested.after_build, nested.level = machine.after_build, machine.level + 1
-        reason = nested.run() if nested.level <= MAX_LEVEL else "joblib arrays nested too deep"
+        reason = run(nested) if nested.level <= MAX_LEVEL else "joblib arrays nested too deep"
         machine.adopt(nested)
         if reason:
             raise Unsized(reason)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from garrison.artifacts.scanners.base import Malformed, Seen, Source
+from garrison.artifacts.scanners.protobuf import varint
 from garrison.artifacts.scanners.sources import Reader
 
 MAX_MESSAGE = 16 << 20  # the normaliser's table is the largest part, under 1 MB
@@ -27,12 +28,12 @@ class SentencePiece:
     def scan(self, source: Source) -> Iterator[Seen]:
         reader = Reader(source)
         while reader.left:
-            key = _varint(reader)
+            key = varint(reader)
             if key & 7 != 2 or key >> 3 not in _FIELDS:
                 raise Malformed(
                     "artifact.sentencepiece.field", f"field {key >> 3} is not part of a SentencePiece model"
                 )
-            length = _varint(reader)
+            length = varint(reader)
             if length > MAX_MESSAGE or length > reader.left:
                 raise Malformed("artifact.sentencepiece.length", f"a field claims {length} bytes")
             if key >> 3 == 1:
@@ -44,24 +45,14 @@ class SentencePiece:
 
 def _piece(reader: Reader, end: int) -> None:
     while reader.offset < end:
-        key = _varint(reader)
+        key = varint(reader)
         if key == 0x0A:
-            reader.skip(_varint(reader))
+            reader.skip(varint(reader))
         elif key == 0x15:
             reader.skip(4)
         elif key == 0x18:
-            _varint(reader)
+            varint(reader)
         else:
             raise Malformed("artifact.sentencepiece.field", f"a piece with the unknown field {key >> 3}")
     if reader.offset != end:
         raise Malformed("artifact.sentencepiece.length", "a piece longer than its message")
-
-
-def _varint(reader: Reader) -> int:
-    value = 0
-    for shift in range(0, 70, 7):
-        byte = reader.take(1)[0]
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value
-    raise Malformed("artifact.sentencepiece.length", "a number of more than ten bytes")

@@ -59,6 +59,7 @@ def _as_json(judgement: Judgement) -> dict[str, Any]:
         "format": judgement.format,
         "verdict": judgement.verdict.value,
         "findings": [finding.as_json() for finding in judgement.findings],
+        "references": {reference.path: reference.size for reference in judgement.references},
     }
 
 
