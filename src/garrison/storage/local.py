@@ -39,7 +39,13 @@ class IncomingObject:
                 view = view[self._file.write(view) :]
 
     def commit(self, digest: str, /) -> None:
-        """Sync, name by the digest of what was written, make read-only. Replaces a damaged object."""
+        """Sync, name by the digest of what was written, make read-only.
+
+        An object that is there already stays, and its links with it, unless its bytes were damaged.
+        """
+        if self._store.holds(digest):
+            self.abort()
+            return
         with full_disk_explained():
             os.fchmod(self._file.fileno(), OBJECT_MODE)
             os.fsync(self._file.fileno())
@@ -101,6 +107,14 @@ class LocalObjects:
 
     def has(self, digest: str) -> bool:
         return self.path(digest).is_file()
+
+    def holds(self, digest: str) -> bool:
+        """Whether the object is there and its bytes still have that digest: reads all of it."""
+        try:
+            with self.path(digest).open("rb") as file:
+                return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest() == digest
+        except OSError:
+            return False
 
     def sweep(self) -> int:
         """Remove what an interrupted write left behind; returns how many files."""

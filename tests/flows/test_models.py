@@ -1,0 +1,116 @@
+"""Several models and several versions: embeddings beside chat, a switch and a rollback under load."""
+
+from __future__ import annotations
+
+import shutil
+import ssl
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import openai
+import pytest
+from tests.flows.server import Server
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("serving")]
+
+
+def _client(server: Server, token: str) -> openai.OpenAI:
+    context = ssl.create_default_context(cafile=server.ready["ca"])
+    return openai.OpenAI(
+        base_url=f"{server.url}/v1",
+        api_key=token,
+        http_client=openai.DefaultHttpxClient(verify=context),
+        max_retries=0,
+    )
+
+
+def _approved(server: Server, directory: Path, ref: str) -> None:
+    server.publish(directory, ref)
+    server.ok("--as", "dana", "approve", ref)
+
+
+def _cosine(left: list[float], right: list[float]) -> float:
+    return sum(a * b for a, b in zip(left, right, strict=True))
+
+
+@pytest.mark.row("A01", kind="R")
+def test_a_directory_of_many_files_is_published_and_answers_embeddings(
+    serving: Server, minilm_dir: Path
+) -> None:
+    _approved(serving, minilm_dir, "minilm@1")
+    served = serving.ok("serve", "minilm@1")
+    assert served["tasks"] == ["embeddings"]
+    with _client(serving, serving.token(model="minilm")) as client:
+        texts = ["A cat sat on the mat.", "A kitten was sitting on a rug.", "Interest rates rose again."]
+        vectors = [item.embedding for item in client.embeddings.create(model="minilm", input=texts).data]
+        assert _cosine(vectors[0], vectors[1]) > _cosine(vectors[0], vectors[2]) + 0.2
+        with pytest.raises(openai.APIStatusError):
+            client.chat.completions.create(model="minilm", messages=[{"role": "user", "content": "hello"}])
+    serving.ok("deploy", "stop", "minilm")
+
+
+@pytest.mark.row("A24", kind="R")
+@pytest.mark.row("A07", kind="R")
+def test_a_switch_and_a_rollback_under_load_fail_no_request(
+    serving: Server, model_directory: Path, tmp_path: Path
+) -> None:
+    second = tmp_path / "second"
+    shutil.copytree(model_directory, second)
+    (second / "README.md").write_text("the second edition\n")
+    _approved(serving, model_directory, "switch@1")
+    _approved(serving, second, "switch@2")
+    serving.ok("serve", "switch@1")
+    token = serving.token(model="switch")
+
+    def ask(_number: int) -> str:
+        with _client(serving, token) as client:
+            answer = client.chat.completions.create(
+                model="switch", messages=[{"role": "user", "content": "Say hello."}], max_tokens=4
+            )
+        return answer.model
+
+    with ThreadPoolExecutor(3) as pool:
+        asked = pool.map(ask, range(24))
+        assert serving.ok("serve", "switch@2")["version"] == 2
+        assert serving.cli("serve", "switch@1").code == "ART-ROLLBACK"
+        assert serving.ok("deploy", "rollback", "switch")["version"] == 1
+        models = list(asked)
+    assert set(models) <= {"switch@1", "switch@2"}
+    assert ask(0) == "switch@1"
+    assert serving.ok("serve", "switch@2")["version"] == 2
+    serving.ok("deploy", "stop", "switch")
+
+
+@pytest.mark.row("A05", kind="R")
+def test_one_changed_byte_in_the_stored_model_stops_the_next_serve(
+    serving: Server, model_directory: Path
+) -> None:
+    _approved(serving, model_directory, "flip@1")
+    stored = next((serving.data / "models" / "flip" / "1").glob("*.gguf"))
+    stored.chmod(0o644)
+    with stored.open("r+b") as file:
+        file.seek(12_345_678)
+        original = file.read(1)
+        file.seek(12_345_678)
+        file.write(bytes([original[0] ^ 0x80]))
+        file.flush()
+        try:
+            answer = serving.cli("serve", "flip@1")
+            again = serving.cli("serve", "smollm2@1")
+        finally:
+            file.seek(12_345_678)
+            file.write(original)
+    assert (answer.status, answer.code) == (1, "ART-TAMPER")
+    assert stored.name in answer.out
+    # The object is shared by both versions, so the one that serves is found out too; it keeps serving.
+    assert (again.status, again.code) == (1, "ART-TAMPER")
+    with _client(serving, serving.token()) as client:
+        assert client.chat.completions.create(
+            model="smollm2", messages=[{"role": "user", "content": "Say hello."}], max_tokens=4
+        ).choices
+
+
+def test_a_retired_version_does_not_serve(serving: Server, model_directory: Path) -> None:
+    _approved(serving, model_directory, "old@1")
+    serving.ok("model", "retire", "old@1")
+    assert serving.cli("serve", "old@1").code == "ART-RETIRED"
