@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,10 @@ from tests.runtime.stage import Served, SignedModel, need, sign_model
 
 from garrison.core.actions import Action
 from garrison.core.errors import GarrisonError, Refused, Undecided, Usage
+from garrison.core.event import Event
 from garrison.runtime.running import innermost
 from garrison.runtime.sandboxes.users import FIRST_UID, UIDS, free_uid
-from garrison.runtime.supervisor import ServerState
+from garrison.runtime.supervisor import ServerState, Supervisor, Timing
 
 
 def only(served: Served) -> ServerState:
@@ -204,6 +206,42 @@ def test_a_data_directory_with_a_very_long_path_is_refused_with_advice(
     with pytest.raises(Usage) as refusal:
         asyncio.run(served.supervisor.start(served.spec(embedding_model, need("bwrap"))))
     assert refusal.value.code == "RUN-SOCKET-PATH"
+
+
+def test_a_server_that_is_stopped_while_it_starts_does_not_stay(
+    served: Served, embedding_model: SignedModel
+) -> None:
+    async def story() -> None:
+        starting = asyncio.create_task(served.supervisor.start(served.spec(embedding_model, need("bwrap"))))
+        await served.until(lambda: bool(served.supervisor.states()))
+        await served.supervisor.close()
+        with pytest.raises(Undecided) as refusal:
+            await starting
+        assert refusal.value.code == "RUN-NOT-READY"
+        assert only(served).state == "stopped"
+
+    asyncio.run(story())
+    assert list(served.run_directory.iterdir()) == []
+
+
+def test_without_a_ledger_to_write_to_a_server_is_ended(served: Served, embedding_model: SignedModel) -> None:
+    def record(event: Event) -> None:
+        if event.action is Action.RUNTIME_CRASH:
+            raise Undecided("DB-UNAVAILABLE", "the database did not answer", fix="free the disk")
+        served.events.append(event)
+
+    served.supervisor = Supervisor(
+        record=record, now=lambda: datetime.now(UTC), timing=Timing(first_backoff=0.05)
+    )
+
+    async def story() -> None:
+        await served.supervisor.start(served.spec(embedding_model, need("bwrap")))
+        os.kill(innermost(only(served).pid), signal.SIGKILL)
+        await served.until(lambda: only(served).state == "failed")
+        assert only(served).reason == "DB-UNAVAILABLE"
+        await served.supervisor.close()
+
+    asyncio.run(story())
 
 
 PARENT = """

@@ -102,6 +102,7 @@ class _Server:
     tasks: frozenset[str] = frozenset()
     ready_at: float = 0.0
     running: Running | None = None
+    is_wanted: bool = True
     watch: asyncio.Task[None] | None = None
 
 
@@ -139,10 +140,11 @@ class Supervisor:
         try:
             await self._launch(server)
         except BaseException as error:
-            server.state, server.reason = "failed", error.code if isinstance(error, GarrisonError) else ""
+            server.state = "failed" if server.is_wanted else "stopped"
+            server.reason = error.code if isinstance(error, GarrisonError) else ""
             await self._end(server)
             raise
-        server.watch = asyncio.create_task(self._keep_alive(server))
+        server.watch = asyncio.create_task(self._stay(server))
         return Endpoint(
             spec.ref.name, spec.ref.version, server.digest, spec.tier, f"unix:{server.socket}", server.tasks
         )
@@ -152,7 +154,7 @@ class Supervisor:
         server = self._servers.get(ref)
         if server is None:
             return
-        server.state = "stopped"
+        server.state, server.is_wanted = "stopped", False
         if server.watch is not None:
             server.watch.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -201,6 +203,10 @@ class Supervisor:
         server.digest = server.verified = ""
         loaded = await _load(spec)
         try:
+            if not server.is_wanted:
+                raise Undecided(
+                    "RUN-NOT-READY", f"{spec.ref} was stopped while it started", fix="start it again"
+                )
             server.digest, server.verified, server.held = loaded.loaded, loaded.verified.digest, loaded.where
             service = choose(loaded, threads=spec.threads)
             server.tasks = service.tasks
@@ -225,6 +231,14 @@ class Supervisor:
             raise _not_ready(server, f"it did not answer in {self._timing.ready:g} s") from None
         finally:
             health.close()
+
+    async def _stay(self, server: _Server) -> None:
+        """Keep it alive; when that itself fails, such as for want of a ledger to write to, end the server."""
+        try:
+            await self._keep_alive(server)
+        except GarrisonError as error:
+            server.state, server.reason = "failed", error.code
+            await self._end(server)
 
     async def _keep_alive(self, server: _Server) -> None:
         """Watch a ready server; when it ends or hangs, bring it back, each time later, until it is hopeless."""

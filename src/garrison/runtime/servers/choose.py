@@ -17,7 +17,8 @@ from garrison.runtime.sandboxes.places import SERVERS
 GGUF_MAGIC = b"GGUF"
 MAX_CONFIG_BYTES = 1 * MIB  # a model's configuration is a few kB
 CONTEXT_TOKENS = 2048
-CHAT_HEADROOM = 1024 * MIB  # address space beside the weights: libraries, threads, KV cache, scratch
+# Address space beside the weights: libraries, threads and scratch; the KV cache gets half the weights again.
+CHAT_HEADROOM = 1024 * MIB
 EMBEDDING_HEADROOM = 768 * MIB
 WEIGHTS = (".gguf", ".safetensors")
 CONFIGURATION = frozenset(
@@ -60,7 +61,7 @@ def _chat(descriptor: int, alias: str, threads: int) -> Service:
         frozenset({"chat", "completions"}),
         {"alias": alias, "context": CONTEXT_TOKENS, "parallel": 1, "threads": threads},
         {"model": descriptor},
-        os.fstat(descriptor).st_size + CHAT_HEADROOM,
+        os.fstat(descriptor).st_size * 3 // 2 + CHAT_HEADROOM,
     )
 
 
