@@ -55,6 +55,7 @@ class House:
     loop: asyncio.AbstractEventLoop
     routed: dict[str, Any] = field(default_factory=dict)
     endpoints: dict[Ref, Endpoint] = field(default_factory=dict)
+    settled: Callable[[int], object] = lambda _version: None
     deploying: Lock = field(default_factory=Lock)
     snapshots: Lock = field(default_factory=Lock)
 
@@ -104,8 +105,14 @@ class House:
     def record(self, event: Event) -> str:
         return self.ledger.append(event)
 
-    def publish_snapshot(self) -> int:
-        """Sign what the gateway workers need to know and put it where they look. Returns its version."""
+    def publish_snapshot(self) -> None:
+        """Sign what the gateway workers need to know, and return when all of them serve by it.
+
+        A worker that is late has died or hangs; its successor starts with the newest snapshot.
+        """
+        self.settled(self._write_snapshot())
+
+    def _write_snapshot(self) -> int:
         with self.snapshots:
             now = self.now()
             path = self.settings.run / "snapshot.json"

@@ -33,7 +33,7 @@ from garrison.core.errors import GarrisonError, Refused, Undecided
 from garrison.core.event import Outcome
 from garrison.evidence.spool import SpoolReader
 from garrison.storage.local import write_atomically
-from garrison.trust.ca import ensure_ca, issue_server
+from garrison.trust.ca import LEAF_LIFETIME, ensure_ca, issue_server
 from garrison.trust.keys.base import Signer
 from garrison.trust.store import User, save_user, users
 
@@ -83,8 +83,12 @@ async def _serve(
     workers = Workers(
         _plane(house, authority, ca_signer), lambda name, status: _worker_died(house, name, status)
     )
+    house.settled = lambda version: house.run(workers.loaded(version))
     control = api.build(house)
-    tasks = [asyncio.create_task(_fold(spool, stop)), asyncio.create_task(_housekeeping(house, stop))]
+    tasks = [
+        asyncio.create_task(_fold(spool, stop)),
+        asyncio.create_task(_housekeeping(house, workers, stop)),
+    ]
     try:
         await workers.start()
         restored = await asyncio.to_thread(serving.restore, house)
@@ -144,9 +148,9 @@ async def _fold(spool: SpoolReader, stop: asyncio.Event) -> None:
         await _pause(stop, FOLD_SECONDS)
 
 
-async def _housekeeping(house: House, stop: asyncio.Event) -> None:
-    """Refresh the snapshot before it expires; sign a head that could not be signed before."""
-    refreshed = time.monotonic()
+async def _housekeeping(house: House, workers: Workers, stop: asyncio.Event) -> None:
+    """Refresh snapshot and certificates before they expire; sign a head that could not be signed before."""
+    refreshed = rotated = time.monotonic()
     while not stop.is_set():
         await _pause(stop, HOUSEKEEPING_SECONDS)
         if house.ledger.state().problem:
@@ -155,6 +159,10 @@ async def _housekeeping(house: House, stop: asyncio.Event) -> None:
             with contextlib.suppress(GarrisonError):  # tried again in five seconds, long before it expires
                 await asyncio.to_thread(house.publish_snapshot)
                 refreshed = time.monotonic()
+        if time.monotonic() - rotated > LEAF_LIFETIME.total_seconds() / 2:
+            with contextlib.suppress(GarrisonError):  # the old workers go on; tried again long before the end
+                await workers.rotate()
+            rotated = time.monotonic()
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:

@@ -1,7 +1,8 @@
 """The gateway's worker processes: started with a listening address, restarted when one dies.
 
 A worker gets its configuration and its TLS key by inherited descriptor, never by argument, environment
-or file; end of file on its parent pipe tells it that the control process is gone.
+or file. It answers on a pipe: that it is ready, and which snapshot it serves by. End of file on its parent
+pipe tells it that this process is gone.
 """
 
 from __future__ import annotations
@@ -13,15 +14,17 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from garrison.core.errors import Refused, Undecided
+from garrison.core.errors import Undecided
 
-READY_SECONDS = 20.0  # loading and compiling patterns on a slow machine; a worker is ready in about a second
+READY_SECONDS = 30.0  # the first start compiles the patterns; later ones are ready in a second
 RESTART_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0)  # pauses between restarts; the last one repeats
-DRAIN_SECONDS = 15.0
 STEADY_SECONDS = 30.0  # a worker that lived this long starts over at the first pause
+DRAIN_SECONDS = 35.0  # a little more than a worker gives its own requests
+LOADED_SECONDS = 3.0  # a worker looks for a new snapshot four times a second
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,89 +42,112 @@ class Plane:
     tls: Callable[[], bytes]
 
 
+@dataclass(slots=True)
+class _Worker:
+    """One process. `said` holds the newest value of everything it told us."""
+
+    process: asyncio.subprocess.Process
+    started: float
+    said: dict[str, Any] = field(default_factory=dict)
+    retired: bool = False
+
+
 class Workers:
-    """Keeps `plane.workers` processes alive until `stop()`."""
+    """Keeps `plane.workers` processes alive until `stop()`. `died` is told of every unexpected end."""
 
     def __init__(self, plane: Plane, died: Callable[[str, int], None]) -> None:
         self._plane = plane
         self._died = died
-        self._processes: dict[int, asyncio.subprocess.Process] = {}
-        self._tasks: list[asyncio.Task[None]] = []
+        self._workers: dict[int, _Worker] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._heard = asyncio.Condition()
         self._stopping = False
         self._generation = 0
-        self.metrics: list[str] = []
 
     async def start(self) -> None:
         """Start all of them and wait until each answers. Raises `Undecided` GW-START when one can't."""
         for index in range(self._plane.workers):
-            process = await self._launch(index)
-            self._tasks.append(asyncio.create_task(self._keep(index, process)))
+            self._keep(index, await self._launch(index))
+
+    async def rotate(self) -> None:
+        """Replace every worker, one by one, by a fresh one with a fresh certificate; no request fails."""
+        for index, old in list(self._workers.items()):
+            new = await self._launch(index)
+            old.retired = True
+            self._keep(index, new)
+            with contextlib.suppress(ProcessLookupError):
+                old.process.send_signal(signal.SIGTERM)
+
+    async def loaded(self, version: int) -> bool:
+        """Wait until every worker serves by snapshot `version` or a newer one; False when one is late."""
+        try:
+            async with asyncio.timeout(LOADED_SECONDS), self._heard:
+                await self._heard.wait_for(
+                    lambda: all(
+                        worker.said.get("snapshot", 0) >= version for worker in self._workers.values()
+                    )
+                )
+        except TimeoutError:
+            return False
+        return True
 
     async def stop(self) -> None:
         """Let requests in progress finish, within bounds, then end every worker."""
         self._stopping = True
-        for process in self._processes.values():
+        processes = [worker.process for worker in self._workers.values()]
+        for process in processes:
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(signal.SIGTERM)
-        _done, late = (
-            await asyncio.wait(self._tasks, timeout=DRAIN_SECONDS) if self._tasks else (set(), set())
-        )
-        for process in self._processes.values():
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=DRAIN_SECONDS)
+        for process in processes:
             if process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()
-        if late:
-            await asyncio.wait(late)
+        if self._tasks:
+            await asyncio.wait(self._tasks)
 
     @property
-    def alive(self) -> int:
-        return sum(process.returncode is None for process in self._processes.values())
+    def metrics(self) -> list[str]:
+        """Where each worker's metrics are scraped."""
+        return [
+            f"http://127.0.0.1:{w.said['metrics']}/metrics"
+            for w in self._workers.values()
+            if w.said.get("metrics")
+        ]
 
-    async def _keep(self, index: int, process: asyncio.subprocess.Process) -> None:
+    def _keep(self, index: int, worker: _Worker) -> None:
+        self._workers[index] = worker
+        task = asyncio.create_task(self._watch(index, worker))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _watch(self, index: int, worker: _Worker) -> None:
+        """Wait for the end of one process; unless it was meant, put another in its place."""
         loop = asyncio.get_running_loop()
         failures = 0
-        while True:
-            started = loop.time()
-            status = await process.wait()
-            if self._stopping:
+        status = await worker.process.wait()
+        if self._stopping or worker.retired:
+            return
+        self._died(f"gateway-{index}", status)
+        if loop.time() - worker.started < STEADY_SECONDS:
+            failures = 1
+        while not self._stopping:
+            await asyncio.sleep(RESTART_SECONDS[min(failures, len(RESTART_SECONDS) - 1)])
+            try:
+                self._keep(index, await self._launch(index))
+            except (Undecided, OSError):
+                failures += 1
+            else:
                 return
-            self._died(f"gateway-{index}", status)
-            failures = 0 if loop.time() - started > STEADY_SECONDS else failures + 1
-            while True:
-                await asyncio.sleep(RESTART_SECONDS[min(failures, len(RESTART_SECONDS) - 1)])
-                if self._stopping:
-                    return
-                try:
-                    process = await self._launch(index)
-                    break
-                except (Undecided, Refused, OSError):
-                    failures += 1
 
-    async def _launch(self, index: int) -> asyncio.subprocess.Process:
+    async def _launch(self, index: int) -> _Worker:
         self._generation += 1
-        tls = _memfd("tls", self._plane.tls())
         parent_read, parent_write = os.pipe()
-        ready_read, ready_write = os.pipe()
-        config = _memfd(
-            "gateway",
-            json.dumps(
-                {
-                    "host": self._plane.host,
-                    "port": self._plane.port,
-                    "snapshot": str(self._plane.snapshot),
-                    "snapshot_key": self._plane.snapshot_key,
-                    "spool": str(self._plane.spool),
-                    "worker_id": f"gateway-{index}-{os.getpid()}-{self._generation}",
-                    "tls_fd": tls,
-                    "ready_fd": ready_write,
-                    "parent_fd": parent_read,
-                    "metrics_port": self._plane.metrics_port,
-                    "workers": self._plane.workers,
-                    "patterns": str(self._plane.patterns),
-                }
-            ).encode(),
-        )
-        inherited = (tls, parent_read, ready_write, config)
+        heard, tells = os.pipe()
+        tls = _memory_file("tls", self._plane.tls())
+        config = _memory_file("gateway", self._config(index, tls, tells, parent_read))
+        inherited = (tls, parent_read, tells, config)
         try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -138,59 +164,73 @@ class Workers:
         finally:
             for descriptor in inherited:
                 os.close(descriptor)
-        # The write end stays open for as long as this process lives: its end of file is our death.
-        asyncio.get_running_loop().create_task(_close_with(process, parent_write))
-        message: dict[str, object] = {}
+        worker = _Worker(process, asyncio.get_running_loop().time())
+        listening = asyncio.create_task(self._listen(worker, heard, parent_write))
+        self._tasks.add(listening)
+        listening.add_done_callback(self._tasks.discard)
+        await self._wait_ready(index, worker)
+        return worker
+
+    def _config(self, index: int, tls: int, tells: int, parent: int) -> bytes:
+        plane = self._plane
+        return json.dumps(
+            {
+                "host": plane.host,
+                "port": plane.port,
+                "snapshot": str(plane.snapshot),
+                "snapshot_key": plane.snapshot_key,
+                "spool": str(plane.spool),
+                "worker_id": f"gateway-{index}-{os.getpid()}-{self._generation}",
+                "tls_fd": tls,
+                "ready_fd": tells,
+                "parent_fd": parent,
+                "metrics_port": plane.metrics_port,
+                "workers": plane.workers,
+                "patterns": str(plane.patterns),
+            }
+        ).encode()
+
+    async def _wait_ready(self, index: int, worker: _Worker) -> None:
         with contextlib.suppress(TimeoutError):
-            message = await asyncio.wait_for(_read_line(ready_read), READY_SECONDS)
-        if not message.get("ready", bool(message) and "error" not in message):
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-            error = message.get("error")
-            raise Undecided(
-                "GW-START",
-                f"gateway worker {index} did not start: {_reason(error)}",
-                fix=f"check that {self._plane.host}:{self._plane.port} is free (ss -ltnp) and run garrison doctor",
-            )
-        self._processes[index] = process
-        if message.get("metrics"):
-            self.metrics = [*self.metrics, str(message["metrics"])]
-        return process
+            async with asyncio.timeout(READY_SECONDS), self._heard:
+                await self._heard.wait_for(lambda: "ready" in worker.said or "ended" in worker.said)
+        if worker.said.get("ready") is True:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            worker.process.kill()
+        await worker.process.wait()
+        error = worker.said.get("error")
+        why = error.get("message") if isinstance(error, dict) else "it gave no sign of life"
+        raise Undecided(
+            "GW-START",
+            f"gateway worker {index} did not start: {why}",
+            fix=f"check that {self._plane.host}:{self._plane.port} is free (ss -ltnp) and run garrison doctor",
+        )
+
+    async def _listen(self, worker: _Worker, heard: int, parent_write: int) -> None:
+        """Take what the worker says until it ends. The parent pipe stays open exactly as long."""
+        reader = asyncio.StreamReader()
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(heard, "rb", buffering=0)
+        )
+        try:
+            while line := await reader.readline():
+                with contextlib.suppress(ValueError):
+                    message = json.loads(line)
+                    async with self._heard:
+                        worker.said.update(message)
+                        self._heard.notify_all()
+            await worker.process.wait()
+        finally:
+            transport.close()
+            os.close(parent_write)
+            async with self._heard:
+                worker.said["ended"] = True
+                self._heard.notify_all()
 
 
-def _memfd(name: str, data: bytes) -> int:
+def _memory_file(name: str, data: bytes) -> int:
     descriptor = os.memfd_create(name)
     os.write(descriptor, data)
     os.lseek(descriptor, 0, os.SEEK_SET)
     return descriptor
-
-
-async def _read_line(descriptor: int) -> dict[str, object]:
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader()
-    transport, _ = await loop.connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(descriptor, "rb", buffering=0)
-    )
-    try:
-        line = await reader.readline()
-    finally:
-        transport.close()
-    try:
-        message = json.loads(line or b"{}")
-    except ValueError:
-        return {}
-    return message if isinstance(message, dict) else {}
-
-
-async def _close_with(process: asyncio.subprocess.Process, descriptor: int) -> None:
-    try:
-        await process.wait()
-    finally:
-        os.close(descriptor)
-
-
-def _reason(error: object) -> str:
-    if isinstance(error, dict):
-        return f"{error.get('code', '')} {error.get('message', '')}".strip()
-    return str(error or "it gave no sign of life")

@@ -183,6 +183,11 @@ class SnapshotFile:
         self._current = loaded
         return loaded
 
+    @property
+    def version(self) -> int:
+        """The version that is served by; 0 before the first."""
+        return 0 if self._current is None else self._current.version
+
     def current(self, now: float) -> Snapshot:
         """What to serve by at `now`. Raises `Undecided` GW-STALE without one, or when it has expired."""
         snapshot = self._current

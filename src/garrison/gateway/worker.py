@@ -1,12 +1,13 @@
 """One gateway worker process: `python -m garrison.gateway.worker --config FD-or-FILE`.
 
-It is told everything by its configuration, prints nothing, says when it is ready by one JSON line on an
-inherited pipe, drains on SIGTERM, and ends when its parent does.
+It is told everything by its configuration, prints nothing, says by JSON lines on an inherited pipe when it is
+ready and which snapshot it serves by, drains on SIGTERM, and ends when its parent does.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import gc
 import json
@@ -77,9 +78,20 @@ async def run(config: WorkerConfig) -> None:
     # What was loaded so far lives as long as the process: the collector need not look at it again.
     gc.collect()
     gc.freeze()
-    _tell(config, {"ready": True, "port": port, "metrics": scrape_port, "pid": os.getpid()})
+    told = plane.snapshots.version
+    ready: dict[str, object] = {
+        "ready": True,
+        "port": port,
+        "metrics": scrape_port,
+        "pid": os.getpid(),
+        "snapshot": told,
+    }
+    _tell(config, ready)
     while not stop.is_set():
         plane.tick()
+        if plane.snapshots.version != told:
+            told = plane.snapshots.version
+            _tell(config, {"snapshot": told})
         now = loop.time()
         server.tick(now)
         scraper.tick(now)
@@ -191,14 +203,16 @@ def _harden() -> None:
 
 
 def _tell(config: WorkerConfig | None, message: dict[str, object]) -> None:
-    """One line on the ready pipe, if there is one; nothing is ever printed."""
+    """One line on the pipe to the control process, if there is one; nothing is ever printed.
+
+    First that we are ready (or why not), then each snapshot that we serve by. A pipe that nobody reads
+    loses lines rather than time.
+    """
     if config is None or config.ready_fd is None:
         return
-    try:
+    with contextlib.suppress(OSError):
+        os.set_blocking(config.ready_fd, False)
         os.write(config.ready_fd, json.dumps(message).encode() + b"\n")
-        os.close(config.ready_fd)
-    except OSError:
-        return
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -110,6 +111,8 @@ def perform(house: House, verb: Verb, call: Call) -> dict[str, Any]:
             fix="nothing was changed; report it with the name and place above",
         )
         defect.audit_id = _record(house, verb, call, defect)
+        # Places only, into the server's log: an exception's words might quote what must not be kept.
+        sys.stderr.write("".join(traceback.format_tb(error.__traceback__)))
         return {"error": defect.as_json(), "exit": defect.exit_status}
 
 
