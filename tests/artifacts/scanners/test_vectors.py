@@ -57,7 +57,7 @@ def test_no_extension_saves_a_pickle(name: str, ending: str) -> None:
 
 
 @given(st.sampled_from(SMALL), st.data())
-@settings(max_examples=400, deadline=2_000)
+@settings(max_examples=1_000, deadline=2_000)
 def test_no_mutation_crashes_a_scanner(data: bytes, draw: st.DataObject) -> None:
     at = draw.draw(st.integers(0, len(data) - 1))
     length = draw.draw(st.integers(0, 8))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -51,7 +52,9 @@ class _Case:
 def judge(source: Source, scanners: Sequence[Scanner]) -> Judgement:
     """Judge one file. A scanner that raises makes the file `incomplete`, never clean and never a traceback."""
     case = _Case(scanners)
-    found = _look(case, Inner("", source), source.name, 0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the language's parsers warn about odd escapes in untrusted text
+        found = _look(case, Inner("", source), source.name, 0)
     verdict = Verdict.REFUSED if case.refused else Verdict.INCOMPLETE if case.incomplete else Verdict.CLEAN
     findings = sorted(case.findings, key=lambda finding: -finding.severity.rank)
     references = tuple(Reference(path, size) for path, size in case.references.items())

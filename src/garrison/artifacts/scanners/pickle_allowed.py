@@ -108,6 +108,7 @@ joblib.numpy_pickle: NumpyArrayWrapper
 scipy.interpolate._bsplines: BSpline
 scipy.interpolate._interpolate: interp1d
 scipy.interpolate.interpolate: interp1d
+scipy._lib.array_api_compat.numpy._aliases: asarray
 scipy.sparse._bsr: bsr_array bsr_matrix
 scipy.sparse._coo: coo_array coo_matrix
 scipy.sparse._csc: csc_array csc_matrix

@@ -8,6 +8,7 @@ possible on purpose: `torch.serialization` + `os.system` is one import that no p
 from __future__ import annotations
 
 SKLEARN = """
+sklearn.neural_network._stochastic_optimizers: AdamOptimizer SGDOptimizer
 sklearn._cyutility: __pyx_unpickle_Enum
 sklearn._loss._loss: CyAbsoluteError CyExponentialLoss CyHalfBinomialLoss CyHalfGammaLoss
     CyHalfMultinomialLoss CyHalfPoissonLoss CyHalfSquaredError CyHalfTweedieLoss CyHalfTweedieLossIdentity
@@ -21,13 +22,13 @@ sklearn.calibration: CalibratedClassifierCV _CalibratedClassifier _SigmoidCalibr
 sklearn.cluster._affinity_propagation: AffinityPropagation
 sklearn.cluster._agglomerative: AgglomerativeClustering FeatureAgglomeration
 sklearn.cluster._bicluster: BaseSpectral SpectralBiclustering SpectralCoclustering
-sklearn.cluster._birch: Birch
-sklearn.cluster._bisect_k_means: BisectingKMeans
+sklearn.cluster._birch: _CFNode _CFSubcluster Birch
+sklearn.cluster._bisect_k_means: _BisectingTree BisectingKMeans
 sklearn.cluster._dbscan: DBSCAN
 sklearn.cluster._hdbscan._tree: TreeUnionFind __pyx_unpickle_TreeUnionFind
 sklearn.cluster._hdbscan.hdbscan: HDBSCAN
 sklearn.cluster._hierarchical_fast: __pyx_unpickle_UnionFind __pyx_unpickle_WeightedEdge
-sklearn.cluster._kmeans: KMeans MiniBatchKMeans _BaseKMeans
+sklearn.cluster._kmeans: _kmeans_single_lloyd _kmeans_single_elkan KMeans MiniBatchKMeans _BaseKMeans
 sklearn.cluster._mean_shift: MeanShift
 sklearn.cluster._optics: OPTICS
 sklearn.cluster._spectral: SpectralClustering

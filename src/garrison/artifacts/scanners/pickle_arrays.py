@@ -20,8 +20,8 @@ from garrison.artifacts.scanners.sources import Reader, Window
 TORCH_MAGIC = 0x1950A86A20F9469CFC6C
 MAX_STORAGES = 1_000_000
 MAX_RANK = 64
-MAX_LEVEL = 8  # arrays of objects in arrays of objects
 _DTYPE = re.compile(r"[<>|=]?([biufcmMSUV])(\d{1,9})(\[\w{1,8}\])?\Z")
+_HAS_OBJECT = 1  # NPY_ITEM_HASOBJECT
 # fmt: off - a table, read by columns
 _STORAGES = {
     "DoubleStorage": 8,
@@ -63,10 +63,9 @@ def skip_joblib_array(machine: Machine, made: Made) -> None:
         raise Unsized("a joblib array without a state")
     size, objects = dtype_size(state.get("dtype"))
     if objects:
-        # joblib writes an array of objects as a pickle of its own, right here.
+        # joblib hands an array of objects to plain `pickle.load`, right here.
         nested = Machine(machine.reader)
-        nested.after_build, nested.level = machine.after_build, machine.level + 1
-        reason = run(nested) if nested.level <= MAX_LEVEL else "joblib arrays nested too deep"
+        reason = run(nested)
         machine.adopt(nested)
         if reason:
             raise Unsized(reason)
@@ -107,18 +106,28 @@ def dtype_size(value: Any) -> tuple[int, bool]:
     if match is None:
         raise Unsized("an array of an unknown dtype")
     width = int(match[2]) * (4 if match[1] == "U" else 1)
-    return width, _fields_hold_objects(value.state)
+    return width, _state_holds_objects(value.state, match[1], width)
 
 
-def _fields_hold_objects(state: Any) -> bool:
-    """The state of a structured dtype lists its fields: (version, order, subarray, names, fields, ...)."""
-    if not isinstance(state, Items) or len(state.values) < 5 or not isinstance(state.values[4], Items):
+def _state_holds_objects(state: Any, kind: str, width: int) -> bool:
+    """What `dtype.__setstate__` may change: (version, order, subarray, names, fields, size, alignment, flags).
+
+    The size of text and void types and the flag for objects are taken from the state by numpy, so they
+    have to agree with the dtype's name and fields; otherwise the real reader goes on at another byte.
+    """
+    if state is None and kind not in "SUV":
         return False
-    found = False
-    for field in state.values[4].values[1::2]:
-        inner = field.values[0] if isinstance(field, Items) and field.values else None
-        found = dtype_size(inner)[1] or found
-    return found
+    if not isinstance(state, Items) or len(state.values) not in (8, 9) or state.values[2] is not None:
+        raise Unsized("a dtype whose state is not understood")
+    _, _, _, _, table, size, _, flags = state.values[:8]
+    if (kind in "SUV" and size != width) or type(flags) is not int:
+        raise Unsized("a dtype whose state contradicts its name")
+    entries = table.values[1::2] if isinstance(table, Items) else []
+    inner = [entry.values[0] if isinstance(entry, Items) and entry.values else None for entry in entries]
+    objects = any([dtype_size(value)[1] for value in inner])  # noqa: C419 - every field has to be sized
+    if objects is not bool(flags & _HAS_OBJECT):
+        raise Unsized("a dtype whose flags contradict its fields")
+    return objects
 
 
 def storage_bytes(kind: Any, count: Any) -> int:

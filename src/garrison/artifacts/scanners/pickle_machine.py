@@ -59,7 +59,6 @@ class Machine:
         self.ids: list[Any] = []
         self.after_build: Callable[[Machine, Made], None] | None = None
         self.opcodes = 0
-        self.level = 0  # of pickles inside the raw parts of joblib streams
         self.stopped = False
         self.result: Any = None
         self._trial = trial

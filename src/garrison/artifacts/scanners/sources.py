@@ -124,11 +124,16 @@ class Reader:
         return self._window[start : start + length]
 
     def line(self, limit: int) -> bytes:
-        """Up to and without the next newline; EOFError when there is none within `limit` bytes."""
+        """Up to and without the next newline; EOFError when there is none within `limit` bytes.
+
+        At the end of the file the last byte stands for the newline, whatever it is: `pickle` drops it so.
+        """
         data = self.source.read_at(self.offset, limit)
         end = data.find(b"\n")
         if end < 0:
-            raise EOFError(f"no end of line within {limit} bytes at {self.offset}")
+            if len(data) < 2 or self.offset + len(data) < self.size:
+                raise EOFError(f"no end of line within {limit} bytes at {self.offset}")
+            end = len(data) - 1
         self.offset += end + 1
         return data[:end]
 
