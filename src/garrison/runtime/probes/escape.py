@@ -310,6 +310,11 @@ def status(field: str) -> str:
     return ""
 
 
+def mounts_tell_host_paths() -> bool:
+    """Does the list of mounts name the directory that our socket lies in on the host?"""
+    return os.path.dirname(SETTINGS["socket_path"]) in Path("/proc/self/mountinfo").read_text()
+
+
 def kernel_addresses() -> bool:
     with open("/proc/kallsyms") as file:
         return any(line.split()[0].strip("0") for _, line in zip(range(50), file, strict=False))
@@ -411,6 +416,7 @@ def tries() -> list[tuple[str, Try]]:
         ("read.arguments-of-others", lambda: any_process_holds("cmdline")),
         ("read.environment-of-process-1", lambda: readable("/proc/1/environ")),
         ("read.host-process", lambda: bool(os.stat(f"/proc/{SETTINGS['host_pid']}/cwd"))),
+        ("read.host-paths", mounts_tell_host_paths),
         ("read.block-device", lambda: any(readable(f"/dev/{name}") for name in SETTINGS["block_devices"])),
         ("read.kernel-memory", lambda: readable("/proc/kcore")),
         ("read.kernel-log", lambda: bool(call("syslog", ctypes.c_int(10), none, ctypes.c_int(0)) + 1)),

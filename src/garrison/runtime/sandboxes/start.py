@@ -20,7 +20,9 @@ CONFINE = HERE / "confine.py"
 DESCEND = HERE / "descend.py"
 SOCKET_NAME = "s.sock"
 DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
-KERNEL_FACTS = ("/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/sys/devices/system/cpu")
+# Of /proc only these: /proc/self/mountinfo, for one, names the host's directories.
+OWN_FACTS = tuple(f"/proc/self/{name}" for name in ("fd", "maps", "stat", "statm", "status", "task"))
+KERNEL_FACTS = (*OWN_FACTS, "/proc/cpuinfo", "/proc/meminfo", "/sys/devices/system/cpu")
 MINIMUM_ABI = 4  # TCP rules; below it a sandbox would have no second wall against the network
 
 
