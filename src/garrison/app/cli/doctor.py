@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 from typing import Any
 
 from garrison.app.cli import output
@@ -67,4 +68,4 @@ def _show(found: Examination) -> None:
     if found.next is not None:
         output.print_line(f"for {found.next.level}: {'; '.join(found.next.missing)}")
     for note in dict.fromkeys(note for level in found.levels for note in level.notes):
-        output.print_line(f"note: {note}")
+        output.print_line(textwrap.fill(f"note: {note}", output.WIDTH, subsequent_indent="  "))
