@@ -12,6 +12,7 @@ from garrison.artifacts.scanners.base import Source
 
 SPOOL_MEMORY = 16 << 20  # unpacked members up to this size stay in memory, larger ones in an unnamed file
 CHUNK = 1 << 20
+_LINE = 256  # nearly every line of a protocol 0 pickle is shorter; longer ones are read again
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +129,11 @@ class Reader:
 
         At the end of the file the last byte stands for the newline, whatever it is: `pickle` drops it so.
         """
-        data = self.source.read_at(self.offset, limit)
+        data = self.source.read_at(self.offset, min(_LINE, limit))
         end = data.find(b"\n")
+        if end < 0 and len(data) == _LINE:
+            data = self.source.read_at(self.offset, limit)
+            end = data.find(b"\n")
         if end < 0:
             if len(data) < 2 or self.offset + len(data) < self.size:
                 raise EOFError(f"no end of line within {limit} bytes at {self.offset}")
