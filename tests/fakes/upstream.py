@@ -96,20 +96,21 @@ class Upstream:
     asked: list[Asked] = field(default_factory=list)
     left: int = 0
     running: int = 0
-    _server: asyncio.Server | None = None
+    _servers: list[asyncio.Server] = field(default_factory=list)
 
     async def start(self, path: Path) -> str:
         """Listen on a Unix socket and return its address."""
-        self._server = await asyncio.start_unix_server(self._serve, str(path))
+        self._servers.append(await asyncio.start_unix_server(self._serve, str(path)))
         return f"unix:{path}"
 
     async def start_http(self) -> str:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._servers.append(server)
+        return f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
     async def stop(self) -> None:
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.running += 1

@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 from tests.gateway.rig import Rig
 
+from garrison.detect.base import Direction
 from garrison.detect.inspect import Inspector
 
 
 @pytest.fixture(scope="session")
 def inspector(tmp_path_factory: pytest.TempPathFactory) -> Inspector:
-    return Inspector(cache=tmp_path_factory.mktemp("patterns"))
+    cache = tmp_path_factory.mktemp("patterns")
+    return Inspector(cache=cache, directions=(Direction.INPUT, Direction.OUTPUT))
 
 
 @pytest.fixture

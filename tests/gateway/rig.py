@@ -106,7 +106,7 @@ class Rig:
             spool=SpoolWriter(spool, "rig", dumps=orjson.dumps),
             metrics=Metrics(),
             wall=lambda: time.time() + self.wall_offset,
-            clock=self.loop.time,
+            clock=time.monotonic,
             http=self.http,
             upstream=self.upstream_limits,
             prefix="test",

@@ -166,7 +166,6 @@ def test_whatever_is_accepted_is_read_alike_by_another_parser(
         parser.feed_data(raw)
     assert reader.url.decode() == ours.target
     assert {name: value.strip() for name, value in reader.headers.items()} == ours.headers
-    assert parser.should_keep_alive() == ours.keep_alive
 
 
 def test_heads_and_bodies_over_the_limits_are_refused(make_rig: Callable[..., Rig]) -> None:

@@ -23,6 +23,7 @@ import orjson
 import uvloop
 
 from garrison.core.errors import GarrisonError, Undecided, Usage
+from garrison.detect.base import Direction
 from garrison.detect.inspect import Inspector
 from garrison.detect.stream import StreamRedactor
 from garrison.evidence.spool_writer import SpoolWriter
@@ -121,7 +122,10 @@ def build(config: WorkerConfig, spool: SpoolWriter, loop: asyncio.AbstractEventL
     )
     if snapshots.refresh() is None and snapshots.problem is not None:
         raise snapshots.problem
-    inspector = Inspector(cache=Path(config.patterns) if config.patterns else None)
+    inspector = Inspector(
+        cache=Path(config.patterns) if config.patterns else None,
+        directions=(Direction.INPUT, Direction.OUTPUT),
+    )
     return Plane(
         snapshots=snapshots,
         limiter=Limiter(loop.time, config.workers),
@@ -131,7 +135,7 @@ def build(config: WorkerConfig, spool: SpoolWriter, loop: asyncio.AbstractEventL
         spool=spool,
         metrics=Metrics(),
         wall=time.time,
-        clock=loop.time,
+        clock=time.monotonic,
         http=config.http,
         upstream=config.upstream,
         prefix=secrets.token_hex(4),
