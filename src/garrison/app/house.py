@@ -11,7 +11,7 @@ from threading import Lock
 from typing import Any, TypeVar
 
 from garrison.app.settings import Settings
-from garrison.artifacts.release import Registry
+from garrison.artifacts.registry import Registry
 from garrison.core.actions import Action
 from garrison.core.decision import Endpoint, Subject
 from garrison.core.digest import Ref, canonical_json

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from garrison.app.house import House
+from garrison.artifacts import layout
 from garrison.artifacts import release as releases
+from garrison.artifacts.registry import get
 from garrison.core.actions import Action
 from garrison.core.decision import Endpoint, Subject
 from garrison.core.digest import Manifest, Ref
@@ -122,7 +124,7 @@ def states(house: House) -> list[dict[str, Any]]:
 
 def _admitted(house: House, order: Order) -> ApprovedEntry:
     """The signed entry that lets this version become the serving one now."""
-    release = releases.get(house.registry, order.ref)
+    release = get(house.registry, order.ref)
     entry = releases.approved_entry(house.registry, release)
     serving = house.serving(order.ref.name)
     if order.is_rollback or (serving is not None and serving.ref == order.ref):
@@ -153,11 +155,11 @@ def _endpoint(house: House, order: Order) -> Endpoint:
     if state is not None and state.state not in ("failed", "stopped"):
         house.run(house.supervisor.stop(order.ref))
     settings = house.settings
-    release = releases.get(house.registry, order.ref)
+    release = get(house.registry, order.ref)
     spec = ServeSpec(
         ref=order.ref,
         tier=release.tier,
-        directory=releases.tree_of(house.registry, order.ref),
+        directory=layout.tree_of(house.registry, order.ref),
         verify=_verifier(house, order),
         run_directory=settings.run / "models",
         isolation=order.isolation,
@@ -174,9 +176,9 @@ def _verifier(house: House, order: Order) -> Callable[[Manifest], Verified]:
     """Judges the copied bytes by what is recorded at that moment: signatures, approval, place in the list."""
 
     def verify(found: Manifest) -> Verified:
-        release = releases.get(house.registry, order.ref)
+        release = get(house.registry, order.ref)
         return verify_release(
-            manifest=releases.with_modes_of(found, release.manifest),
+            manifest=layout.with_modes_of(found, release.manifest),
             bundle=release.bundle,
             statement=release.statement,
             keys=house.registry.keys,

@@ -27,7 +27,7 @@ from garrison.app.api import server as api
 from garrison.app.house import House
 from garrison.app.settings import Settings
 from garrison.app.workers import Plane, Workers
-from garrison.artifacts import release as releases
+from garrison.artifacts import layout
 from garrison.core.actions import Action
 from garrison.core.errors import GarrisonError, Refused, Undecided
 from garrison.core.event import Outcome
@@ -215,7 +215,7 @@ def _first_admin(house: House) -> str:
 
 
 def _repair(house: House) -> list[str]:
-    done = [*house.token.repaired, *releases.repair_all(house.registry)]
+    done = [*house.token.repaired, *layout.repair_all(house.registry)]
     for line in done:
         house.record(house.event(Action.SYSTEM_REPAIR, "server", what=line))
     return done

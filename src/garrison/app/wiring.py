@@ -15,7 +15,7 @@ from pathlib import Path
 
 from garrison.app.house import House
 from garrison.app.settings import Settings
-from garrison.artifacts.release import Registry
+from garrison.artifacts.registry import Registry
 from garrison.core.errors import Undecided
 from garrison.evidence.ledger import Ledger
 from garrison.evidence.witness import FileWitness, TokenWitness, Witnesses, accepted_loss, clear_accepted_loss

@@ -5,63 +5,46 @@
     sign     a key in the token signs bundle and release statement   artifact.sign
     publish  name@version becomes immutable                          artifact.publish
     approve  people, m of n, bound to the digest                     artifact.approve
-    pull     a verified copy in a directory                          artifact.pull
+    pull     a verified copy in a directory (pull.py)                artifact.pull
     retire   the version will not load any more                      artifact.retire
 
 Each step takes the result of the one before, so a skipped check does not type-check. Bytes are written
-first and named last: whatever is interrupted leaves objects that nothing refers to, never half a version.
+first and named last: whatever is interrupted leaves objects that nothing refers to, never half a version,
+and the next start (or the failure itself) gives their space back (`layout.py`).
 """
 
 from __future__ import annotations
 
-import os
-import secrets
-import shutil
+import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
+from garrison.artifacts import layout, store
 from garrison.artifacts import scan as scanning
-from garrison.artifacts import store
+from garrison.artifacts.registry import Registry, event_of, get, record, recorded, withdrawn
 from garrison.artifacts.store import Release
 from garrison.core.actions import Action
 from garrison.core.decision import Subject, Tier
 from garrison.core.digest import Manifest, Ref, canonical_json, sha256_bytes, short
-from garrison.core.errors import Refused, Undecided, Usage
+from garrison.core.errors import GarrisonError, Refused, Undecided
 from garrison.core.event import Event, Outcome
 from garrison.core.finding import Verdict
-from garrison.evidence.ledger import Ledger
-from garrison.storage.local import LocalObjects, full_disk_explained, remove_tree, write_atomically
-from garrison.storage.sql import Database
+from garrison.storage.local import remove_tree
 from garrison.trust import approvals, approved, oms
 from garrison.trust import statement as statements
 from garrison.trust.approvals import Approval
 from garrison.trust.approved import ApprovedEntry
-from garrison.trust.keys.base import Signer
-from garrison.trust.keys.public import PublicKey
 from garrison.trust.statement import ReleaseStatement
 from garrison.trust.store import User
 from garrison.trust.tree import read_tree
 from garrison.trust.verify import Verified, verify_release
 
 Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Registry:
-    """What the steps work with; built once by the wiring."""
-
-    database: Database
-    objects: LocalObjects
-    models: Path
-    ledger: Ledger
-    signer: Signer
-    keys: Sequence[PublicKey]
-    now: Callable[[], datetime]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +92,18 @@ def publish(
     The same bytes again are a no-op (and mend damaged objects); other bytes are `Refused`
     ART-IMMUTABLE; a scan that is not clean is `Refused` ART-SCAN or `Undecided` ART-INCOMPLETE.
     """
+    try:
+        with registry.objects.in_use():
+            return _published(registry, wanted, subject, progress)
+    except BaseException:
+        with contextlib.suppress(GarrisonError, OSError):  # the next start does it; the first error is told
+            layout.collect(registry)
+        raise
+
+
+def _published(
+    registry: Registry, wanted: Publication, subject: Subject, progress: Progress
+) -> tuple[Release, bool, str]:
     ingested = _ingest(registry, wanted, subject, progress)
     try:
         with registry.database.read() as connection:
@@ -125,20 +120,18 @@ def publish(
 def _ingest(registry: Registry, wanted: Publication, subject: Subject, progress: Progress) -> Ingested:
     """Copy into the store in one pass, hashing on the way; lay the files out under their names."""
     progress(f"copying {wanted.source}")
-    tree = registry.models / f".incoming-{secrets.token_hex(8)}"
+    tree = layout.staged(registry)
 
     def progressed(done: int, total: int) -> None:
         progress(f"copying {done / 1e6:,.0f} of {total / 1e6:,.0f} MB")
 
     try:
-        with full_disk_explained():
-            tree.mkdir(parents=True)
         manifest = read_tree(wanted.source, sink=registry.objects.incoming_object, progress=progressed)
-        _lay_out(registry, manifest, tree)
+        layout.lay_out(registry, manifest, tree)
     except BaseException:
         remove_tree(tree)
         raise
-    _record(
+    record(
         registry,
         subject,
         Action.ARTIFACT_INGEST,
@@ -163,7 +156,7 @@ def _scan(
     }[result.verdict]
     findings = tuple(finding for file in result.files for finding in file.findings)[:50]
     code = {Verdict.REFUSED: "ART-SCAN", Verdict.INCOMPLETE: "ART-INCOMPLETE"}.get(result.verdict, "")
-    audit_id = _record(
+    audit_id = record(
         registry,
         subject,
         Action.ARTIFACT_SCAN,
@@ -209,7 +202,7 @@ def _sign(registry: Registry, scanned: Scanned, wanted: Publication, subject: Su
     )
     bundle = oms.bundle(manifest, str(wanted.ref), registry.signer)
     envelope = statements.sign(statement, registry.signer)
-    _record(
+    record(
         registry,
         subject,
         Action.ARTIFACT_SIGN,
@@ -241,7 +234,7 @@ def _publish(
         approved_counter=0,
         approved_entry=b"",
     )
-    event = _event(
+    event = event_of(
         registry,
         subject,
         Action.ARTIFACT_PUBLISH,
@@ -249,9 +242,15 @@ def _publish(
         release.digest,
         {"tier": wanted.tier.value, "owner": wanted.owner, "bytes": ingested.manifest.size},
     )
-    with registry.ledger.transaction() as transaction:
-        taken = not store.insert(transaction.connection, release)
-        audit_id = "" if taken else transaction.append(event)
+    try:
+        with registry.ledger.transaction() as transaction:
+            taken = not store.insert(transaction.connection, release)
+            if not taken:
+                layout.place(registry, release, ingested.tree)
+            audit_id = "" if taken else transaction.append(event)
+    except BaseException:
+        layout.displace(registry, wanted.ref)
+        raise
     if taken:
         with registry.database.read() as connection:
             winner = store.find(connection, wanted.ref)
@@ -260,7 +259,6 @@ def _publish(
                 "DB-UNAVAILABLE", f"{wanted.ref} could not be written", fix="try the same command again"
             )
         return _same_bytes_or_refused(registry, winner, ingested, subject)
-    materialise(registry, release)
     return release, True, audit_id
 
 
@@ -278,8 +276,8 @@ def _same_bytes_or_refused(
             },
             fix=f"publish these files as the next version: --as {known.ref.name}@{known.ref.version + 1}",
         )
-    materialise(registry, known)
-    audit_id = _record(
+    layout.materialise(registry, known)
+    audit_id = record(
         registry, subject, Action.ARTIFACT_PUBLISH, known.ref, known.digest, {"unchanged": True}
     )
     return known, False, audit_id
@@ -306,9 +304,9 @@ def approve(registry: Registry, ref: Ref, assent: Assent) -> dict[str, Any]:
     verified = verify(registry, ref)
     with registry.ledger.transaction() as transaction:
         connection = transaction.connection
-        release = _known(store.find(connection, ref), ref)
+        release = recorded(store.find(connection, ref), ref)
         if release.retired is not None:
-            raise _retired(ref)
+            raise withdrawn(ref)
         is_listed = _is_current(registry, release, assent.policy_version)
         given = approvals.counting(
             store.approvals_of(connection, ref), release.digest, assent.policy_version, now
@@ -322,7 +320,9 @@ def approve(registry: Registry, ref: Ref, assent: Assent) -> dict[str, Any]:
                 now,
                 now + assent.lifetime,
             )
-            approvals.check(wanted, given, publisher=release.publisher, publisher_human=assent.publisher_human)
+            approvals.check(
+                wanted, given, publisher=release.publisher, publisher_human=assent.publisher_human
+            )
             store.approve(connection, ref, wanted)
             given = [*given, wanted]
             if len(given) >= approvals.required(release.tier):
@@ -340,7 +340,7 @@ def approve(registry: Registry, ref: Ref, assent: Assent) -> dict[str, Any]:
         )
         audit_id = transaction.append(event)
     if is_listed:
-        materialise(registry, get(registry, ref))
+        layout.materialise(registry, get(registry, ref))
     return {
         "ref": str(ref),
         "digest": release.digest,
@@ -352,7 +352,11 @@ def approve(registry: Registry, ref: Ref, assent: Assent) -> dict[str, Any]:
 
 
 def _enter_list(
-    registry: Registry, connection: sa.Connection, release: Release, given: Sequence[Approval], expires: datetime
+    registry: Registry,
+    connection: sa.Connection,
+    release: Release,
+    given: Sequence[Approval],
+    expires: datetime,
 ) -> None:
     """Sign the version's entry in the approved list; one that is approved again keeps its place."""
     entry = ApprovedEntry(
@@ -378,19 +382,13 @@ def _is_current(registry: Registry, release: Release, policy_version: str) -> bo
     return True
 
 
-def get(registry: Registry, ref: Ref) -> Release:
-    """The release as recorded. Raises `Refused` ART-UNKNOWN."""
-    with registry.database.read() as connection:
-        return _known(store.find(connection, ref), ref)
-
-
 def verify(registry: Registry, ref: Ref) -> Verified:
     """Hash the stored files of a version and check both signatures over them. Raises ART-TAMPER and kin."""
     release = get(registry, ref)
-    tree = tree_of(registry, ref)
+    tree = layout.tree_of(registry, ref)
     found = read_tree(tree, allow_hard_links=True, list_empty=True)
     return verify_release(
-        manifest=with_modes_of(found, release.manifest),
+        manifest=layout.with_modes_of(found, release.manifest),
         bundle=release.bundle,
         statement=release.statement,
         keys=registry.keys,
@@ -400,7 +398,7 @@ def verify(registry: Registry, ref: Ref) -> Verified:
 
 def record_verified(registry: Registry, subject: Subject, verified: Verified, stage: str) -> str:
     """Leave the event that a version was checked and held; returns the audit id."""
-    return _record(
+    return record(
         registry,
         subject,
         Action.ARTIFACT_VERIFY,
@@ -413,7 +411,7 @@ def record_verified(registry: Registry, subject: Subject, verified: Verified, st
 def approved_entry(registry: Registry, release: Release) -> ApprovedEntry:
     """The signed entry that lets a version load. Raises `Refused` ART-NOT-APPROVED, ART-RETIRED."""
     if release.retired is not None:
-        raise _retired(release.ref)
+        raise withdrawn(release.ref)
     if not release.approved_entry:
         raise Refused(
             "ART-NOT-APPROVED",
@@ -432,52 +430,18 @@ def approved_entry(registry: Registry, release: Release) -> ApprovedEntry:
     return entry
 
 
-def pull(registry: Registry, ref: Ref, destination: Path, subject: Subject) -> dict[str, Any]:
-    """Write a verified copy with its signatures beside it. An existing destination is refused."""
-    if destination.exists():
-        raise Usage(
-            "PULL-EXISTS", f"{destination} exists already", fix="name a directory that does not exist yet"
-        )
-    verified = verify(registry, ref)
-    release = get(registry, ref)
-    partial = destination.with_name(f".{destination.name}.{secrets.token_hex(4)}")
-    with full_disk_explained():
-        try:
-            for entry in release.manifest:
-                target = partial / entry.path
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with registry.objects.open(entry.digest) as source, target.open("xb") as copy:
-                    shutil.copyfileobj(source, copy, 1024 * 1024)
-                target.chmod(entry.mode & 0o777)
-            verify_release(
-                manifest=read_tree(partial),
-                bundle=release.bundle,
-                statement=release.statement,
-                keys=registry.keys,
-                expect=ref,
-            )
-            partial.rename(destination)
-        except BaseException:
-            remove_tree(partial)
-            raise
-    write_atomically(destination.with_name(destination.name + ".sig"), release.bundle, mode=0o644)
-    write_atomically(destination.with_name(destination.name + ".release.json"), release.statement, mode=0o644)
-    audit_id = _record(registry, subject, Action.ARTIFACT_PULL, ref, verified.digest, {})
-    return {"ref": str(ref), "digest": verified.digest, "path": str(destination), "audit_id": audit_id}
-
-
 def repair(registry: Registry, ref: Ref, subject: Subject) -> dict[str, Any]:
     """Lay the version's files out again from the store. Damaged objects stay refused."""
     release = get(registry, ref)
-    materialise(registry, release, replace_tree=True)
+    layout.materialise(registry, release, replace_tree=True)
     verified = verify(registry, ref)
-    audit_id = _record(
+    audit_id = record(
         registry, subject, Action.SYSTEM_REPAIR, ref, verified.digest, {"tree": "laid out again"}
     )
     return {
         "ref": str(ref),
         "digest": verified.digest,
-        "path": str(tree_of(registry, ref)),
+        "path": str(layout.tree_of(registry, ref)),
         "audit_id": audit_id,
     }
 
@@ -485,124 +449,9 @@ def repair(registry: Registry, ref: Ref, subject: Subject) -> dict[str, Any]:
 def retire(registry: Registry, ref: Ref, subject: Subject) -> dict[str, Any]:
     """Withdraw a version for good."""
     with registry.ledger.transaction() as transaction:
-        release = _known(store.find(transaction.connection, ref), ref)
+        release = recorded(store.find(transaction.connection, ref), ref)
         store.retire(transaction.connection, ref, registry.now())
         audit_id = transaction.append(
-            _event(registry, subject, Action.ARTIFACT_RETIRE, ref, release.digest, {"was": release.state})
+            event_of(registry, subject, Action.ARTIFACT_RETIRE, ref, release.digest, {"was": release.state})
         )
     return {"ref": str(ref), "digest": release.digest, "state": "retired", "audit_id": audit_id}
-
-
-def tree_of(registry: Registry, ref: Ref) -> Path:
-    """Where the files of a version lie under their real names."""
-    return registry.models / ref.name / str(ref.version)
-
-
-def materialise(registry: Registry, release: Release, *, replace_tree: bool = False) -> bool:
-    """Put a version's files and signatures in their place; True when something had to be done."""
-    tree = tree_of(registry, release.ref)
-    sidecars = {
-        tree.with_name(f"{tree.name}.sig"): release.bundle,
-        tree.with_name(f"{tree.name}.release.json"): release.statement,
-    }
-    if release.approved_entry:
-        sidecars[tree.with_name(f"{tree.name}.approval.json")] = release.approved_entry
-    changed = False
-    with full_disk_explained():
-        tree.parent.mkdir(parents=True, exist_ok=True)
-        if replace_tree or not tree.is_dir():
-            staged = registry.models / f".incoming-{secrets.token_hex(8)}"
-            try:
-                staged.mkdir()
-                _lay_out(registry, release.manifest, staged)
-                remove_tree(tree)
-                staged.rename(tree)
-            finally:
-                remove_tree(staged)
-            changed = True
-    for path, data in sidecars.items():
-        if not path.is_file() or path.read_bytes() != data:
-            write_atomically(path, data, mode=0o644)
-            changed = True
-    return changed
-
-
-def with_modes_of(found: Manifest, recorded: Manifest) -> Manifest:
-    """Objects are shared and read-only, so the store cannot show a file's own mode: take the recorded one."""
-    modes = {entry.path: entry.mode for entry in recorded}
-    return Manifest.of(replace(entry, mode=modes.get(entry.path, entry.mode)) for entry in found)
-
-
-def repair_all(registry: Registry) -> list[str]:
-    """At start: sweep what was interrupted, give every version its files. Returns what was done."""
-    done = []
-    swept = registry.objects.sweep()
-    if swept:
-        done.append(f"removed {swept} unfinished uploads")
-    registry.models.mkdir(parents=True, exist_ok=True)
-    for leftover in registry.models.glob(".incoming-*"):
-        remove_tree(leftover)
-        done.append("removed an unfinished publication")
-    with registry.database.read() as connection:
-        known = store.releases(connection)
-    for release in known:
-        try:
-            if materialise(registry, release):
-                done.append(f"laid out the files of {release.ref} again")
-        except Refused as error:
-            done.append(f"could not lay out {release.ref}: {error.what}")
-    return done
-
-
-def _lay_out(registry: Registry, manifest: Manifest, tree: Path) -> None:
-    """Hard links to the objects under the files' own names: one copy of the bytes, findable by name."""
-    for entry in manifest:
-        target = tree / entry.path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if not registry.objects.has(entry.digest):
-            registry.objects.open(entry.digest)
-        os.link(registry.objects.path(entry.digest), target)
-
-
-def _known(release: Release | None, ref: Ref) -> Release:
-    if release is None:
-        raise Refused(
-            "ART-UNKNOWN",
-            f"there is no {ref} in the registry",
-            fix="garrison model list shows what there is",
-        )
-    return release
-
-
-def _retired(ref: Ref) -> Refused:
-    return Refused(
-        "ART-RETIRED", f"{ref} was retired and will not load any more", fix="publish a new version"
-    )
-
-
-def _event(
-    registry: Registry, subject: Subject, action: Action, ref: Ref, digest: str, data: dict[str, Any]
-) -> Event:
-    return Event(
-        time=registry.now(),
-        action=action,
-        actor=subject.actor,
-        resource=str(ref),
-        outcome=Outcome.ALLOWED,
-        digest=digest,
-        data={**data, "via": subject.via},
-    )
-
-
-def _record(
-    registry: Registry,
-    subject: Subject,
-    action: Action,
-    ref: Ref,
-    digest: str,
-    data: dict[str, Any],
-    **changes: Any,
-) -> str:
-    event = replace(_event(registry, subject, action, ref, digest, data), **changes)
-    with registry.ledger.transaction() as transaction:
-        return transaction.append(event)

@@ -111,6 +111,12 @@ def releases(connection: sa.Connection, name: str | None = None) -> list[Release
     return [_release(row) for row in connection.execute(query)]
 
 
+def digests(connection: sa.Connection) -> set[str]:
+    """The digest of every file of every version, retired ones included."""
+    rows = connection.execute(sa.select(RELEASES.c.manifest)).scalars()
+    return {str(entry["digest"]) for text in rows for entry in json.loads(text)}
+
+
 def latest_version(connection: sa.Connection, name: str) -> int:
     """The highest version of a name, 0 if there is none."""
     return (
@@ -191,11 +197,13 @@ def next_place(connection: sa.Connection, name: str) -> int:
 
 
 def enter_approved_list(connection: sa.Connection, ref: Ref, counter: int, entry: bytes) -> None:
-    """Record a version's place and its signed entry; a version enters once."""
+    """Record a version's place and its signed entry. A place once taken is kept; its entry can be renewed."""
     connection.execute(
         RELEASES.update()
         .where(
-            RELEASES.c.name == ref.name, RELEASES.c.version == ref.version, RELEASES.c.approved_counter == 0
+            RELEASES.c.name == ref.name,
+            RELEASES.c.version == ref.version,
+            RELEASES.c.approved_counter.in_((0, counter)),
         )
         .values(approved_counter=counter, approved_entry=entry)
     )

@@ -11,7 +11,8 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -66,6 +67,8 @@ class LocalObjects:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.incoming = root / "incoming"
+        self._users = 0
+        self._counting = threading.Lock()
         with full_disk_explained():
             self.incoming.mkdir(parents=True, exist_ok=True)
 
@@ -116,6 +119,31 @@ class LocalObjects:
         except OSError:
             return False
 
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """While somebody puts objects that nothing refers to yet, none is discarded."""
+        with self._counting:
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._counting:
+                self._users -= 1
+
+    def discard_all_but(self, wanted: Callable[[], Collection[str]]) -> int:
+        """Remove every object that is not among the digests of `wanted()`; none while one is being put.
+
+        New objects wait until this is done, so that none is taken away between its arrival and its name.
+        """
+        with self._counting:
+            if self._users:
+                return 0
+            kept = wanted()
+            rest = [path for path in (self.root / "sha256").glob("??/*") if f"sha256:{path.name}" not in kept]
+            for path in rest:
+                path.unlink(missing_ok=True)
+            return len(rest)
+
     def sweep(self) -> int:
         """Remove what an interrupted write left behind; returns how many files."""
         leftovers = list(self.incoming.iterdir())
@@ -124,24 +152,40 @@ class LocalObjects:
         return len(leftovers)
 
 
+def is_full(error: OSError) -> bool:
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def explained(error: OSError) -> Undecided:
+    """What the system said, as a sentence with a next step: DISK-FULL, DATA-READONLY or HOST-IO."""
+    if is_full(error):
+        return Undecided(
+            "DISK-FULL",
+            f"the disk is full: {error.filename or 'a write failed'}",
+            fix="free space on the disk that holds the data directory, then try again; nothing was changed",
+        )
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return Undecided(
+            "DATA-READONLY",
+            f"cannot write {error.filename or 'to the data directory'}: {error.strerror}",
+            fix="make the data directory writable for this user, or choose another with --data DIR",
+        )
+    return Undecided(
+        "HOST-IO",
+        f"the system refused {error.filename or 'a file or a connection'}: "
+        f"{error.strerror or type(error).__name__}",
+        fix="see what the system's log says about that path or limit, then try again",
+    )
+
+
 @contextmanager
 def full_disk_explained() -> Iterator[None]:
     """Turn "no space" and "read-only" from the system into sentences. Other errors pass unchanged."""
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise Undecided(
-                "DISK-FULL",
-                f"the disk is full: {error.filename or 'a write failed'}",
-                fix="free space on the disk that holds the data directory, then try again; nothing was changed",
-            ) from error
-        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-            raise Undecided(
-                "DATA-READONLY",
-                f"cannot write {error.filename or 'to the data directory'}: {error.strerror}",
-                fix="make the data directory writable for this user, or choose another with --data DIR",
-            ) from error
+        if is_full(error) or error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise explained(error) from error
         raise
 
 

@@ -8,8 +8,8 @@ from garrison.app import serving
 from garrison.app.house import House
 from garrison.app.serving import Order
 from garrison.app.verbs.base import Call, Verb, authorise
-from garrison.artifacts import release as releases
 from garrison.artifacts import store as registry
+from garrison.artifacts.registry import get
 from garrison.core.actions import Action
 from garrison.core.decision import Tier
 from garrison.core.digest import Ref, check_name
@@ -22,7 +22,7 @@ TASKS = frozenset({"chat", "completions", "embeddings"})
 
 def apply(house: House, call: Call) -> dict[str, Any]:
     ref = Ref.parse(call.text("ref"))
-    owner = releases.get(house.registry, ref).owner
+    owner = get(house.registry, ref).owner
     authorise(house, call.subject, Action.DEPLOY_APPLY, ref.name, owner=owner)
     isolation = call.optional("isolation") or house.settings.isolation
     return serving.deploy(house, Order(ref, call.subject, isolation, Action.DEPLOY_APPLY), call.progress)

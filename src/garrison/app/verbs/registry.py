@@ -8,8 +8,10 @@ from typing import Any
 
 from garrison.app.house import House
 from garrison.app.verbs.base import Call, Verb, authorise, identity_name
+from garrison.artifacts import layout, store
 from garrison.artifacts import release as releases
-from garrison.artifacts import store
+from garrison.artifacts.pull import pull
+from garrison.artifacts.registry import get
 from garrison.artifacts.release import Assent, Publication
 from garrison.core.actions import Action
 from garrison.core.decision import Tier
@@ -33,7 +35,7 @@ def publish(house: House, call: Call) -> dict[str, Any]:
         house.registry, Publication(source, ref, owner, tier), call.subject, call.progress
     )
     _remember_owner(house, release, call)
-    tree = releases.tree_of(house.registry, ref)
+    tree = layout.tree_of(house.registry, ref)
     needed = approvals.required(release.tier)
     return {
         **release.summary(),
@@ -52,7 +54,7 @@ def publish(house: House, call: Call) -> dict[str, Any]:
 
 def approve(house: House, call: Call) -> dict[str, Any]:
     ref = Ref.parse(call.text("ref"))
-    release = releases.get(house.registry, ref)
+    release = get(house.registry, ref)
     authorise(
         house,
         call.subject,
@@ -85,11 +87,11 @@ def model_list(house: House, call: Call) -> dict[str, Any]:
 def model_show(house: House, call: Call) -> dict[str, Any]:
     ref = Ref.parse(call.text("ref"))
     authorise(house, call.subject, Action.ARTIFACT_READ, ref.name)
-    release = releases.get(house.registry, ref)
+    release = get(house.registry, ref)
     with house.database.read() as connection:
         given = store.approvals_of(connection, ref)
         owner = owner_of(connection, ref.name)
-    tree = releases.tree_of(house.registry, ref)
+    tree = layout.tree_of(house.registry, ref)
     return {
         **release.summary(),
         "owner": owner or release.owner,
@@ -107,7 +109,7 @@ def model_pull(house: House, call: Call) -> dict[str, Any]:
     authorise(house, call.subject, Action.ARTIFACT_PULL, ref.name)
     if call.flag("repair"):
         return releases.repair(house.registry, ref, call.subject)
-    return releases.pull(house.registry, ref, Path(call.text("destination")), call.subject)
+    return pull(house.registry, ref, Path(call.text("destination")), call.subject)
 
 
 def model_retire(house: House, call: Call) -> dict[str, Any]:

@@ -1,0 +1,168 @@
+"""Where the files of a version lie under their own names: hard links to the objects, signatures beside them.
+
+    models/<name>/<version>/            the release's files
+    models/<name>/<version>.sig         the bundle that other tools verify
+    models/<name>/<version>.release.json, .approval.json
+
+The database says which versions there are. What lies here without a row was left by an interruption and is
+removed; what a row has and is missing here is laid out again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from garrison.artifacts import store
+from garrison.artifacts.registry import Registry
+from garrison.artifacts.store import Release
+from garrison.core.digest import Manifest, Ref
+from garrison.core.errors import GarrisonError
+from garrison.storage.local import full_disk_explained, remove_tree, sync_directory, write_atomically
+
+
+def tree_of(registry: Registry, ref: Ref) -> Path:
+    """Where the files of a version lie under their real names."""
+    return registry.models / ref.name / str(ref.version)
+
+
+def staged(registry: Registry) -> Path:
+    """A name for a tree that is being made; whatever has such a name at a start is removed."""
+    return registry.models / f".incoming-{secrets.token_hex(8)}"
+
+
+def lay_out(registry: Registry, manifest: Manifest, tree: Path) -> None:
+    """Hard links to the objects under the files' own names: one copy of the bytes, findable by name.
+
+    Raises `Refused` OBJ-MISSING, `Undecided` DISK-FULL or DATA-READONLY.
+    """
+    with full_disk_explained():
+        tree.mkdir(parents=True, exist_ok=True)
+        for entry in manifest:
+            target = tree / entry.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if not registry.objects.has(entry.digest):
+                registry.objects.open(entry.digest)
+            os.link(registry.objects.path(entry.digest), target)
+
+
+def place(registry: Registry, release: Release, tree: Path) -> None:
+    """Give a new version its place, from the tree that was judged. Called while its row is being written.
+
+    The row is not committed yet, so that a kill leaves files without a row, which nobody lists and the
+    next start removes; never a row without files.
+    """
+    final = tree_of(registry, release.ref)
+    with full_disk_explained():
+        final.parent.mkdir(parents=True, exist_ok=True)
+        remove_tree(final)  # of an interrupted publication: there is no row of that name
+        tree.rename(final)
+        sync_directory(final.parent)
+    _write_sidecars(registry, release)
+
+
+def displace(registry: Registry, ref: Ref) -> None:
+    """Take the files of a version away again whose row was not committed after all."""
+    with contextlib.suppress(GarrisonError), registry.database.write() as connection:
+        if store.find(connection, ref) is None:
+            _remove_version(tree_of(registry, ref))
+
+
+def materialise(registry: Registry, release: Release, *, replace_tree: bool = False) -> bool:
+    """Put a version's files and signatures in their place; True when something had to be done."""
+    tree = tree_of(registry, release.ref)
+    is_missing = replace_tree or not tree.is_dir()
+    if is_missing:
+        draft = staged(registry)
+        try:
+            lay_out(registry, release.manifest, draft)
+            with full_disk_explained():
+                tree.parent.mkdir(parents=True, exist_ok=True)
+                remove_tree(tree)
+                draft.rename(tree)
+        finally:
+            remove_tree(draft)
+    return _write_sidecars(registry, release) or is_missing
+
+
+def with_modes_of(found: Manifest, recorded: Manifest) -> Manifest:
+    """Objects are shared and read-only, so the store cannot show a file's own mode: take the recorded one."""
+    modes = {entry.path: entry.mode for entry in recorded}
+    return Manifest.of(replace(entry, mode=modes.get(entry.path, entry.mode)) for entry in found)
+
+
+def collect(registry: Registry) -> int:
+    """Give back the space of objects that no version has, unless somebody is publishing; returns how many."""
+
+    def wanted() -> set[str]:
+        with registry.database.read() as connection:
+            return store.digests(connection)
+
+    return registry.objects.discard_all_but(wanted)
+
+
+def repair_all(registry: Registry) -> list[str]:
+    """At start: remove what was interrupted, give every version its files. Returns what was done."""
+    done = []
+    if swept := registry.objects.sweep():
+        done.append(f"removed {swept} unfinished uploads")
+    with full_disk_explained():
+        registry.models.mkdir(parents=True, exist_ok=True)
+    for leftover in registry.models.glob(".incoming-*"):
+        remove_tree(leftover)
+        done.append("removed an unfinished publication")
+    with registry.database.read() as connection:
+        recorded = store.releases(connection)
+    for orphan in _without_row(registry, {release.ref for release in recorded}):
+        _remove_version(orphan)
+        done.append(
+            f"removed the files of {orphan.parent.name}@{orphan.name}, whose publication was cut short"
+        )
+    for release in recorded:
+        try:
+            if materialise(registry, release):
+                done.append(f"laid out the files of {release.ref} again")
+        except GarrisonError as error:
+            done.append(f"could not lay out {release.ref}: {error.what}")
+    if collected := collect(registry):
+        done.append(f"removed {collected} objects that no version has")
+    return done
+
+
+def _write_sidecars(registry: Registry, release: Release) -> bool:
+    """The signatures beside the tree; True when one had to be written."""
+    tree = tree_of(registry, release.ref)
+    sidecars = {".sig": release.bundle, ".release.json": release.statement}
+    if release.approved_entry:
+        sidecars[".approval.json"] = release.approved_entry
+    changed = False
+    for suffix, data in sidecars.items():
+        path = tree.with_name(tree.name + suffix)
+        if not path.is_file() or path.read_bytes() != data:
+            write_atomically(path, data, mode=0o644)
+            changed = True
+    return changed
+
+
+def _without_row(registry: Registry, refs: Iterable[Ref]) -> list[Path]:
+    """The trees of versions that the database does not have, by the numbers that stand in the file names."""
+    expected = {tree_of(registry, ref) for ref in refs}
+    found = set()
+    for entry in registry.models.glob("*/*"):
+        version = entry.name.lstrip(".").partition(".")[0]
+        if version.isascii() and version.isdecimal() and not entry.parent.name.startswith("."):
+            found.add(entry.with_name(version))
+    return sorted(found - expected)
+
+
+def _remove_version(tree: Path) -> None:
+    remove_tree(tree)
+    for path in (*tree.parent.glob(f"{tree.name}.*"), *tree.parent.glob(f".{tree.name}.*")):
+        with contextlib.suppress(OSError):
+            path.unlink()
+    with contextlib.suppress(OSError):  # other versions of that name are there
+        tree.parent.rmdir()
