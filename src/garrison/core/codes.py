@@ -1364,6 +1364,17 @@ data directory.
 starts it. --data DIR (or GARRISON_DATA) names another data directory.
 """,
     ),
+    "SRV-EXTRA": Code(
+        "this command is not in the core install",
+        """\
+The core install scans, signs, verifies and asks. The server, the ledger and
+the model runner need further packages, and one of them is not installed here.
+
+Install what the message names, into the same Python environment:
+
+    pip install 'garrison[server]'
+""",
+    ),
     "SRV-RUNNING": Code(
         "a server runs already",
         """\
