@@ -29,7 +29,7 @@ examples:
 
 On the server's host a short-lived token is fetched by itself; elsewhere give --token-file.""",
     )
-    parser.add_argument("model", metavar="MODEL")
+    parser.add_argument("model", metavar="MODEL", help="name of a model that serves")
     parser.add_argument("text", metavar="TEXT", help="the question; - reads it from standard input")
     parser.add_argument("--stream", action="store_true", help="print the answer as it comes")
     parser.add_argument("--max-tokens", type=int, metavar="N", help="longest answer, in tokens")

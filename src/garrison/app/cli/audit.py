@@ -37,29 +37,51 @@ _CELL = 11  # columns of an actor or resource in the table; `audit show` has the
 def add(subparsers: Any) -> None:
     parser = subparsers.add_parser("audit", help="the ledger: verify, list, show, tail, export")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    verify = verbs.add_parser("verify", help="check every record against its signed checkpoints")
+    verify = verbs.add_parser(
+        "verify",
+        help="check every record against its signed checkpoints",
+        epilog="example: garrison audit verify --witness /mnt/usb/checkpoint",
+    )
     verify.add_argument(
         "--key", action="append", type=Path, metavar="FILE", help="public key to trust instead"
     )
     verify.add_argument("--witness", type=Path, metavar="FILE", help="a checkpoint that was kept elsewhere")
     verify.set_defaults(run=_verify)
-    listing = verbs.add_parser("list", help="the last records")
+    listing = verbs.add_parser(
+        "list",
+        help="the last records",
+        epilog="example: garrison audit list --model fraud --outcome denied --limit 50",
+    )
     _add_filter(listing)
     listing.add_argument("--limit", type=int, default=20, metavar="N", help="how many (default 20)")
     listing.set_defaults(run=_list)
-    show = verbs.add_parser("show", help="one record, with its proof under --json")
+    show = verbs.add_parser(
+        "show", help="one record, with its proof under --json", epilog="example: garrison audit show a-000412"
+    )
     show.add_argument("id", help="such as a-000412")
     show.set_defaults(run=_show)
-    tail = verbs.add_parser("tail", help="the last records, and new ones with --follow")
+    tail = verbs.add_parser(
+        "tail",
+        help="the last records, and new ones with --follow",
+        epilog="example: garrison audit tail --kind model.invoke --follow",
+    )
     _add_filter(tail)
     tail.add_argument("--limit", type=int, default=10, metavar="N", help="how many (default 10)")
     tail.add_argument("--follow", action="store_true", help="go on until interrupted")
     tail.set_defaults(run=_tail)
-    exporting = verbs.add_parser("export", help="records for other systems, one JSON object a line")
-    exporting.add_argument("--format", choices=("jsonl", "ocsf"), default="jsonl")
+    exporting = verbs.add_parser(
+        "export",
+        help="records for other systems, one JSON object a line",
+        epilog="example: garrison audit export --format ocsf --since 2026-11-22T00:00:00Z",
+    )
+    exporting.add_argument("--format", choices=("jsonl", "ocsf"), default="jsonl", help="default: jsonl")
     _add_filter(exporting)
     exporting.set_defaults(run=_export)
-    accept = verbs.add_parser("accept-loss", help="let the next start go on with a ledger that lost records")
+    accept = verbs.add_parser(
+        "accept-loss",
+        help="let the next start go on with a ledger that lost records",
+        epilog="example: garrison audit accept-loss --reason 'disk of 22 November failed, restored from backup'",
+    )
     accept.add_argument("--reason", required=True, metavar="TEXT", help="what happened; it is recorded")
     accept.set_defaults(run=_accept)
 
@@ -68,9 +90,11 @@ def _add_filter(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kind", default="", metavar="ACTION", help="such as model.invoke")
     parser.add_argument("--model", default="", metavar="NAME", help="a name or a name@version")
     parser.add_argument("--actor", default="", metavar="ACTOR", help="such as user:dana")
-    parser.add_argument("--outcome", default="", choices=[outcome.value for outcome in Outcome])
+    parser.add_argument(
+        "--outcome", default="", choices=[outcome.value for outcome in Outcome], help="how it ended"
+    )
     parser.add_argument("--since", default="", metavar="TIME", help="RFC 3339, such as 2026-11-22T14:00:00Z")
-    parser.add_argument("--until", default="", metavar="TIME")
+    parser.add_argument("--until", default="", metavar="TIME", help="the end, left out of the result")
 
 
 def verified(data: Path, keys: list[PublicKey], witness: Witness) -> LedgerReport:

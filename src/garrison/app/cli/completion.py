@@ -42,7 +42,7 @@ examples:
 
 For zsh, put eval "$(garrison completion zsh)" after compinit into ~/.zshrc.""",
     )
-    parser.add_argument("shell", choices=tuple(SCRIPTS))
+    parser.add_argument("shell", choices=tuple(SCRIPTS), help="the shell that will read the lines")
 
 
 def run(args: argparse.Namespace) -> int:

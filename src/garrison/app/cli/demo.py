@@ -11,7 +11,9 @@ from garrison.app import demo
 
 def add(subparsers: Any) -> None:
     parser = subparsers.add_parser(
-        "demo", help="watch a real model go from file to answer, and attacks refused"
+        "demo",
+        help="watch a real model go from file to answer, and attacks refused",
+        epilog="example: garrison demo",
     )
     parser.add_argument("--keep", metavar="DIR", help="keep the demo's files in this directory")
 

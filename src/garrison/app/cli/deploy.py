@@ -20,24 +20,38 @@ def add(subparsers: Any) -> None:
     _apply_arguments(serve)
     deploy = subparsers.add_parser("deploy", help="apply, roll back, stop and show deployments")
     verbs = deploy.add_subparsers(dest="verb", required=True, metavar="VERB")
-    _apply_arguments(verbs.add_parser("apply", help="the same as serve"))
-    rollback = verbs.add_parser("rollback", help="go back to the approved version before the one that serves")
-    rollback.add_argument("name")
+    _apply_arguments(
+        verbs.add_parser(
+            "apply", help="the same as garrison serve", epilog="example: garrison deploy apply fraud@3"
+        )
+    )
+    rollback = verbs.add_parser(
+        "rollback",
+        help="go back to the approved version before the one that serves",
+        epilog="example: garrison deploy rollback fraud --to 2",
+    )
+    rollback.add_argument("name", help="the model, without a version")
     rollback.add_argument("--to", type=int, metavar="VERSION", help="a named earlier version")
     rollback.set_defaults(run=run_rollback)
-    status = verbs.add_parser("status", help="what serves")
+    status = verbs.add_parser("status", help="what serves", epilog="example: garrison deploy status")
     status.set_defaults(run=run_status)
-    stop = verbs.add_parser("stop", help="take a model out of service")
-    stop.add_argument("name")
+    stop = verbs.add_parser(
+        "stop", help="take a model out of service", epilog="example: garrison deploy stop fraud"
+    )
+    stop.add_argument("name", help="the model, without a version")
     stop.set_defaults(run=run_stop)
     route = subparsers.add_parser("route", help="put a model that something else serves behind the gateway")
     routes = route.add_subparsers(dest="verb", required=True, metavar="VERB")
     new = routes.add_parser(
-        "add", epilog="example: garrison route add big --upstream http://127.0.0.1:8000 --tier internal"
+        "add",
+        help="put one behind the gateway",
+        epilog="example: garrison route add big --upstream http://127.0.0.1:8000 --tier internal",
     )
-    new.add_argument("name")
+    new.add_argument("name", help="what clients will call the model")
     new.add_argument("--upstream", required=True, metavar="URL", help="http://HOST:PORT or unix:/PATH")
-    new.add_argument("--tier", required=True, choices=[tier.value for tier in Tier])
+    new.add_argument(
+        "--tier", required=True, choices=[tier.value for tier in Tier], help="sensitivity of its data"
+    )
     new.add_argument(
         "--task", action="append", choices=["chat", "completions", "embeddings"], help="default: all"
     )
@@ -123,7 +137,7 @@ def _show_deployed(args: argparse.Namespace, result: dict[str, Any]) -> int:
 
 
 def _apply_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("ref", metavar="NAME@VERSION")
+    parser.add_argument("ref", metavar="NAME@VERSION", help="an approved version")
     parser.add_argument(
         "--isolation", choices=ISOLATION_LEVELS, help="sandbox level (default: the setting, bwrap)"
     )

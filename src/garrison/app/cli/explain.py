@@ -12,7 +12,11 @@ from garrison.core.errors import Usage
 
 
 def add(subparsers: Any) -> None:
-    parser = subparsers.add_parser("explain", help="what a refusal code means and what to do")
+    parser = subparsers.add_parser(
+        "explain",
+        help="what a refusal code means and what to do",
+        epilog="example: garrison explain ART-TAMPER",
+    )
     parser.add_argument("code", nargs="?", help="such as ART-TAMPER; without it, the list of codes")
 
 

@@ -16,22 +16,28 @@ def add(subparsers: Any) -> None:
     _add_user(subparsers)
     key = subparsers.add_parser("key", help="the keys in the token")
     keys = key.add_subparsers(dest="verb", required=True, metavar="VERB")
-    keys.add_parser("list", help="list keys, their kind and their public halves").set_defaults(
-        run=run_key_list
-    )
+    keys.add_parser(
+        "list", help="list keys, their kind and their public halves", epilog="example: garrison key list"
+    ).set_defaults(run=run_key_list)
     create = keys.add_parser(
         "create", help="generate a key pair inside the token", epilog="example: garrison key create prod"
     )
-    create.add_argument("label")
+    create.add_argument("label", help="name of the new key")
     create.set_defaults(run=run_key_create)
-    export = keys.add_parser("export", help="refused: a private key does not leave its token")
-    export.add_argument("label")
+    export = keys.add_parser(
+        "export",
+        help="refused: a private key does not leave its token",
+        epilog="example: garrison key export release",
+    )
+    export.add_argument("label", help="name of the key")
     export.set_defaults(run=run_key_export)
     owner = subparsers.add_parser("owner", help="who answers for a model")
     owners = owner.add_subparsers(dest="verb", required=True, metavar="VERB")
-    new = owners.add_parser("set", epilog="example: garrison owner set fraud dana")
-    new.add_argument("model")
-    new.add_argument("owner")
+    new = owners.add_parser(
+        "set", help="name who answers for a model", epilog="example: garrison owner set fraud dana"
+    )
+    new.add_argument("model", help="name, without a version")
+    new.add_argument("owner", help="a person or a team")
     new.set_defaults(run=run_owner_set)
 
 
@@ -50,8 +56,10 @@ def _add_token(subparsers: Any) -> None:
         "--ttl", type=seconds, metavar="TIME", help="such as 90s, 10m, 1h; at most 24h (default: 15m)"
     )
     issue.set_defaults(run=run_token_issue)
-    revoke = verbs.add_parser("revoke", help="stop accepting a token")
-    revoke.add_argument("token_id")
+    revoke = verbs.add_parser(
+        "revoke", help="stop accepting a token", epilog="example: garrison token revoke 5b0e6c1f"
+    )
+    revoke.add_argument("token_id", help="the jti that token issue --json shows")
     revoke.set_defaults(run=run_token_revoke)
 
 
@@ -59,16 +67,22 @@ def _add_user(subparsers: Any) -> None:
     user = subparsers.add_parser("user", help="add, list and disable identities")
     verbs = user.add_subparsers(dest="verb", required=True, metavar="VERB")
     new = verbs.add_parser(
-        "add", epilog="example: garrison user add dana --role approver --email dana@example.com"
+        "add",
+        help="add an identity",
+        epilog="example: garrison user add dana --role approver --email dana@example.com",
     )
-    new.add_argument("name")
+    new.add_argument("name", help="lower-case name of the identity")
     new.add_argument("--role", action="append", required=True, help="may be given more than once")
     new.add_argument("--email", help="tells people apart: one address is one person")
     new.set_defaults(run=run_user_add)
-    disable = verbs.add_parser("disable", help="an identity that may do nothing any more")
-    disable.add_argument("name")
+    disable = verbs.add_parser(
+        "disable", help="an identity may do nothing any more", epilog="example: garrison user disable dana"
+    )
+    disable.add_argument("name", help="name of the identity")
     disable.set_defaults(run=run_user_disable)
-    verbs.add_parser("list", help="list identities").set_defaults(run=run_user_list)
+    verbs.add_parser("list", help="list identities", epilog="example: garrison user list").set_defaults(
+        run=run_user_list
+    )
 
 
 def seconds(text: str) -> int:

@@ -29,7 +29,10 @@ def add(subparsers: Any) -> None:
         epilog='example: printf \'{"id":"1","text":"..."}\\n\' | garrison inspect --direction input --jsonl',
     )
     parser.add_argument(
-        "--direction", choices=[way.value for way in Direction], default=Direction.INPUT.value
+        "--direction",
+        choices=[way.value for way in Direction],
+        default=Direction.INPUT.value,
+        help="where the text is going (default: input)",
     )
     parser.add_argument(
         "--jsonl", action="store_true", help="one JSON object a line; without it, all of stdin is one text"

@@ -14,8 +14,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from garrison.core.errors import GarrisonError, Undecided, Usage, from_json
+from garrison.core.errors import Undecided, Usage, from_json
 
 MAX_LINE_BYTES = 64 * 1024 * 1024  # an exported manifest of 100,000 files fits; anything larger is a defect
 CONNECT_SECONDS = 5.0
@@ -50,28 +51,27 @@ def call(args: argparse.Namespace, verb: str, **body: Any) -> dict[str, Any]:
     path = data / "run" / "control.sock"
     headers = {"Content-Type": "application/json"}
     if getattr(args, "identity", None):
-        headers["X-Garrison-As"] = args.identity
+        headers["X-Garrison-As"] = quote(args.identity)
     token = read_token_file(args)
     if token:
         headers["Authorization"] = f"Bearer {token}"
     progress = None if getattr(args, "json", False) or not sys.stderr.isatty() else _show_progress
     connection = _UnixConnection(path)
     try:
-        connection.request("POST", f"/v1/{verb}", body=json.dumps(body).encode(), headers=headers)
-        return _answer(connection.getresponse(), progress)
-    except (
-        FileNotFoundError,
-        ConnectionError,
-        TimeoutError,
-        PermissionError,
-        http.client.HTTPException,
-    ) as error:
+        connection.connect()
+    except OSError as error:
+        connection.close()
         raise Undecided(
             "SRV-DOWN",
-            f"no server answers at {path}: {getattr(error, 'strerror', None) or type(error).__name__}",
+            f"no server answers at {path}: {error.strerror or error}",
             fix=f"start it with garrison up --data {data}, or name another data directory with --data DIR",
             evidence={"socket": str(path)},
         ) from error
+    try:
+        connection.request("POST", f"/v1/{verb}", body=json.dumps(body).encode(), headers=headers)
+        return _answer(connection.getresponse(), progress)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise _cut() from error
     finally:
         connection.close()
 
@@ -82,11 +82,16 @@ def read_token_file(args: argparse.Namespace) -> str | None:
     if not name:
         return None
     try:
-        return Path(name).read_text().strip()
+        token = Path(name).read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
         raise Usage(
             "TOK-FILE", f"cannot read the token file {name}: {error}", fix="check the path and its mode"
         ) from error
+    if not token.isascii() or not token.isprintable() or not token or " " in token:
+        raise Usage(
+            "TOK-FILE", f"{name} does not hold an access token", fix="garrison token issue prints one"
+        )
+    return token
 
 
 def _answer(response: http.client.HTTPResponse, progress: Callable[[Any], None] | None) -> dict[str, Any]:
@@ -102,8 +107,14 @@ def _answer(response: http.client.HTTPResponse, progress: Callable[[Any], None] 
             raise from_json(message["error"], int(message.get("exit", 4)))
         result: dict[str, Any] = message["result"]
         return result
-    raise GarrisonError(
-        "SRV-CUT", "the server ended before it answered", fix="look at its log, then try again"
+    raise _cut()
+
+
+def _cut() -> Undecided:
+    return Undecided(
+        "SRV-CUT",
+        "the server ended before it answered: the change was made whole or not at all",
+        fix="look at the server's log, start it again, and see with garrison model list or deploy status",
     )
 
 

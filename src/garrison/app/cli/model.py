@@ -17,16 +17,20 @@ def add(subparsers: Any) -> None:
     model = subparsers.add_parser("model", help="publish, list, show, pull, verify and retire versions")
     verbs = model.add_subparsers(dest="verb", required=True, metavar="VERB")
     _publish_arguments(verbs.add_parser("publish", help="scan, sign and store a directory as NAME@VERSION"))
-    _publish_arguments(subparsers.add_parser("publish", help="the same as model publish"))
+    _publish_arguments(subparsers.add_parser("publish", help="the same as garrison model publish"))
     for name, group in (("list", verbs), ("show", verbs), ("verify", verbs), ("retire", verbs)):
-        parser = group.add_parser(name, help=_HELP[name])
+        parser = group.add_parser(name, help=_HELP[name], epilog=_EXAMPLE[name])
         if name == "list":
             parser.add_argument("name", nargs="?", help="only versions of this name")
         else:
-            parser.add_argument("ref", metavar="NAME@VERSION")
+            parser.add_argument("ref", metavar="NAME@VERSION", help="such as fraud@3")
         parser.set_defaults(run=_RUN[name])
-    pull = verbs.add_parser("pull", help="write a verified copy of a version to a directory")
-    pull.add_argument("ref", metavar="NAME@VERSION")
+    pull = verbs.add_parser(
+        "pull",
+        help="write a verified copy of a version to a directory",
+        epilog="example: garrison model pull fraud@3 ./fraud",
+    )
+    pull.add_argument("ref", metavar="NAME@VERSION", help="such as fraud@3")
     pull.add_argument("destination", nargs="?", help="directory to make")
     pull.add_argument("--repair", action="store_true", help="lay the stored files out again instead")
     pull.set_defaults(run=run_pull)
@@ -35,7 +39,7 @@ def add(subparsers: Any) -> None:
         help="approve a version (as somebody other than its publisher)",
         epilog="example: garrison --as dana approve fraud@3",
     )
-    approve.add_argument("ref", metavar="NAME@VERSION")
+    approve.add_argument("ref", metavar="NAME@VERSION", help="such as fraud@3")
     approve.set_defaults(run=run_approve)
 
 
@@ -203,5 +207,11 @@ _HELP = {
     "show": "show one version with its files",
     "verify": "check a stored version: files, signatures",
     "retire": "withdraw a version for good",
+}
+_EXAMPLE = {
+    "list": "example: garrison model list fraud",
+    "show": "example: garrison model show fraud@3",
+    "verify": "example: garrison model verify fraud@3",
+    "retire": "example: garrison model retire fraud@2",
 }
 _RUN = {"list": run_list, "show": run_show, "verify": run_verify, "retire": run_retire}

@@ -34,7 +34,11 @@ Gather = Callable[[Path, datetime], posture.Facts]
 
 
 def add(subparsers: Any) -> None:
-    parser = subparsers.add_parser("posture", help="the state of the five layers, and the next step")
+    parser = subparsers.add_parser(
+        "posture",
+        help="the state of the five layers, and the next step",
+        epilog="example: garrison posture --strict",
+    )
     parser.add_argument("--strict", action="store_true", help="exit 1 when anything is bad")
 
 

@@ -20,7 +20,11 @@ def add(subparsers: Any) -> None:
         epilog="example: garrison runtime probe --isolation bwrap",
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    leaf = verbs.add_parser("probe", help="try to break out of a sandbox; exit 1 when a try succeeds")
+    leaf = verbs.add_parser(
+        "probe",
+        help="try to break out of a sandbox; exit 1 when a try succeeds",
+        epilog="example: garrison runtime probe --isolation bwrap --hostile",
+    )
     leaf.add_argument(
         "--isolation", metavar="LEVEL", default=DEFAULT_LEVEL, help=f"one of {', '.join(LEVELS)}"
     )

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from garrison.app.cli import output
-from garrison.artifacts.scan import FileReport, ScanReport, scan_path
+from garrison.artifacts.scan import scan_path
+from garrison.artifacts.scan_report import FileReport, ScanReport
 from garrison.core.finding import Finding, Verdict
 
 EXIT = {Verdict.CLEAN: 0, Verdict.REFUSED: 1, Verdict.INCOMPLETE: 3}

@@ -31,7 +31,7 @@ Signatures are looked for beside the directory (PATH.sig, PATH.release.json),
 then among the releases of the data directory.
 exit: 0 verified, 1 refused, 3 nothing to judge by""",
     )
-    parser.add_argument("path", type=Path, metavar="PATH")
+    parser.add_argument("path", type=Path, metavar="PATH", help="the model's directory")
     parser.add_argument("--as", dest="claimed", metavar="NAME@VERSION", help="the release that it has to be")
     parser.add_argument("--signature", type=Path, metavar="FILE", help="OpenSSF Model Signing bundle")
     parser.add_argument("--statement", type=Path, metavar="FILE", help="release statement")
