@@ -7,7 +7,8 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from threading import Lock
+from threading import Condition, Lock
+from threading import Event as Flag
 from typing import Any, TypeVar
 
 from garrison.app.settings import Settings
@@ -15,6 +16,7 @@ from garrison.artifacts.registry import Registry
 from garrison.core.actions import Action
 from garrison.core.decision import Endpoint, Subject
 from garrison.core.digest import Ref, canonical_json
+from garrison.core.errors import Undecided
 from garrison.core.event import Event, Outcome, format_time
 from garrison.evidence.ledger import Ledger
 from garrison.runtime import store as serving
@@ -33,6 +35,28 @@ T = TypeVar("T")
 
 SNAPSHOT_TYPE = "application/vnd.garrison.snapshot+json"
 SYSTEM = Subject("service", "garrison", frozenset({"service"}), via="server")
+
+
+class Busy:
+    """How many commands are running; entered by each of them, waited for before the ledger is closed."""
+
+    def __init__(self) -> None:
+        self._running = 0
+        self._changed = Condition()
+
+    def __enter__(self) -> None:
+        with self._changed:
+            self._running += 1
+
+    def __exit__(self, *_exception: object) -> None:
+        with self._changed:
+            self._running -= 1
+            self._changed.notify_all()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until none is running; False when one still is after `seconds`."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._running == 0, seconds)
 
 
 @dataclass(slots=True)
@@ -58,6 +82,17 @@ class House:
     settled: Callable[[int], object] = lambda _version: None
     deploying: Lock = field(default_factory=Lock)
     snapshots: Lock = field(default_factory=Lock)
+    busy: Busy = field(default_factory=Busy)
+    stopping: Flag = field(default_factory=Flag)
+
+    def go_on(self) -> None:
+        """Called at every step of a long command. Raises `Undecided` SRV-STOPPING once the server stops."""
+        if self.stopping.is_set():
+            raise Undecided(
+                "SRV-STOPPING",
+                "the server is stopping, so the command was given up; nothing of it was kept",
+                fix="start the server again, then repeat the command",
+            )
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Do asynchronous work from a verb's thread and wait for it."""

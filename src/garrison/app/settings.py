@@ -29,6 +29,8 @@ class Settings:
     """Directory that holds everything Garrison keeps; made with mode 0700."""
     listen: str = "127.0.0.1:8443"
     """Address and port of the gateway (TLS 1.3)."""
+    names: str = ""
+    """Further host names and addresses for the gateway's certificate, separated by commas."""
     metrics_listen: str = "127.0.0.1:0"
     """Loopback address and port of the metrics listener; port 0 picks a free one."""
     workers: int = 1
@@ -121,7 +123,7 @@ def _read_file(path: Path, *, required: bool) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             text = file.read(MAX_FILE_BYTES + 1)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         if not required:
             return {}
         raise Usage(

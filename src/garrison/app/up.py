@@ -17,28 +17,34 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from cryptography import x509
 
 from garrison import __version__
 from garrison.app import serving, wiring
+from garrison.app.addresses import certificate_names, is_loopback
 from garrison.app.api import server as api
 from garrison.app.house import House
 from garrison.app.settings import Settings
 from garrison.app.workers import Plane, Workers
 from garrison.artifacts import layout
 from garrison.core.actions import Action
-from garrison.core.errors import GarrisonError, Refused, Undecided
+from garrison.core.errors import GarrisonError, Refused, Undecided, Usage
 from garrison.core.event import Outcome
 from garrison.evidence.spool import SpoolReader
+from garrison.runtime.probe import probe
+from garrison.runtime.sandboxes.ladder import sandbox_for
 from garrison.storage.local import write_atomically
 from garrison.trust.ca import LEAF_LIFETIME, ensure_ca, issue_server
 from garrison.trust.keys.base import Signer
 from garrison.trust.store import User, save_user, users
 
+MAX_SOCKET_PATH = 107  # bytes, unix(7): sun_path has 108 with its end mark
 FOLD_SECONDS = 0.05  # requests reach the ledger in batches of this time
 HOUSEKEEPING_SECONDS = 5.0
+VERB_SECONDS = 60.0  # a command that is running when the server stops ends at its next step
 
 Say = Callable[[str], None]
 
@@ -46,9 +52,11 @@ Say = Callable[[str], None]
 def up(settings: Settings, *, as_json: bool) -> int:
     """Run until SIGTERM or SIGINT; returns the exit status. Raises when the start is refused."""
     started = time.monotonic()
+    _check_path(settings)
+    certificate_names(settings.listen_address[0], settings.names)
     is_new = wiring.make_data_directory(settings.data)
     with _only_server(settings):
-        _check_address(settings)
+        settings = replace(settings, listen=_free_address(settings))
         return asyncio.run(_run(settings, as_json=as_json, is_new=is_new, started=started))
 
 
@@ -93,7 +101,7 @@ async def _serve(
         await workers.start()
         restored = await asyncio.to_thread(serving.restore, house)
         with _quiet_signals(control):
-            tasks.append(asyncio.create_task(control.serve()))
+            tasks.append(asyncio.create_task(control.serve(sockets=[_control_socket(settings)])))
             while not control.started:
                 await asyncio.sleep(0.01)
                 if tasks[-1].done():
@@ -103,7 +111,9 @@ async def _serve(
                 house.record, house.event(Action.SYSTEM_START, "server", version=__version__)
             )
             _announce(house, say, as_json=as_json, admin=admin, restored=restored, started=started)
+            probing = asyncio.create_task(_probe(house, say))
             await _until(stop, tasks)
+            probing.cancel()
             say("draining")
     finally:
         await _shut_down(house, workers, control, spool, tasks, stop)
@@ -118,15 +128,19 @@ async def _shut_down(
     stop: asyncio.Event,
 ) -> None:
     stop.set()
+    house.stopping.set()
     control.should_exit = True
-    await workers.stop()
-    await house.supervisor.close()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    await asyncio.to_thread(spool.tick)
-    await asyncio.to_thread(house.record, house.event(Action.SYSTEM_STOP, "server"))
-    await asyncio.to_thread(house.ledger.close)
-    for name in ("control.sock", "ready.json"):
-        (house.settings.run / name).unlink(missing_ok=True)
+    try:
+        await workers.stop()
+        await house.supervisor.close()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.to_thread(house.busy.wait, VERB_SECONDS)
+        await asyncio.to_thread(spool.tick)
+        await asyncio.to_thread(house.record, house.event(Action.SYSTEM_STOP, "server"))
+        await asyncio.to_thread(house.ledger.close)
+    finally:
+        for name in ("control.sock", "ready.json"):
+            (house.settings.run / name).unlink(missing_ok=True)
 
 
 async def _until(stop: asyncio.Event, tasks: list[asyncio.Task[Any]]) -> None:
@@ -136,6 +150,24 @@ async def _until(stop: asyncio.Event, tasks: list[asyncio.Task[Any]]) -> None:
     waiting.cancel()
     for task in done - {waiting}:
         task.result()
+
+
+async def _probe(house: House, say: Say) -> None:
+    """Try to escape from the sandbox that models get, once a start, and keep the result as evidence."""
+    level = house.settings.isolation
+    try:
+        matrix = await asyncio.to_thread(lambda: probe(sandbox_for(level)))
+    except GarrisonError as error:
+        say(f"  sandbox  {level} could not be probed: {error.code} {error.what}")
+        return
+    tried, through = len(matrix.attempts), list(matrix.unwanted)
+    outcome = Outcome.DENIED if through else Outcome.ALLOWED
+    facts = {"isolation": level, "tried": tried, "denied": tried - len(through), "through": through}
+    await asyncio.to_thread(house.record, house.event(Action.RUNTIME_PROBE, level, outcome=outcome, **facts))
+    say(
+        f"  sandbox  {level}: {tried - len(through)}/{tried} escape attempts denied"
+        + "".join(f" {w}" for w in through)
+    )
 
 
 async def _fold(spool: SpoolReader, stop: asyncio.Event) -> None:
@@ -173,17 +205,10 @@ async def _pause(stop: asyncio.Event, seconds: float) -> None:
 def _plane(house: House, authority: x509.Certificate, ca_signer: Signer) -> Plane:
     settings = house.settings
     host, port = settings.listen_address
-    is_name = host.rpartition(".")[2].isalpha()
+    dns, ips = certificate_names(host, settings.names)
 
     def tls() -> bytes:
-        leaf = issue_server(
-            authority,
-            ca_signer,
-            "garrison gateway",
-            dns=["localhost", *([host] if is_name else [])],
-            ips=["127.0.0.1", "::1"] if is_name else sorted({"127.0.0.1", "::1", host}),
-            now=house.now(),
-        )
+        leaf = issue_server(authority, ca_signer, "garrison gateway", dns=dns, ips=ips, now=house.now())
         return leaf.chain + leaf.key
 
     snapshot_key = next(key for key in house.public_keys if key.label == "snapshot")
@@ -234,8 +259,7 @@ def _announce(
     house: House, say: Say, *, as_json: bool, admin: str, restored: list[str], started: float
 ) -> None:
     settings = house.settings
-    host, port = settings.listen_address
-    url = f"https://{host}:{port}"
+    url = f"https://{settings.listen}"
     ready = {"event": "ready", "url": url, "ca": str(settings.data / "ca.pem"), "pid": os.getpid()}
     write_atomically(settings.run / "ready.json", json.dumps(ready).encode())
     if as_json:
@@ -246,6 +270,8 @@ def _announce(
     say(f"  keys     {house.token_kind}, EC P-256, not exportable   release key {release.key_id[:16]}…")
     say("           a software token: fine for trying out; posture says so")
     say(f"  gateway  {url}/v1   TLS 1.3, local CA {settings.data / 'ca.pem'}")
+    if not is_loopback(settings.listen_address[0]):
+        say("           reachable from other machines; every request needs an access token")
     say(f"  sandbox  {settings.isolation}")
     for line in restored:
         say(f"  model    {line}")
@@ -254,14 +280,29 @@ def _announce(
     say(f"Ready in {time.monotonic() - started:.1f} s. Ctrl-C drains and stops.")
 
 
-def _check_address(settings: Settings) -> None:
-    """Refuse a taken port before anything starts, and name what to do."""
+def _check_path(settings: Settings) -> None:
+    """Unix sockets have short paths: better told now than when the first command or model needs one."""
+    length = len(os.fsencode(settings.control_socket))
+    if length > MAX_SOCKET_PATH:
+        raise Usage(
+            "RUN-SOCKET-PATH",
+            f"the control socket would be {settings.control_socket}: {length} bytes, and {MAX_SOCKET_PATH} are allowed",
+            fix="use a data directory with a shorter path, for instance --data /var/lib/garrison",
+        )
+
+
+def _free_address(settings: Settings) -> str:
+    """The address to listen on, port 0 replaced by a free one.
+
+    Raises `Undecided` SRV-PORT for a taken port before anything starts.
+    """
     host, port = settings.listen_address
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
+            chosen = int(probe.getsockname()[1])
     except OSError as error:
         raise Undecided(
             "SRV-PORT",
@@ -269,6 +310,7 @@ def _check_address(settings: Settings) -> None:
             fix=f"see who holds it with ss -ltnp 'sport = :{port}', or choose another with --listen",
             evidence={"listen": settings.listen},
         ) from error
+    return f"[{host}]:{chosen}" if ":" in host else f"{host}:{chosen}"
 
 
 @contextmanager
@@ -299,6 +341,26 @@ def _only_server(settings: Settings) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _control_socket(settings: Settings) -> socket.socket:
+    """The control socket, for this user alone from the moment it exists."""
+    path = settings.control_socket
+    path.unlink(missing_ok=True)  # of a server that was killed: the lock says that none runs
+    control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    mask = os.umask(0o177)
+    try:
+        control.bind(str(path))
+    except OSError as error:
+        control.close()
+        raise Undecided(
+            "SRV-SOCKET",
+            f"the control socket {path} did not open: {error.strerror}",
+            fix="look at the directory's rights and at the disk, then start again",
+        ) from error
+    finally:
+        os.umask(mask)
+    return control
 
 
 @contextmanager

@@ -64,16 +64,38 @@ def make_data_directory(data: Path) -> bool:
 
 
 def open_keys(settings: Settings) -> tuple[Token, tuple[PublicKey, ...]]:
-    """The token with all of Garrison's keys in it, and their public halves, written where others find them."""
-    token = open_software_token(settings.data / "keys" / "token")
-    for label in KEY_LABELS:
+    """The token with all of Garrison's keys in it, and their public halves, written where others find them.
+
+    A public half is written after its key was made, so one without its key means that a key was lost. It
+    is never replaced by a new key silently: everything that the old one signed would stop verifying.
+    Raises `Undecided` KEY-LOST.
+    """
+    directory = settings.data / "keys" / "token"
+    public = {label: settings.data / "keys" / "public" / f"{label}.pem" for label in KEY_LABELS}
+    if not directory.exists() and any(path.exists() for path in public.values()):
+        raise _lost(f"the token {directory} is gone, and its public keys are still here", directory)
+    token = open_software_token(directory)
+    held = {key.label for key in token.list()}
+    for label, path in public.items():
+        if label not in held and path.exists():
+            raise _lost(f"the key {label} is not in the token any more", directory)
         token.ensure(label)
     keys = token.list()
     for key in keys:
         path = settings.data / "keys" / "public" / f"{key.label}.pem"
-        if not path.is_file() or path.read_bytes() != key.pem:
+        if not path.is_file():
             write_atomically(path, key.pem, mode=0o644)
+        elif path.read_bytes() != key.pem:
+            raise _lost(f"{path} is not the public half of the key in the token", directory)
     return token, keys
+
+
+def _lost(what: str, directory: Path) -> Undecided:
+    return Undecided(
+        "KEY-LOST",
+        what,
+        fix=f"put {directory} and keys/public back from the same backup, or start anew with another --data DIR",
+    )
 
 
 def open_ledger(settings: Settings, database: Database, token: Token, now: Callable[[], datetime]) -> Ledger:

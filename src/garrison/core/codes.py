@@ -103,6 +103,25 @@ A pull writes a new directory and never mixes with an existing one.
     garrison model pull NAME@VERSION NEW-DIRECTORY
 """,
     ),
+    "PULL-PATH": Code(
+        "nothing can be written there",
+        """\
+The copy was to be written to a place that does not take it: a file is in the
+way, the name is too long, or the user that runs the server may not write
+there. Nothing was left behind.
+
+    garrison model pull NAME@VERSION NEW-DIRECTORY
+""",
+    ),
+    "PATH-NAME": Code(
+        "a path that cannot be recorded",
+        """\
+The path of the model's directory is recorded in its signed statement, which
+is text. Bytes that are not UTF-8 have no place there.
+
+Rename or move the directory, then publish it.
+""",
+    ),
     "PATH-NOT-DIR": Code(
         "not a directory that can be read",
         """\
@@ -424,6 +443,18 @@ The key in the token is marked extractable or not sensitive, or it was made
 somewhere else and imported. Somebody may hold a copy, so it is not used.
 
 Create a key in the token with `garrison key create NAME` and use that one.
+""",
+    ),
+    "KEY-LOST": Code(
+        "a key that was here is gone",
+        """\
+The data directory has the public half of a key, and the token does not have
+the private one: the token was deleted, replaced or damaged. A new key is
+never made silently in its place, because nothing that the old one signed
+would verify any more and nobody would know why.
+
+Put keys/ back from a backup of this data directory. Without a backup, start
+with another --data directory and publish the models again.
 """,
     ),
     "KEY-EXISTS": Code(
@@ -1407,6 +1438,17 @@ The server could not open its Unix socket in the data directory. The path may
 be longer than the 107 bytes the system allows: use a shorter --data DIR.
 """,
     ),
+    "SRV-STOPPING": Code(
+        "the server is stopping",
+        """\
+The server was told to stop while the command was running. What was half done
+was given up and leaves nothing behind; what was answered is kept.
+
+    garrison up --data DIR
+
+starts it again; then repeat the command.
+""",
+    ),
     "SRV-CUT": Code(
         "the server ended before it answered",
         """\
@@ -1433,6 +1475,16 @@ this release sends such requests.
         """\
 A field that the command needs is missing or has the wrong type. --help shows
 an example.
+""",
+    ),
+    "HOST-IO": Code(
+        "the system refused",
+        """\
+The operating system answered a file operation or a connection with an error
+that is neither a full disk nor missing rights: a failing disk, too many open
+files, too little memory. The message has its words. The command was given up.
+
+The system's log (journalctl, dmesg) says more.
 """,
     ),
     "DATA-READONLY": Code(

@@ -16,6 +16,7 @@ import socket
 import struct
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import unquote
 
 import uvicorn
 from starlette.applications import Starlette
@@ -47,13 +48,12 @@ class PeerCheckedProtocol(HttpToolsProtocol):
 
 
 def build(house: House) -> uvicorn.Server:
-    """The server object; the caller runs it on its own event loop."""
+    """The server object; the caller runs it on its own event loop, with the control socket."""
     application = Starlette(
         routes=[Route("/v1/{verb}", _endpoint(house), methods=["POST"])],
     )
     config = uvicorn.Config(
         application,
-        uds=str(house.settings.control_socket),
         http=PeerCheckedProtocol,
         ws="none",
         lifespan="off",
@@ -88,11 +88,13 @@ async def _lines(house: House, verb: Any, subject: Subject, body: dict[str, Any]
     queue: asyncio.Queue[str | None] = asyncio.Queue(maxsize=0)
 
     def progress(text: str) -> None:
+        house.go_on()
         loop.call_soon_threadsafe(queue.put_nowait, text)
 
     def work() -> dict[str, Any]:
         try:
-            return perform(house, verb, Call(subject, body, progress))
+            with house.busy:
+                return perform(house, verb, Call(subject, body, progress))
         finally:
             loop.call_soon_threadsafe(queue.put_nowait, None)
 
@@ -131,7 +133,7 @@ def _subject(house: House, request: Request) -> Subject:
             )
         return house.identify(token)
     uid = int(request.scope["client"][0].removeprefix("uid:"))
-    named = request.headers.get("x-garrison-as")
+    named = unquote(request.headers.get("x-garrison-as", ""))
     return house.local_subject(named or local_user(uid), via=f"socket uid {uid}")
 
 

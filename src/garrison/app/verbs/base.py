@@ -13,6 +13,7 @@ from garrison.core.actions import Action
 from garrison.core.decision import Request, Subject
 from garrison.core.errors import GarrisonError, Refused, Undecided, Usage
 from garrison.core.event import Event, Outcome
+from garrison.storage.local import explained
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +101,15 @@ def perform(house: House, verb: Verb, call: Call) -> dict[str, Any]:
     A refusal leaves its own event here, whatever verb it came from, and carries its audit id out.
     """
     try:
+        house.go_on()
         return {"result": verb.handler(house, call)}
     except GarrisonError as error:
         error.audit_id = _record(house, verb, call, error)
         return {"error": error.as_json(), "exit": error.exit_status}
+    except OSError as error:
+        refused = explained(error)
+        refused.audit_id = _record(house, verb, call, refused)
+        return {"error": refused.as_json(), "exit": refused.exit_status}
     except Exception as error:  # noqa: BLE001 - the process boundary: a defect becomes an answer, not a hang
         defect = GarrisonError(
             "INTERNAL",

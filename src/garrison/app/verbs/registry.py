@@ -22,11 +22,7 @@ from garrison.trust.store import User, find_user, owner_of, set_owner
 
 
 def publish(house: House, call: Call) -> dict[str, Any]:
-    source = Path(call.text("source"))
-    if not source.is_dir():
-        raise Usage(
-            "PATH-NOT-DIR", f"{source} is not a directory that can be read", fix="give the model's directory"
-        )
+    source = _directory(call.text("source"))
     ref = _ref_or_next(house, call.text("ref"))
     owner = identity_name(call.text("owner"))
     tier = _tier(call.text("tier"))
@@ -147,6 +143,25 @@ def _ref_or_next(house: House, text: str) -> Ref:
         return Ref.parse(text)
     with house.database.read() as connection:
         return Ref(check_name(text), store.latest_version(connection, text) + 1)
+
+
+def _directory(text: str) -> Path:
+    """Raises `Usage` PATH-NOT-DIR, and PATH-NAME for a path that a signed statement could not name."""
+    path = Path(text)
+    try:
+        text.encode()
+        is_directory = path.is_dir()
+    except UnicodeEncodeError:
+        raise Usage(
+            "PATH-NAME", "the path is not valid UTF-8, and it is recorded", fix="rename or move the directory"
+        ) from None
+    except OSError:
+        is_directory = False
+    if not is_directory:
+        raise Usage(
+            "PATH-NOT-DIR", f"{path} is not a directory that can be read", fix="give the model's directory"
+        )
+    return path
 
 
 def _tier(text: str) -> Tier:
