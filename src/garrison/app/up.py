@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import json
 import os
 import signal
@@ -27,11 +26,12 @@ from garrison.app import serving, wiring
 from garrison.app.addresses import certificate_names, is_loopback
 from garrison.app.api import server as api
 from garrison.app.house import House
+from garrison.app.lock import only_server
 from garrison.app.settings import Settings
 from garrison.app.workers import Plane, Workers
 from garrison.artifacts import layout
 from garrison.core.actions import Action
-from garrison.core.errors import GarrisonError, Refused, Undecided, Usage
+from garrison.core.errors import GarrisonError, Undecided, Usage
 from garrison.core.event import Outcome
 from garrison.evidence.spool import SpoolReader
 from garrison.runtime.probe import probe
@@ -55,7 +55,7 @@ def up(settings: Settings, *, as_json: bool) -> int:
     _check_path(settings)
     certificate_names(settings.listen_address[0], settings.names)
     is_new = wiring.make_data_directory(settings.data)
-    with _only_server(settings):
+    with only_server(settings):
         settings = replace(settings, listen=_free_address(settings))
         return asyncio.run(_run(settings, as_json=as_json, is_new=is_new, started=started))
 
@@ -311,36 +311,6 @@ def _free_address(settings: Settings) -> str:
             evidence={"listen": settings.listen},
         ) from error
     return f"[{host}]:{chosen}" if ":" in host else f"{host}:{chosen}"
-
-
-@contextmanager
-def _only_server(settings: Settings) -> Iterator[None]:
-    """One server a data directory. Raises `Refused` SRV-RUNNING with the process that holds it."""
-    path = settings.run / "up.lock"
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise Undecided(
-            "DATA-READONLY",
-            f"cannot write {path}: {error.strerror}",
-            fix="make the data directory writable for this user, or choose another with --data DIR",
-        ) from error
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
-            raise Refused(
-                "SRV-RUNNING",
-                f"a server (process {holder or 'unknown'}) already runs on {settings.data}",
-                fix=f"use it: garrison --data {settings.data} deploy status, or stop it with kill {holder}",
-                evidence={"pid": holder},
-            ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _control_socket(settings: Settings) -> socket.socket:

@@ -34,6 +34,7 @@ from garrison.core.digest import Manifest, Ref, canonical_json, sha256_bytes, sh
 from garrison.core.errors import GarrisonError, Refused, Undecided
 from garrison.core.event import Event, Outcome
 from garrison.core.finding import Verdict
+from garrison.evidence import store as events
 from garrison.storage.local import remove_tree
 from garrison.trust import approvals, approved, oms
 from garrison.trust import statement as statements
@@ -43,6 +44,8 @@ from garrison.trust.statement import ReleaseStatement
 from garrison.trust.store import User
 from garrison.trust.tree import read_tree
 from garrison.trust.verify import Verified, verify_release
+
+BARE = "bare files"  # marks the event of a signature over a directory that was not published
 
 Progress = Callable[[str], None]
 
@@ -72,6 +75,7 @@ class Signed:
     statement: ReleaseStatement
     bundle: bytes
     envelope: bytes
+    audit_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +180,7 @@ def _scan(
     )
     error = kind(
         code,
-        f"{wanted.ref} was not published: {named}",
+        f"{wanted.ref} was not signed: {named}",
         findings=findings,
         evidence={"digest": ingested.manifest.digest, "verdict": result.verdict.value},
         fix=f"garrison scan {wanted.source} lists every finding and how to mend it",
@@ -188,6 +192,7 @@ def _scan(
 def _sign(registry: Registry, scanned: Scanned, wanted: Publication, subject: Subject) -> Signed:
     """Two signatures: a bundle that other tools verify, and a statement that binds name and version."""
     manifest = scanned.ingested.manifest
+    _refuse_second_meaning(registry, wanted.ref, manifest)
     statement = ReleaseStatement(
         ref=wanted.ref,
         manifest=manifest,
@@ -202,15 +207,52 @@ def _sign(registry: Registry, scanned: Scanned, wanted: Publication, subject: Su
     )
     bundle = oms.bundle(manifest, str(wanted.ref), registry.signer)
     envelope = statements.sign(statement, registry.signer)
-    record(
-        registry,
-        subject,
-        Action.ARTIFACT_SIGN,
-        wanted.ref,
-        manifest.digest,
-        {"key": registry.signer.key_id, "label": registry.signer.label},
+    facts = {"key": registry.signer.key_id, "label": registry.signer.label}
+    if scanned.ingested.tree == wanted.source:
+        facts["kept"] = BARE
+    audit_id = record(registry, subject, Action.ARTIFACT_SIGN, wanted.ref, manifest.digest, facts)
+    return Signed(scanned, statement, bundle, envelope, audit_id)
+
+
+def sign_files(registry: Registry, wanted: Publication, subject: Subject, progress: Progress) -> Signed:
+    """Scan and sign a directory where it lies, without publishing it. What is signed is what was scanned.
+
+    Raises as `publish`, and `Refused` ART-CHANGED when the files changed in between.
+    """
+    progress(f"reading {wanted.source}")
+
+    def progressed(done: int, total: int) -> None:
+        progress(f"reading {done / 1e6:,.0f} of {total / 1e6:,.0f} MB")
+
+    manifest = read_tree(wanted.source, progress=progressed)
+    _refuse_second_meaning(registry, wanted.ref, manifest)
+    scanned = _scan(
+        registry, Ingested(manifest, wanted.source, str(wanted.source)), wanted, subject, progress
     )
-    return Signed(scanned, statement, bundle, envelope)
+    judged = {file["path"]: f"sha256:{file['sha256']}" for file in scanned.report["files"]}
+    if judged != {entry.path: entry.digest for entry in manifest}:
+        raise Refused(
+            "ART-CHANGED",
+            f"{wanted.source} changed while it was being read",
+            fix="stop whatever writes there (a download, a training job), then repeat the command",
+        )
+    return _sign(registry, scanned, wanted, subject)
+
+
+def _refuse_second_meaning(registry: Registry, ref: Ref, manifest: Manifest) -> None:
+    """One name@version means one content, also among directories that were signed and never published."""
+    with registry.database.read() as connection:
+        release = store.find(connection, ref)
+        signed = events.find(connection, events.Filter(action=Action.ARTIFACT_SIGN.value, model=ref.name))
+        others = {
+            found.event.digest
+            for found in signed
+            if found.event.resource == str(ref) and found.event.data.get("kept") == BARE
+        }
+    if release is not None:
+        others.add(release.digest)
+    if others - {manifest.digest}:
+        raise _immutable(ref, min(others - {manifest.digest}), manifest.digest)
 
 
 def _publish(
@@ -266,21 +308,21 @@ def _same_bytes_or_refused(
     registry: Registry, known: Release, ingested: Ingested, subject: Subject
 ) -> tuple[Release, bool, str]:
     if known.digest != ingested.manifest.digest:
-        raise Refused(
-            "ART-IMMUTABLE",
-            f"{known.ref} is {short(known.digest)} and can't become {short(ingested.manifest.digest)}",
-            evidence={
-                "digest": known.digest,
-                "offered": ingested.manifest.digest,
-                "published_by": known.publisher,
-            },
-            fix=f"publish these files as the next version: --as {known.ref.name}@{known.ref.version + 1}",
-        )
+        raise _immutable(known.ref, known.digest, ingested.manifest.digest, published_by=known.publisher)
     layout.materialise(registry, known)
     audit_id = record(
         registry, subject, Action.ARTIFACT_PUBLISH, known.ref, known.digest, {"unchanged": True}
     )
     return known, False, audit_id
+
+
+def _immutable(ref: Ref, taken: str, offered: str, **facts: str) -> Refused:
+    return Refused(
+        "ART-IMMUTABLE",
+        f"{ref} is {short(taken)} and can't become {short(offered)}",
+        evidence={"digest": taken, "offered": offered, **facts},
+        fix=f"give these files the next version: --as {ref.name}@{ref.version + 1}",
+    )
 
 
 @dataclass(frozen=True, slots=True)

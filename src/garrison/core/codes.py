@@ -445,6 +445,16 @@ somewhere else and imported. Somebody may hold a copy, so it is not used.
 Create a key in the token with `garrison key create NAME` and use that one.
 """,
     ),
+    "SIGN-OUT": Code(
+        "no place for the signatures",
+        """\
+`garrison sign DIR` writes DIR.sig and DIR.release.json beside the directory.
+They can't be written there, or would lie inside the directory, where they
+would be files that the signature does not cover.
+
+    garrison sign DIR --as NAME@VERSION --out OTHER/PREFIX
+""",
+    ),
     "KEY-LOST": Code(
         "a key that was here is gone",
         """\

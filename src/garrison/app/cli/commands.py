@@ -18,6 +18,7 @@ ALONE: dict[str, str] = {
     "demo": "a real model, real attacks",
     "up": "run the server",
     "scan": "judge model files",
+    "sign": "sign files with the token",
     "verify": "check files by signature",
     "inspect": "judge texts, as a filter",
     "audit": "read and verify the ledger",
@@ -64,6 +65,10 @@ def load(command: str) -> ModuleType:
             from garrison.app.cli import scan  # the scanners: 60 ms
 
             return scan
+        case "sign":
+            from garrison.app.cli import sign  # cryptography: 60 ms
+
+            return sign
         case "verify":
             from garrison.app.cli import verify  # cryptography: 60 ms
 

@@ -48,6 +48,32 @@ def publish(house: House, call: Call) -> dict[str, Any]:
     }
 
 
+def sign(house: House, call: Call) -> dict[str, Any]:
+    """Sign a directory where it lies. The caller writes the two files; the event is written here."""
+    source = _directory(call.text("source"))
+    ref = Ref.parse(call.text("ref"))
+    owner = identity_name(call.optional("owner") or call.subject.name)
+    tier = _tier(call.optional("tier") or Tier.INTERNAL.value)
+    authorise(house, call.subject, Action.ARTIFACT_SIGN, ref.name, owner=owner)
+    wanted = Publication(source, ref, owner, tier)
+    signed = releases.sign_files(house.registry, wanted, call.subject, call.progress)
+    manifest = signed.statement.manifest
+    return {
+        "ref": str(ref),
+        "digest": manifest.digest,
+        "files": len(manifest.files),
+        "size": manifest.size,
+        "owner": owner,
+        "tier": tier.value,
+        "key": house.release_key.label,
+        "key_id": house.release_key.key_id,
+        "public_key": str(house.public_key_path("release")),
+        "bundle": signed.bundle.decode(),
+        "statement": signed.envelope.decode(),
+        "audit_id": signed.audit_id,
+    }
+
+
 def approve(house: House, call: Call) -> dict[str, Any]:
     ref = Ref.parse(call.text("ref"))
     release = get(house.registry, ref)
@@ -177,6 +203,7 @@ def _tier(text: str) -> Tier:
 
 REGISTRY_VERBS = (
     Verb("model.publish", Action.ARTIFACT_PUBLISH, publish),
+    Verb("artifact.sign", Action.ARTIFACT_SIGN, sign),
     Verb("model.approve", Action.ARTIFACT_APPROVE, approve),
     Verb("model.list", Action.ARTIFACT_READ, model_list),
     Verb("model.show", Action.ARTIFACT_READ, model_show),
