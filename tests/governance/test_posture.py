@@ -11,6 +11,7 @@ import pytest
 
 from garrison.app.cli import posture as command
 from garrison.core.codes import CODES
+from garrison.core.event import age
 from garrison.governance.posture import (
     BAD,
     LAYERS,
@@ -21,7 +22,6 @@ from garrison.governance.posture import (
     GatewayFacts,
     LedgerFacts,
     ReleaseFacts,
-    age,
     compute,
     render,
 )

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from garrison.core.event import age
+
 OK, WARN, BAD = "ok", "warn", "bad"
 LAYERS = ("artifacts", "runtime", "gateway", "data pipeline", "governance")
 VERIFY_DUE = timedelta(hours=24)  # a serving model is verified at load and again at least daily
@@ -274,15 +276,6 @@ def _summary(facts: Facts) -> tuple[str, ...]:
         audit += f" to {ledger.last_id}"
     models = f"{serving} model{'s' * (serving != 1)} in production · {len(verified)} verified{when}"
     return (f"{models} · shadow not looked for", audit) if facts.inventory is None else (models, audit)
-
-
-def age(span: timedelta) -> str:
-    """A span as people read it: 40 s, 3 min, 5 h, 2 d."""
-    seconds = max(0, int(span.total_seconds()))
-    for size, unit in ((172_800, "d"), (7_200, "h"), (120, "min")):
-        if seconds >= size:
-            return f"{seconds // {'d': 86_400, 'h': 3_600, 'min': 60}[unit]} {unit}"
-    return f"{seconds} s"
 
 
 def render(posture: Posture) -> Sequence[str]:

@@ -205,7 +205,7 @@ def _show(args: argparse.Namespace) -> int:
     output.print_pairs(
         [
             ("id", record.audit_id),
-            ("time", format_time(event.time)),
+            ("time", f"{format_time(event.time)}   {output.moment(event.time).partition(', ')[2]}"),
             ("action", event.action.value),
             ("actor", event.actor),
             ("resource", event.resource),

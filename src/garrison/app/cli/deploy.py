@@ -89,16 +89,14 @@ def run_status(args: argparse.Namespace) -> int:
                 d["isolation"],
                 d["restarts"],
                 short(d["digest"]),
-                d["time"],
+                output.moment(d["time"]).partition(", ")[2],
             )
             for d in result["deployments"]
         ],
         empty="nothing is deployed: garrison serve NAME@VERSION",
     )
     for route in result["routes"]:
-        output.print_line(
-            f"route {output.visible(route['name'])} -> {output.visible(route['upstream'])} ({route['tier']})"
-        )
+        output.print_pairs([("route", f"{route['name']} -> {route['upstream']} ({route['tier']})")])
     return 0
 
 

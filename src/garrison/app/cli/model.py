@@ -12,6 +12,8 @@ from garrison.core.decision import Tier
 from garrison.core.digest import short
 from garrison.trust.stray_keys import refuse_offered_keys
 
+_PATH = 44  # columns left for a path beside its size and digest
+
 
 def add(subparsers: Any) -> None:
     model = subparsers.add_parser("model", help="publish, list, show, pull, verify and retire versions")
@@ -132,14 +134,14 @@ def run_show(args: argparse.Namespace) -> int:
             ("digest", result["digest"]),
             ("tier", result["tier"]),
             ("owner", result["owner"]),
-            ("published", f"{result['created']} by {result['publisher']}"),
+            ("published", f"{output.moment(result['created'])}   by {result['publisher']}"),
             ("approved", f"{approvers} ({result['approvals_needed']} needed)"),
             ("path", result["path"]),
         ]
     )
     for entry in result["manifest"]:
         output.print_line(
-            f"  {entry['size']:>13,}  {short(entry['digest'])}  {output.visible(entry['path'])}"
+            f"  {entry['size']:>13,}  {short(entry['digest'])}  {output.fitted(output.visible(entry['path']), _PATH)}"
         )
     return 0
 

@@ -7,15 +7,23 @@ line can't move the cursor or forge a line.
 from __future__ import annotations
 
 import json
+import re
 import sys
-import textwrap
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from garrison.core.digest import short
 from garrison.core.errors import GarrisonError
+from garrison.core.event import age, parse_time
 
 WIDTH = 79
+MIN_CELL = 8  # columns below which a name in a table says nothing
+MIN_PROSE = 24
+MAX_LINES = 8  # of one fact of a refusal; --json has all of it
+MAX_FINDINGS = 5
+WHOLE = frozenset({"CODE", "ID", "NEXT"})  # columns that are for typing, not for reading
 MAX_DIFFERENCES = 20  # files shown of a refusal; --json has all of them
 _CHANGES = {
     "changed": "another content",
@@ -33,8 +41,56 @@ def visible(text: object) -> str:
     )
 
 
+def columns(text: str) -> int:
+    """How many columns of a terminal the text takes: wide characters two, combining ones none."""
+    if text.isascii():
+        return len(text)
+    return sum(_columns(character) for character in text)
+
+
+def fitted(text: str, width: int) -> str:
+    """At most `width` columns: prose loses its end, a name its middle, so that its version stays."""
+    if columns(text) <= width:
+        return text
+    if " " in text:
+        return _start(text, width - 1).rstrip() + "…"
+    head = _start(text, width // 2)
+    return head + "…" + _start(text[::-1], width - columns(head) - 1)[::-1]
+
+
+def wrapped(text: str, width: int, *, keep_words: bool = False) -> list[str]:
+    """Lines of at most `width` columns, at least one. `keep_words` leaves a longer word whole: a command
+    or a path that was cut could not be copied."""
+    lines, line = [], ""
+    for piece in re.findall(r" +|[^ ]+", text):
+        if columns(line) + columns(piece) <= width:
+            line += piece
+            continue
+        if line.strip():
+            lines.append(line.rstrip())
+        line = "" if piece.isspace() else piece
+        while not keep_words and columns(line) > width:
+            lines.append(_start(line, width))
+            line = line[len(lines[-1]) :]
+    if line.strip() or not lines:
+        lines.append(line.rstrip())
+    return lines
+
+
+def moment(time: datetime | str, now: datetime | None = None) -> str:
+    """`2026-11-22 14:03 UTC, 5 h ago`; a text is RFC 3339, and stays as it is when it is not."""
+    try:
+        when = parse_time(time) if isinstance(time, str) else time.astimezone(UTC)
+    except ValueError:
+        return visible(time)
+    span = (now or datetime.now(UTC)) - when
+    distance = f"in {age(-span)}" if span < timedelta() else f"{age(span)} ago"
+    return f"{when:%Y-%m-%d %H:%M} UTC, {distance}"
+
+
 def print_json(value: Mapping[str, Any]) -> None:
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    """One document, in ASCII: what it quotes from outside reaches neither a terminal nor a codec raw."""
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
 
 
 def print_line(text: str = "") -> None:
@@ -44,22 +100,34 @@ def print_line(text: str = "") -> None:
 def print_pairs(pairs: Iterable[tuple[str, object]]) -> None:
     """Aligned `name  value` lines; values are escaped, long ones wrap under themselves."""
     for name, value in pairs:
-        lines = textwrap.wrap(visible(value), WIDTH - 12, break_long_words=False, break_on_hyphens=False) or [
-            ""
-        ]
-        for index, line in enumerate(lines):
-            print_line(f"{name if index == 0 else '':<10}  {line}")
+        for line in _pair(f"{name:<10}  ", visible(value), keep_words=name == "next"):
+            print_line(line)
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str) -> None:
-    """A plain table; with no rows, the sentence that says what to do next."""
+def print_table(names: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str) -> None:
+    """A plain table; with no rows, the sentence that says what to do next.
+
+    Too wide for a terminal, prose in the last column wraps under itself and the widest other cells lose
+    their middle; a column of `WHOLE` never does.
+    """
     if not rows:
-        print_line(empty)
+        for line in wrapped(empty, WIDTH, keep_words=True):
+            print_line(line)
         return
     cells = [[visible(cell) for cell in row] for row in rows]
-    widths = [max(len(column), *(len(row[index]) for row in cells)) for index, column in enumerate(columns)]
-    for line in (list(columns), *cells):
-        print_line("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    has_prose = any(" " in row[-1] for row in cells)
+    widths = _widths(names, [list(names), *cells], has_prose=has_prose)
+    for row in (list(names), *cells):
+        shown = [
+            cell if name in WHOLE else fitted(cell, width)
+            for name, cell, width in zip(names[:-1], row, widths, strict=False)
+        ]
+        last = [row[-1]] if names[-1] in WHOLE else [fitted(row[-1], widths[-1])]
+        if has_prose:
+            last = wrapped(row[-1], widths[-1])
+        for index, text in enumerate(last):
+            left = [*(shown if index == 0 else [""] * len(shown)), text]
+            print_line("  ".join(_padded(*pair) for pair in zip(left, widths, strict=True)).rstrip())
 
 
 def print_error(error: GarrisonError, *, as_json: bool) -> None:
@@ -67,12 +135,6 @@ def print_error(error: GarrisonError, *, as_json: bool) -> None:
     if as_json:
         print_json({"error": error.as_json()})
         return
-    label = {1: "REFUSED", 2: "USAGE", 3: "UNDECIDED"}.get(error.exit_status, "DEFECT")
-    head = f"{label}  {error.code}  "
-    sys.stderr.write(
-        textwrap.fill(head + visible(error.what), WIDTH, subsequent_indent="  ", break_long_words=False)
-        + "\n"
-    )
     differences = difference_lines(error.evidence)
     lines = [
         (key, _plain(value))
@@ -81,18 +143,78 @@ def print_error(error: GarrisonError, *, as_json: bool) -> None:
     ]
     lines += differences
     lines += [
-        ("finding", f"{finding.rule_id} {finding.where} {finding.message}") for finding in error.findings[:5]
+        ("finding", f"{finding.rule_id} {finding.where} {finding.message}")
+        for finding in error.findings[:MAX_FINDINGS]
     ]
+    if len(error.findings) > MAX_FINDINGS:
+        lines.append(("", f"and {len(error.findings) - MAX_FINDINGS} more findings; --json lists them"))
     lines.append(("next", error.fix))
     lines.append(("explain", f"garrison explain {error.code}"))
     if error.audit_id:
         lines.append(("audit", error.audit_id))
-    for key, text in lines:
-        wrapped = textwrap.wrap(
-            visible(text), WIDTH - 13, break_long_words=False, break_on_hyphens=False
-        ) or [""]
-        for index, line in enumerate(wrapped):
-            sys.stderr.write(f"  {key if index == 0 else '':<9}  {line}\n")
+    print_refusal(error, lines)
+
+
+def print_refusal(error: GarrisonError, lines: Iterable[tuple[str, str]]) -> None:
+    """The head of a refusal and the given `name  text` lines, on standard error."""
+    label = {1: "REFUSED", 2: "USAGE", 3: "UNDECIDED"}.get(error.exit_status, "DEFECT")
+    first, *more = wrapped(f"{label}  {error.code}  {visible(error.what)}", WIDTH)
+    head = [first, *(f"  {line}" for line in wrapped(" ".join(more), WIDTH - 2) if more)]
+    body: list[str] = []
+    for name, text in lines:
+        shown = _pair(f"  {visible(name):<9}  ", visible(text), keep_words=name == "next")
+        if len(shown) > MAX_LINES and name != "next":
+            shown = [*shown[:MAX_LINES], f"{'':<13}…   --json has all of it"]
+        body += shown
+    sys.stderr.write("\n".join([*head, *body]) + "\n")
+
+
+def _pair(head: str, text: str, *, keep_words: bool) -> list[str]:
+    """A value behind its name, or below it when a word of it is too long for that."""
+    indent = columns(head)
+    longest = max((columns(word) for word in text.split(" ")), default=0)
+    if longest > WIDTH - indent:
+        return [head.rstrip(), *(f"  {line}" for line in wrapped(text, WIDTH - 2, keep_words=keep_words))]
+    lines = wrapped(text, WIDTH - indent)
+    return [(head if index == 0 else " " * indent) + line for index, line in enumerate(lines)]
+
+
+def _widths(names: Sequence[str], rows: Sequence[Sequence[str]], *, has_prose: bool) -> list[int]:
+    widths = [min(WIDTH, max(columns(row[index]) for row in rows)) for index in range(len(names))]
+    last = len(names) - 1
+    while sum(widths) + 2 * last > WIDTH:
+        if has_prose and widths[last] > MIN_PROSE:
+            widths[last] -= 1
+            continue
+        shrinkable = [
+            index
+            for index in range(len(names))
+            if names[index] not in WHOLE and widths[index] > MIN_CELL and not (has_prose and index == last)
+        ]
+        if not shrinkable:
+            break
+        widths[max(shrinkable, key=lambda index: widths[index])] -= 1
+    return widths
+
+
+def _padded(text: str, width: int) -> str:
+    return text + " " * (width - columns(text))
+
+
+def _columns(character: str) -> int:
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def _start(text: str, width: int) -> str:
+    """As many characters as fit."""
+    used = 0
+    for index, character in enumerate(text):
+        used += _columns(character)
+        if used > width:
+            return text[:index]
+    return text
 
 
 def difference_lines(evidence: Mapping[str, Any]) -> list[tuple[str, str]]:

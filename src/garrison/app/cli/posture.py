@@ -17,7 +17,7 @@ from garrison.app.cli.audit import file_witness, ledger_keys, verified
 from garrison.app.cli.link import data_directory
 from garrison.artifacts import store as registry
 from garrison.core.errors import GarrisonError
-from garrison.core.event import parse_time
+from garrison.core.event import age, parse_time
 from garrison.evidence import store, views
 from garrison.evidence.store import Filter
 from garrison.governance import posture
@@ -150,5 +150,5 @@ class _Found:
         except (OSError, ValueError, KeyError, TypeError):
             return "its snapshot cannot be read"
         if expires <= self._now:
-            return f"not running: its snapshot ended {posture.age(self._now - expires)} ago"
+            return f"not running: its snapshot ended {age(self._now - expires)} ago"
         return ""

@@ -96,7 +96,7 @@ def _show(args: argparse.Namespace, found: Sidecars, verified: Verified) -> None
             ),
             (
                 "signed",
-                f"{statement.created:%Y-%m-%d %H:%M} UTC by {verified.key_label} {verified.key_id[:16]}…",
+                f"{output.moment(statement.created)}   by {verified.key_label} {verified.key_id[:16]}…",
             ),
             ("publisher", f"{statement.publisher}   owner {statement.owner}   tier {statement.tier.value}"),
             ("scan", f"{statement.verdict}   rules {statement.scanner}"),
@@ -138,9 +138,7 @@ def _show_tampered(error: Refused) -> None:
         ("by", f"{evidence['key_label']} {evidence['key_id'][:16]}…{signed}"),
         ("next", error.fix),
     ]
-    sys.stderr.write(f"REFUSED  {error.code}  {output.visible(error.what)}\n")
-    for name, text in lines:
-        sys.stderr.write(f"  {name:<7}  {output.visible(text)}\n")
+    output.print_refusal(error, lines)
 
 
 def _show_progress(done: int, total: int) -> None:
