@@ -1,7 +1,8 @@
 """Rate limits per subject and model: requests, tokens and parallel requests, exact in any 60 seconds.
 
 A sliding window rather than a refilling bucket: a bucket admits up to twice the stated number in its first
-minute, and the stated number is a promise. Tokens are reserved before the request runs and settled to what
+minute, and the stated number is a promise. Counts are kept by the second, so a minute is at most one
+second longer than sixty and never shorter. Tokens are reserved before the request runs and settled to what
 it used, so parallel requests cannot overspend by more than one reservation between them.
 """
 
@@ -38,11 +39,34 @@ class Limits:
         )
 
 
+@dataclass(slots=True, eq=False)
+class _Slot:
+    """What began within one second. It leaves the window when its last instant is a minute old."""
+
+    ends: float
+    requests: int = 0
+    tokens: int = 0
+    counted: bool = True
+
+
 @dataclass(slots=True)
 class _Window:
-    entries: deque[Reservation] = field(default_factory=deque)
+    slots: deque[_Slot] = field(default_factory=deque)
+    requests: int = 0
     tokens: int = 0
     running: int = 0
+
+    def advance(self, now: float) -> None:
+        while self.slots and self.slots[0].ends <= now - WINDOW_SECONDS:
+            oldest = self.slots.popleft()
+            oldest.counted = False
+            self.requests -= oldest.requests
+            self.tokens -= oldest.tokens
+
+    def current(self, now: float) -> _Slot:
+        if not self.slots or self.slots[-1].ends <= now:
+            self.slots.append(_Slot(math.floor(now) + 1.0))
+        return self.slots[-1]
 
 
 @dataclass(slots=True, eq=False)
@@ -50,9 +74,8 @@ class Reservation:
     """A place in the window. `settle` once, when the request has ended, with the tokens it used."""
 
     window: _Window
-    since: float
+    slot: _Slot
     tokens: int
-    counted: bool = True
     open: bool = True
 
     def settle(self, tokens: int) -> None:
@@ -60,9 +83,9 @@ class Reservation:
             return
         self.open = False
         self.window.running -= 1
-        if self.counted:
+        self.slot.tokens += tokens - self.tokens
+        if self.slot.counted:
             self.window.tokens += tokens - self.tokens
-        self.tokens = tokens
 
 
 class Limiter:
@@ -80,27 +103,22 @@ class Limiter:
         window = self._windows.get((subject, model))
         if window is None:
             window = self._open((subject, model), now)
-        entries = window.entries
-        while entries and entries[0].since <= now - WINDOW_SECONDS:
-            self._expire(window)
+        window.advance(now)
         if window.running >= limits.concurrency:
             raise _over("concurrency", limits.concurrency, window.running, 1.0, model)
-        if len(entries) >= limits.requests_per_minute:
-            wait = entries[0].since + WINDOW_SECONDS - now if entries else WINDOW_SECONDS
-            raise _over("requests_per_minute", limits.requests_per_minute, len(entries), wait, model)
+        if window.requests >= limits.requests_per_minute:
+            wait = window.slots[0].ends + WINDOW_SECONDS - now if window.slots else WINDOW_SECONDS
+            raise _over("requests_per_minute", limits.requests_per_minute, window.requests, wait, model)
         if window.tokens + tokens > limits.tokens_per_minute:
             wait = _until_free(window, tokens, limits.tokens_per_minute, now)
             raise _over("tokens_per_minute", limits.tokens_per_minute, window.tokens + tokens, wait, model)
-        reservation = Reservation(window, now, tokens)
-        entries.append(reservation)
+        slot = window.current(now)
+        slot.requests += 1
+        slot.tokens += tokens
+        window.requests += 1
         window.tokens += tokens
         window.running += 1
-        return reservation
-
-    def _expire(self, window: _Window) -> None:
-        oldest = window.entries.popleft()
-        window.tokens -= oldest.tokens
-        oldest.counted = False
+        return Reservation(window, slot, tokens)
 
     def _open(self, key: tuple[str, str], now: float) -> _Window:
         if len(self._windows) >= MAX_WINDOWS:
@@ -108,7 +126,7 @@ class Limiter:
             self._windows = {
                 known: window
                 for known, window in self._windows.items()
-                if window.running or (window.entries and window.entries[-1].since > idle)
+                if window.running or (window.slots and window.slots[-1].ends > idle)
             }
         if len(self._windows) >= MAX_WINDOWS:
             raise _over("subjects", MAX_WINDOWS, len(self._windows), WINDOW_SECONDS, key[1])
@@ -119,10 +137,10 @@ class Limiter:
 def _until_free(window: _Window, tokens: int, limit: int, now: float) -> float:
     """Seconds until enough reservations have left the window; a whole one when the request alone is too big."""
     excess = window.tokens + tokens - limit
-    for entry in window.entries:
-        excess -= entry.tokens
+    for slot in window.slots:
+        excess -= slot.tokens
         if excess <= 0:
-            return entry.since + WINDOW_SECONDS - now
+            return slot.ends + WINDOW_SECONDS - now
     return WINDOW_SECONDS
 
 
