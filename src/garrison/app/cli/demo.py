@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import sys
 from pathlib import Path
 from typing import Any
 
 from garrison.app import demo
+from garrison.app.cli import output
 
 
 def add(subparsers: Any) -> None:
@@ -19,4 +22,11 @@ def add(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    return demo.run(Path(args.keep).absolute() if args.keep else None)
+    """0 when every attack was refused as promised. With `--json` the story goes to standard error."""
+    keep = Path(args.keep).absolute() if args.keep else None
+    if not args.json:
+        return demo.run(keep)
+    with contextlib.redirect_stdout(sys.stderr):
+        status = demo.run(keep)
+    output.print_json({"schema": "garrison.demo/1", "held": status == 0})
+    return status

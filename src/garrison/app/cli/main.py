@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import errno
+import io
 import os
 import re
 import sys
@@ -48,6 +49,7 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status. Never lets a traceback reach a user by default."""
+    _open_streams()
     words = list(sys.argv[1:] if argv is None else argv)
     as_json = "--json" in words[: words.index("--") if "--" in words else None]
     try:
@@ -66,6 +68,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         return _fail(_explained(error), as_json=as_json)
     return status
+
+
+def _open_streams() -> None:
+    """A stream that was closed goes nowhere; what an encoding cannot say is escaped, as on standard error."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - open as long as the process lives
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _run(words: list[str]) -> int:
@@ -166,7 +177,7 @@ def _extra_of(module: str) -> str | None:
         return None
     for requirement in requirements:
         match = re.match(r"([A-Za-z0-9._-]+).*\bextra == ['\"]([a-z0-9-]+)['\"]", requirement)
-        if match and match[1].lower().replace("-", "_") == wanted:
+        if match and match[1].lower().replace("-", "_") == wanted and match[2] not in ("all", "dev"):
             return match[2]
     return None
 
