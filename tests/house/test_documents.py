@@ -13,7 +13,7 @@ import pytest
 
 from garrison.app.cli.main import build_parser
 from garrison.core.actions import DESCRIPTIONS, Action
-from garrison.core.codes import CODES
+from garrison.core.codes import CODES, merged
 from garrison.core.errors import Usage
 
 from .sources import ROOT, markdown_files, package_sources, tracked_files
@@ -44,13 +44,19 @@ def test_every_code_that_is_used_has_a_page_and_every_page_a_use() -> None:
     used = {
         node.value
         for path, _, tree in package_sources()
-        if path != "src/garrison/core/codes.py"
+        if not path.startswith("src/garrison/core/codes/")
         for node in ast.walk(tree)
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and CODE.fullmatch(node.value)
     } - NOT_CODES
     without_page, without_use = sorted(used - set(CODES)), sorted(set(CODES) - used)
-    assert not without_page, f"no page in core/codes.py: {' '.join(without_page)}"
-    assert not without_use, f"a page in core/codes.py, and nothing that says it: {' '.join(without_use)}"
+    assert not without_page, f"no page in core/codes/: {' '.join(without_page)}"
+    assert not without_use, f"a page in core/codes/, and nothing that says it: {' '.join(without_use)}"
+
+
+def test_a_code_with_two_pages_is_an_error() -> None:
+    page = {"ART-TAMPER": CODES["ART-TAMPER"]}
+    with pytest.raises(ValueError, match="two pages: ART-TAMPER"):
+        merged(CODES, page)
 
 
 def test_code_pages_fit_a_terminal() -> None:

@@ -14,7 +14,6 @@ LONGEST_FUNCTION = 100
 LONGEST_FILE = 500
 # Long tables that are easier to read whole than in pieces.
 TABLES = {
-    "src/garrison/core/codes.py": "the pages of all refusal codes",
     "src/garrison/runtime/probes/escape.py": "one self-contained script that a sandbox is given; its list of tries",
 }
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "models", "misc"}

@@ -1,0 +1,35 @@
+"""Every refusal code, with the page that `garrison explain CODE` prints: one module an area.
+
+A code is forever: it is never renamed or given another meaning. The documentation test fails when a code
+is raised that has no page here, and when a page has no code that raises it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from garrison.core.codes import artifacts, evidence, gateway, identity, keys, runtime, server
+from garrison.core.codes.code import Code
+
+__all__ = ["CODES", "Code", "merged"]
+
+
+def merged(*areas: Mapping[str, Code]) -> dict[str, Code]:
+    """All areas as one catalogue. Raises ValueError when two of them explain the same code."""
+    pages: dict[str, Code] = {}
+    for area in areas:
+        if twice := sorted(pages.keys() & area.keys()):
+            raise ValueError(f"codes with two pages: {', '.join(twice)}")
+        pages |= area
+    return pages
+
+
+CODES: dict[str, Code] = merged(
+    artifacts.CODES,
+    keys.CODES,
+    identity.CODES,
+    runtime.CODES,
+    gateway.CODES,
+    evidence.CODES,
+    server.CODES,
+)

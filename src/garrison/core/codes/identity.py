@@ -1,0 +1,155 @@
+"""Identities, roles, access tokens and policy: the pages of their codes."""
+
+from __future__ import annotations
+
+from garrison.core.codes.code import Code
+
+CODES: dict[str, Code] = {
+    "ID-SYNTAX": Code(
+        "not a name for an identity",
+        """\
+Names of people and services are up to 128 printable characters without
+spaces, colons or slashes.
+""",
+    ),
+    "ID-UNKNOWN": Code(
+        "no such identity",
+        """\
+    garrison user list
+
+shows who there is; garrison user add NAME --role ROLE adds somebody.
+""",
+    ),
+    "ID-LAST-ADMIN": Code(
+        "the last administrator stays",
+        """\
+Without an administrator nobody could add one. Make another person an
+administrator first:
+
+    garrison user add NAME --role admin
+""",
+    ),
+    "ROLE-UNKNOWN": Code(
+        "not a role",
+        """\
+The roles are fixed: admin, publisher, approver, operator, auditor, user and
+service. docs/reference/roles lists what each may do.
+""",
+    ),
+    "TOK-FILE": Code(
+        "the token file cannot be read",
+        """\
+--token-file (or GARRISON_TOKEN_FILE) names a file that is not there or not
+readable. A token is never given as an argument, because every process on the
+host can read arguments.
+""",
+    ),
+    "TOK-MISSING": Code(
+        "no access token",
+        """\
+Every request needs an access token; there is no anonymous path and no trusted
+network.
+
+    garrison token issue --subject NAME --role user --model MODEL
+
+Send it as `Authorization: Bearer TOKEN`; the openai client takes it as
+api_key.
+""",
+    ),
+    "TOK-INVALID": Code(
+        "the access token is not valid",
+        """\
+The token is damaged, not signed by a key of this server, meant for another
+audience, not valid yet, or says something that no token of ours says. Which
+of these it was is not told to the caller.
+
+Get a new one with `garrison token issue`. If every token is refused, compare
+the clocks of the machines.
+""",
+    ),
+    "TOK-EXPIRED": Code(
+        "the access token has expired",
+        """\
+Access tokens live 15 minutes unless another lifetime was asked for.
+
+Get a new one with `garrison token issue`.
+""",
+    ),
+    "TOK-REVOKED": Code(
+        "the access token was revoked",
+        """\
+An administrator withdrew this token, or disabled the identity it belongs to.
+
+Ask an administrator; `garrison audit list --kind token.revoke` shows who did
+it and when.
+""",
+    ),
+    "TOK-TTL": Code(
+        "that lifetime can't be given",
+        """\
+Access tokens live at most 24 hours. A longer one would be an API key: it
+would work for whoever finds it, long after anybody remembers it.
+
+Ask for less, or leave the lifetime out for 15 minutes. Programs that run for
+long get a new token when the old one nears its end.
+""",
+    ),
+    "TOK-CLAIMS": Code(
+        "claims that make no token",
+        """\
+A token names one subject (at most 128 characters), 1 to 32 roles and at most
+64 models, and fits into 8 KiB.
+
+Name fewer models, or none for a person who may ask any model.
+""",
+    ),
+    "RBAC-403": Code(
+        "the role does not allow that",
+        """\
+None of the roles of this identity may do this, or the identity is limited to
+models that this one is not among. The attempt is in the audit ledger.
+
+The message names the roles that may. An administrator gives them:
+
+    garrison user add NAME --role ROLE
+""",
+    ),
+    "RBAC-MODEL": Code(
+        "not for that model",
+        """\
+The access token is limited to some models, and the one that was asked for is
+not among them. A service account has no models but those that it names.
+
+    garrison token issue --subject NAME --role user --model MODEL
+""",
+    ),
+    "GOV-OWNER": Code(
+        "no named owner",
+        """\
+Every model has a person who answers for it. This one has none, so it can't go
+forward.
+
+    garrison owner set MODEL NAME
+""",
+    ),
+    "POL-ERROR": Code(
+        "the policy could not decide",
+        """\
+The policy failed while it looked at this request: a fact was missing or of
+the wrong type, or the request is one that its schema does not know. What
+can't be decided is denied.
+
+The message names what was wrong. If you changed the policy, test it again.
+""",
+    ),
+    "POL-INVALID": Code(
+        "the policy text is not usable",
+        """\
+The Cedar policy does not parse, does not fit its schema, contains a template,
+or has a policy without an `@id` of its own to name when it decides. The
+policy that was in force stays in force.
+
+Correct the text at the place that the message names.
+""",
+    ),
+}
