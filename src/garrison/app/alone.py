@@ -16,7 +16,7 @@ from garrison.app.api.server import local_user
 from garrison.app.lock import only_server
 from garrison.app.settings import Settings
 from garrison.app.verbs import VERBS
-from garrison.app.verbs.base import Call, perform
+from garrison.app.verbs.base import Call, identity_name, perform
 from garrison.core.errors import from_json
 
 
@@ -30,7 +30,9 @@ def perform_alone(
             if token is not None:
                 subject = house.identify(token)
             else:
-                subject = house.local_subject(identity or local_user(os.geteuid()), via="no server")
+                subject = house.local_subject(
+                    identity_name(identity or "") or local_user(os.geteuid()), via="no server"
+                )
             answer = perform(house, VERBS[verb], Call(subject, body))
             house.ledger.close()
         finally:

@@ -20,7 +20,7 @@ from garrison.core.errors import Undecided
 from garrison.evidence.ledger import Ledger
 from garrison.evidence.witness import FileWitness, TokenWitness, Witnesses, accepted_loss, clear_accepted_loss
 from garrison.runtime.supervisor import Supervisor
-from garrison.storage.local import LocalObjects, full_disk_explained, write_atomically
+from garrison.storage.local import LocalObjects, explained, full_disk_explained, write_atomically
 from garrison.storage.schema import upgrade
 from garrison.storage.sql import Database, open_database
 from garrison.trust.keys.pkcs11 import Token
@@ -60,6 +60,8 @@ def make_data_directory(data: Path) -> bool:
                 f"{error.filename or data} is in the way: it is not a directory",
                 fix="choose another place with --data DIR",
             ) from error
+        except OSError as error:
+            raise explained(error) from error
     return is_new
 
 

@@ -46,8 +46,11 @@ def locate(
     Raises ART-UNSIGNED: `Refused` when a name was claimed or one of the two files is missing, `Undecided`
     when there is nothing at all to judge by; `Usage` ART-UNREADABLE when there is no such path.
     """
-    if not path.exists():
-        raise Usage("ART-UNREADABLE", f"there is nothing at {path}", fix="check the path and its permissions")
+    try:
+        path.stat()
+    except OSError as error:
+        what = f"cannot look at {path}: {error.strerror}"
+        raise Usage("ART-UNREADABLE", what, fix="check the path and its permissions") from error
     beside = Path(os.path.abspath(path))
     found_signature = signature or _existing(beside.with_name(beside.name + SIGNATURE_SUFFIX))
     found_statement = statement or _existing(beside.with_name(beside.name + STATEMENT_SUFFIX))

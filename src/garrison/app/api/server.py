@@ -27,7 +27,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from garrison.app.house import House
 from garrison.app.verbs import VERBS
-from garrison.app.verbs.base import Call, perform
+from garrison.app.verbs.base import Call, identity_name, perform
 from garrison.core.decision import Subject
 from garrison.core.errors import GarrisonError, Refused, Usage
 
@@ -133,7 +133,7 @@ def _subject(house: House, request: Request) -> Subject:
             )
         return house.identify(token)
     uid = int(request.scope["client"][0].removeprefix("uid:"))
-    named = unquote(request.headers.get("x-garrison-as", ""))
+    named = identity_name(unquote(request.headers.get("x-garrison-as", "")))
     return house.local_subject(named or local_user(uid), via=f"socket uid {uid}")
 
 

@@ -41,6 +41,14 @@ def data_directory(args: argparse.Namespace) -> Path:
     return Path(given or os.environ.get("GARRISON_DATA") or DEFAULT_DATA).absolute()
 
 
+def absolute(path: str) -> str:
+    """The path as the server has to know it. Raises `Usage` PATH-NOT-DIR for the empty one: an unset
+    variable in a script must not mean the directory that the script happens to run in."""
+    if not path:
+        raise Usage("PATH-NOT-DIR", "the path is empty", fix="give the model's directory")
+    return str(Path(path).absolute())
+
+
 def call(args: argparse.Namespace, verb: str, **body: Any) -> dict[str, Any]:
     """Ask the server to do one verb; returns its result.
 
@@ -51,7 +59,7 @@ def call(args: argparse.Namespace, verb: str, **body: Any) -> dict[str, Any]:
     path = data / "run" / "control.sock"
     headers = {"Content-Type": "application/json"}
     if getattr(args, "identity", None):
-        headers["X-Garrison-As"] = quote(args.identity)
+        headers["X-Garrison-As"] = quote(args.identity, errors="surrogateescape")
     token = read_token_file(args)
     if token:
         headers["Authorization"] = f"Bearer {token}"

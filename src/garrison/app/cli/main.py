@@ -157,6 +157,12 @@ def _explained(error: Exception) -> GarrisonError:
         return Undecided(
             "DISK-FULL", f"cannot write the result: {error.strerror}", fix="make room, try again"
         )
+    if isinstance(error, OSError) and error.errno is not None:
+        return Undecided(
+            "HOST-IO",
+            f"the system refused {error.filename or 'a file or a connection'}: {error.strerror}",
+            fix="see what the system's log says about that path or limit, then try again",
+        )
     frame = traceback.extract_tb(error.__traceback__)[-1]
     where = f"{os.path.basename(frame.filename)}:{frame.lineno}"
     return GarrisonError(

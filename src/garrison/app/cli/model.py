@@ -50,7 +50,7 @@ def run_publish(args: argparse.Namespace) -> int:
     result = link.call(
         args,
         "model.publish",
-        source=str(Path(args.path).absolute()),
+        source=link.absolute(args.path),
         ref=args.ref,
         owner=args.owner,
         tier=args.tier,

@@ -35,7 +35,7 @@ example:
 DIR.sig is an OpenSSF Model Signing bundle; DIR.release.json binds the name and
 version. garrison verify DIR accepts both. Nothing is published or approved.""",
     )
-    parser.add_argument("path", metavar="DIR", type=Path, help="the model's directory")
+    parser.add_argument("path", metavar="DIR", help="the model's directory")
     parser.add_argument(
         "--as", dest="ref", required=True, metavar="NAME@VERSION", help="what these files are"
     )
@@ -55,8 +55,10 @@ def run(args: argparse.Namespace) -> int:
     if args.key is not None:
         refuse_key_file(args.key)
     refuse_offered_keys(os.environ, Path.cwd())
-    source = args.path.absolute()
+    source = Path(link.absolute(args.path))
     prefix = Path(os.path.abspath(args.out if args.out is not None else source))
+    if not prefix.name:
+        raise _unwritable(prefix, "the name of the files is missing")
     signature, statement = (
         prefix.with_name(prefix.name + suffix) for suffix in (SIGNATURE_SUFFIX, STATEMENT_SUFFIX)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from garrison.app import serving
@@ -17,6 +18,8 @@ from garrison.core.errors import Refused, Usage
 from garrison.core.event import Event, Outcome
 from garrison.runtime import store
 
+MAX_HOST = 260  # characters: 253 of a DNS name, a colon and a port
+MAX_UNIX = 5 + 107  # bytes: "unix:" and the longest path of a socket, unix(7)
 TASKS = frozenset({"chat", "completions", "embeddings"})
 
 
@@ -118,10 +121,22 @@ def route_add(house: House, call: Call) -> dict[str, Any]:
 def _address(url: str) -> str:
     """`unix:/path` or `http://host:port`; nothing with a path, a query or credentials in it."""
     rest = url.removeprefix("http://").rstrip("/")
+    host, colon, port = rest.rpartition(":")
+    has_port = not colon or rest.endswith("]") or (bool(host) and port.isdecimal() and 0 < int(port) < 65_536)
     is_http = (
-        url.startswith("http://") and bool(rest) and not set("/?#@ \\") & set(rest) and rest.isprintable()
+        url.startswith("http://")
+        and bool(rest)
+        and not set("/?#@ \\") & set(rest)
+        and rest.isprintable()
+        and len(rest) <= MAX_HOST
+        and has_port
     )
-    is_unix = url.startswith("unix:/") and url.isprintable() and ".." not in url
+    is_unix = (
+        url.startswith("unix:/")
+        and url.isprintable()
+        and ".." not in url
+        and len(os.fsencode(url)) <= MAX_UNIX
+    )
     if not is_http and not is_unix:
         raise Usage(
             "ROUTE-ADDRESS",
