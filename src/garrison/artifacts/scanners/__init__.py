@@ -16,11 +16,12 @@ from garrison.artifacts.scanners.safetensors import Safetensors
 from garrison.artifacts.scanners.sentencepiece import SentencePiece
 from garrison.artifacts.scanners.text import Text
 from garrison.artifacts.scanners.torchscript import TorchScript
+from garrison.artifacts.scanners.yaml_data import Yaml
 from garrison.core.plugins import with_installed
 
 SCANNERS: tuple[Scanner, ...] = (
     *(Gguf(), Safetensors(), Npy(), Onnx(), Zip(), Tar(), *COMPRESSED),
-    *(Pickle(), SentencePiece(), Json(), Jinja(), Text()),
+    *(Pickle(), SentencePiece(), Json(), Yaml(), Jinja(), Text()),
     *(TorchScript(), Pickle("torchscript-pickle", compiled=True)),  # only where a torch archive says so
 )
 

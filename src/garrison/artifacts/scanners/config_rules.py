@@ -11,6 +11,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from garrison.artifacts.scanners.base import Inner, Seen, high, shown
+from garrison.artifacts.scanners.config_python import (
+    hydra_target,
+    mlflow_loader,
+    monai_imports,
+    plain_target,
+    torchserve_handler,
+)
 from garrison.artifacts.scanners.paths import unsafe_path
 from garrison.artifacts.scanners.pickle_allowed import ALLOWED
 from garrison.artifacts.scanners.sources import BytesSource
@@ -193,6 +200,9 @@ def _skops(value: Any, table: dict[str, Any]) -> str:
 _IDS = {
     "custom_pipeline": "custom_pipelines",
     "_target_": "target",
+    "class_path": "target",
+    "imports": "target",
+    "loader_module": "mlflow_code",
     "class_name": "keras",
     "__loader__": "skops",
 }
@@ -206,7 +216,12 @@ _RULES: dict[str, Callable[[Any, dict[str, Any]], str]] = {
     "trust_remote_code": _present("asks for remote code to be trusted"),
     "custom_pipelines": _present("a pipeline with code of its own"),
     "custom_pipeline": _present("a pipeline with code of its own"),
-    "_target_": _present("hydra would call"),
+    "_target_": hydra_target,
+    "class_path": hydra_target,
+    "target": plain_target,
+    "imports": monai_imports,
+    "loader_module": mlflow_loader,
+    "handler": torchserve_handler,
     "auto_mapping": _auto_mapping,
     "base_model_name_or_path": _base_model,
     "attn_implementation": _kernel,

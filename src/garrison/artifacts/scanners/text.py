@@ -9,7 +9,8 @@ import codecs
 import re
 from collections.abc import Iterator
 
-from garrison.artifacts.scanners.base import Gap, Seen, Source, high
+from garrison.artifacts.scanners.base import Gap, Seen, Source, high, shown
+from garrison.artifacts.scanners.config_python import fetches
 from garrison.artifacts.scanners.sources import chunks
 
 MAX_TEXT = 256 << 20  # the largest vocabularies and word lists have some tens of megabytes
@@ -24,16 +25,7 @@ _CODE = re.compile(
     r"|cpp|cu|h|hpp|so|dll|dylib|exe|jar|whl|pth)\Z|makefile\Z|dockerfile\Z",
     re.IGNORECASE,
 )
-_YAML = re.compile(r".*\.ya?ml\Z", re.IGNORECASE)
-_YAML_TAG = re.compile(rb"(?:^|[\s\-:\[,{?])!(?:!|<)?[A-Za-z]", re.MULTILINE)
-_YAML_KEY = re.compile(
-    rb"^\s*(?:- )?[\"']?(?:_target_|auto_map|custom_pipelines?|trust_remote_code|loader_module|py/\w+)[\"']?\s*:",
-    re.MULTILINE,
-)
-_FETCH = re.compile(
-    rb"^\s*(?:-i\b|--(?:extra-)?index-url|--find-links|-f\b|-e\b|git\+|https?:|.*@\s*(?:git\+|https?:|file:))",
-    re.MULTILINE,
-)
+MAX_REQUIREMENTS = 1 << 20  # a list of packages has some kilobytes
 FIX_CODE = "publish weights without programs; a server that needs this code has to ship it itself"
 
 
@@ -52,7 +44,7 @@ class Text:
     @staticmethod
     def _is_named(name: str) -> bool:
         base = name.rsplit("/", 1)[-1]
-        return any(kind.match(base) for kind in (_PROSE, _CODE, _YAML))
+        return any(kind.match(base) for kind in (_PROSE, _CODE))
 
     def scan(self, source: Source) -> Iterator[Seen]:
         base = source.name.rsplit("/", 1)[-1]
@@ -79,21 +71,14 @@ class Text:
 
 def _named(base: str, source: Source) -> Iterator[Seen]:
     lower = base.lower()
-    if lower.startswith("requirements") and lower.endswith(".txt"):
-        if _FETCH.search(source.read_at(0, 1 << 20)):
-            yield high(
-                "artifact.requirements.fetch", "installs packages from an address of its own", fix=FIX_CODE
-            )
-    elif _YAML.match(base):
-        data = source.read_at(0, 1 << 20)
-        if _YAML_TAG.search(data):
-            yield high(
-                "artifact.yaml.tag", "a YAML tag makes an object of the loader's language", fix=FIX_CODE
-            )
-        elif _YAML_KEY.search(data):
-            yield high("artifact.yaml.code", "a key names code that the loader would run", fix=FIX_CODE)
-        else:
-            yield Gap("artifact.unknown", "YAML is looked through, not understood", fix="write it as JSON")
+    if lower.startswith(("requirements", "constraints")) and lower.endswith(".txt"):
+        text = source.read_at(0, MAX_REQUIREMENTS).decode("utf-8", "replace")
+        line = next((line for line in text.splitlines() if fetches(line)), None)
+        if line is not None:
+            message = f"installs packages from an address of its own: {shown(line)}"
+            yield high("artifact.requirements.fetch", message, fix=FIX_CODE)
+        if source.size > MAX_REQUIREMENTS:
+            yield Gap("artifact.limit.size", f"more than {MAX_REQUIREMENTS} bytes of requirements")
 
 
 _BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
