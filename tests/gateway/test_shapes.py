@@ -125,11 +125,19 @@ def test_an_injection_is_blocked_wherever_it_stands(rig: Rig, place: str) -> Non
 
 
 @pytest.mark.parametrize("place", [place for place in _places("") if place != "split part"])
-def test_a_key_in_a_prompt_does_not_reach_the_model(rig: Rig, place: str) -> None:
-    assert rig.ask(_places(f"use {KEY} now")[place]).status == 200
+def test_a_key_in_a_prompt_does_not_leave_for_a_model_that_someone_else_runs(rig: Rig, place: str) -> None:
+    rig.published(routes=[{**rig.routes[0], "version": 0, "digest": ""}])
+    answer = rig.ask(_places(f"use {KEY} now")[place])
     sent = str(rig.upstream.asked[0].body)
     assert KEY not in sent
     assert "[REDACTED:aws-key]" in sent
+    assert rig.event_of(answer)["data"]["redacted"] is True
+
+
+def test_a_key_in_a_prompt_for_a_model_in_its_sandbox_is_noted(rig: Rig) -> None:
+    answer = rig.ask(chat(f"use {KEY} now"))
+    assert KEY in str(rig.upstream.asked[0].body)
+    assert {finding["rule_id"] for finding in rig.event_of(answer)["findings"]} == {"dlp.aws-key"}
 
 
 @pytest.mark.parametrize("path", ["/v1/completions", "/v1/embeddings"])

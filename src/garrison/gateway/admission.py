@@ -23,6 +23,7 @@ from garrison.gateway.snapshot import Snapshot
 from garrison.trust.identity import Principal, refusal
 
 CHARACTERS_PER_TOKEN = 4  # English text; only for reservations and for model servers that do not count
+MAX_REMEMBERED = 8_192  # positive answers per snapshot: about 3 MB
 _SEAL = object()
 
 
@@ -100,12 +101,18 @@ def admit(
 ) -> Admitted:
     """decide -> throttle -> inspect -> route. Raises `Refused` or `Usage`; then nothing has happened."""
     subject = principal.subject
-    record.asked_for(call.model)
     record.policy_version = snapshot.policy.version
-    endpoint = decide(snapshot, subject, call)
+    key = (principal, call.model, call.operation.task)
+    endpoint = snapshot.admitted.get(key)
+    if endpoint is None:
+        record.asked_for(call.model)
+        endpoint = decide(snapshot, subject, call)
+        if len(snapshot.admitted) >= MAX_REMEMBERED:
+            snapshot.admitted.clear()
+        snapshot.admitted[key] = endpoint
     record.endpoint = endpoint
     served = record.resource = f"{endpoint.name}@{endpoint.version}" if endpoint.version else endpoint.name
-    characters = len(orjson.dumps(call.body))
+    characters = call.size
     wanted = (call.max_tokens or DEFAULT_COMPLETION) * call.choices if call.operation.streams else 0
     estimate = characters // CHARACTERS_PER_TOKEN + wanted
     record.reservation = limiter.reserve(subject.name, endpoint.name, estimate, snapshot.limits)

@@ -94,7 +94,7 @@ def _choices(
     for number, choice in enumerate(choices):
         if not isinstance(choice, dict):
             raise malformed("a choice that is not an object")
-        before = len(redaction.findings)
+        before = len(redaction.findings) if call.body.get("logprobs") else 0
         one = {"index": number, **rebuilt(choice, redaction), "finish_reason": finish_of(choice)}
         # Log probabilities spell the text again, token by token: they go when any of it was replaced.
         if call.body.get("logprobs") and isinstance(choice.get("logprobs"), dict):

@@ -19,15 +19,46 @@ MAX_SERIES = 512  # label sets per metric; models are few, and names come from r
 Labels = tuple[tuple[str, str], ...]
 
 
-@dataclass(slots=True)
+_HISTOGRAMS = (
+    "gen_ai_server_request_duration_seconds",
+    "gen_ai_server_time_to_first_token_seconds",
+    "gen_ai_server_time_per_output_token_seconds",
+    "gen_ai_client_token_usage",
+)
+
+
 class _Histogram:
-    bounds: tuple[float, ...]
-    counts: list[int]
-    total: float = 0.0
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
 
     def add(self, value: float) -> None:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
+
+
+class _Series:
+    """The histograms of one operation on one model."""
+
+    __slots__ = ("completion", "duration", "each", "first", "labels", "prompt")
+
+    def __init__(self, operation: str, model: str) -> None:
+        self.labels: Labels = (("gen_ai_operation_name", operation), ("gen_ai_request_model", model))
+        self.duration, self.first, self.each = _Histogram(SECONDS), _Histogram(SECONDS), _Histogram(SECONDS)
+        self.prompt, self.completion = _Histogram(TOKENS), _Histogram(TOKENS)
+
+    def all(self) -> tuple[tuple[str, Labels, _Histogram], ...]:
+        duration, first, each, usage = _HISTOGRAMS
+        return (
+            (duration, self.labels, self.duration),
+            (first, self.labels, self.first),
+            (each, self.labels, self.each),
+            (usage, (*self.labels, ("gen_ai_token_type", "input")), self.prompt),
+            (usage, (*self.labels, ("gen_ai_token_type", "output")), self.completion),
+        )
 
 
 @dataclass(slots=True)
@@ -35,7 +66,7 @@ class Metrics:
     """`observe` once per request; `render` when scraped."""
 
     counters: dict[tuple[str, Labels], int] = field(default_factory=dict)
-    histograms: dict[tuple[str, Labels], _Histogram] = field(default_factory=dict)
+    series: dict[tuple[str, str], _Series] = field(default_factory=dict)
 
     def count(self, name: str, labels: Labels, amount: int = 1) -> None:
         key = (name, labels)
@@ -55,29 +86,24 @@ class Metrics:
         )
         if not model:
             return
-        names: Labels = (("gen_ai_operation_name", operation), ("gen_ai_request_model", model))
-        self._measure("gen_ai_server_request_duration_seconds", names, now - record.started, SECONDS)
+        series = self.series.get((operation, model))
+        if series is None:
+            if len(self.series) >= MAX_SERIES:
+                return
+            series = self.series[operation, model] = _Series(operation, model)
+        series.duration.add(now - record.started)
         if record.first_byte:
-            first = record.first_byte - record.started
-            self._measure("gen_ai_server_time_to_first_token_seconds", names, first, SECONDS)
+            series.first.add(record.first_byte - record.started)
             if record.completion_tokens > 1:
-                each = (now - record.first_byte) / (record.completion_tokens - 1)
-                self._measure("gen_ai_server_time_per_output_token_seconds", names, each, SECONDS)
-        for kind, tokens in (("input", record.prompt_tokens), ("output", record.completion_tokens)):
-            if tokens:
-                labels = (*names, ("gen_ai_token_type", kind))
-                self._measure("gen_ai_client_token_usage", labels, tokens, TOKENS)
+                series.each.add((now - record.first_byte) / (record.completion_tokens - 1))
+        if record.prompt_tokens:
+            series.prompt.add(record.prompt_tokens)
+        if record.completion_tokens:
+            series.completion.add(record.completion_tokens)
+        if not record.findings:
+            return
         for rule in {finding.rule_id for finding in record.findings}:
             self.count("garrison_gateway_findings_total", (("rule_id", rule), ("model", model)))
-
-    def _measure(self, name: str, labels: Labels, value: float, bounds: tuple[float, ...]) -> None:
-        key = (name, labels)
-        histogram = self.histograms.get(key)
-        if histogram is None:
-            if len(self.histograms) >= MAX_SERIES:
-                return
-            histogram = self.histograms[key] = _Histogram(bounds, [0] * (len(bounds) + 1))
-        histogram.add(value)
 
     def render(self, gauges: Mapping[str, float]) -> bytes:
         """Prometheus text exposition format 0.0.4."""
@@ -91,11 +117,13 @@ class Metrics:
                 for (name, labels), value in self.counters.items()
                 if name == family
             ]
-        for family in sorted({name for name, _ in self.histograms}):
-            lines.append(f"# TYPE {family} histogram")
-            for (name, labels), histogram in self.histograms.items():
-                if name == family:
-                    lines += _lines(name, labels, histogram)
+        for family in _HISTOGRAMS:
+            if self.series:
+                lines.append(f"# TYPE {family} histogram")
+            for series in self.series.values():
+                for name, labels, histogram in series.all():
+                    if name == family:
+                        lines += _lines(name, labels, histogram)
         return "\n".join(lines).encode() + b"\n"
 
 

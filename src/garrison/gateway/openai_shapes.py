@@ -87,6 +87,7 @@ class Call:
     wants_usage: bool
     choices: int
     max_tokens: int | None
+    size: int  # bytes of the body as it came: what reservations are estimated from
 
 
 def parse_call(operation: Operation, raw: bytes, depth: int) -> Call:
@@ -121,6 +122,7 @@ def parse_call(operation: Operation, raw: bytes, depth: int) -> Call:
         choices=_count(body, "n", MAX_CHOICES) or 1,
         max_tokens=_count(body, "max_completion_tokens", MAX_TOKENS)
         or _count(body, "max_tokens", MAX_TOKENS),
+        size=len(raw),
     )
 
 

@@ -10,14 +10,12 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import orjson
 
 from garrison.core.actions import Action
 from garrison.core.errors import GarrisonError, Refused, Undecided, Usage
-from garrison.core.event import format_time
 from garrison.gateway.admission import (
     CHARACTERS_PER_TOKEN,
     Admitted,
@@ -34,7 +32,7 @@ from garrison.gateway.http_parse import Head
 from garrison.gateway.limits import Limiter
 from garrison.gateway.metrics import Metrics
 from garrison.gateway.openai_shapes import OPERATIONS, parse_call
-from garrison.gateway.record import Record
+from garrison.gateway.record import ClockText, Record
 from garrison.gateway.redaction import Redaction, Redactor
 from garrison.gateway.replies import error_headers, error_json, id_headers, status_of
 from garrison.gateway.snapshot import Snapshot, SnapshotFile
@@ -77,6 +75,7 @@ class Plane:
     prefix: str  # makes request ids unique among workers and restarts
     count: int = 0
     unrecorded: int = 0  # events that could not be written; readiness fails while the spool does
+    clock_text: ClockText = field(default_factory=ClockText)
     active: dict[Exchange, Principal] = field(default_factory=dict)
 
     def tick(self) -> None:
@@ -124,7 +123,9 @@ async def handle(plane: Plane, exchange: Exchange) -> None:
         call = parse_call(OPERATIONS[head.target], await exchange.body(), plane.http.json_depth)
         record.stream = call.stream
         admitted = admit(snapshot, principal, call, plane.limiter, plane.inspector, record)
-        plane.spool.begin(record.request_id, _now(plane.wall()), record.subject.actor, record.resource)
+        plane.spool.begin(
+            record.request_id, plane.clock_text.at(plane.wall()), record.subject.actor, record.resource
+        )
         await answer(plane, exchange, admitted, record, redaction)
         record.complete()
     except GarrisonError as error:
@@ -297,7 +298,7 @@ def close(plane: Plane, record: Record, redaction: Redaction) -> None:
     now = plane.clock()
     plane.metrics.observe(record, now)
     try:
-        plane.spool.end(record.request_id, record.event(plane.wall(), now).as_json())
+        plane.spool.end(record.request_id, record.event(plane.clock_text.at(plane.wall()), now))
     except GarrisonError:
         plane.unrecorded += 1  # begin() refuses new requests for the same reason
         plane.metrics.defect("spool")
@@ -325,10 +326,6 @@ async def _read_out(response: Response) -> None:
 def _expect(response: Response, kind: str) -> None:
     if response.content_type != kind:
         raise malformed(f"an answer that is not {kind}")
-
-
-def _now(wall: float) -> str:
-    return format_time(datetime.fromtimestamp(wall, UTC))
 
 
 def _defect() -> GarrisonError:

@@ -15,7 +15,7 @@ from garrison.core.actions import Action
 from garrison.core.decision import ANONYMOUS, Endpoint, Subject
 from garrison.core.digest import Ref
 from garrison.core.errors import GarrisonError, Refused, Usage
-from garrison.core.event import Event, Outcome
+from garrison.core.event import Outcome, format_time
 from garrison.core.finding import Finding, Severity
 from garrison.detect.base import TextFinding
 from garrison.gateway.limits import Reservation
@@ -78,8 +78,12 @@ class Record:
         if self.reservation is not None:
             self.reservation.settle(self.prompt_tokens + self.completion_tokens)
 
-    def event(self, wall: float, now: float) -> Event:
-        """The one event. `wall` is seconds since 1970, `now` monotonic."""
+    def event(self, time: str, now: float) -> dict[str, Any]:
+        """The one event, in the shape of `core.event.Event.as_json`. `time` is RFC 3339, `now` monotonic seconds.
+
+        The mapping is built directly: through an `Event` it would cost a tenth of the whole request.
+        """
+        endpoint = self.endpoint
         data: dict[str, Any] = {
             "ended": self.ended,
             "operation": self.operation,
@@ -91,23 +95,40 @@ class Record:
         if self.token_id:
             data["token_id"] = self.token_id
             data["via"] = self.subject.via
-        if self.endpoint is not None:
-            data["tier"] = self.endpoint.tier.value
+        if endpoint is not None:
+            data["tier"] = endpoint.tier
             data["prompt_tokens"] = self.prompt_tokens
             data["completion_tokens"] = self.completion_tokens
             data["tokens_counted"] = self.tokens_counted
             data["redacted"] = self.redacted
         if self.first_byte:
             data["ttft_ms"] = round((self.first_byte - self.started) * 1000, 1)
-        return Event(
-            time=datetime.fromtimestamp(wall, UTC),
-            action=self.action,
-            actor=self.subject.actor,
-            resource=self.resource,
-            outcome=self.outcome,
-            code=self.code,
-            digest=self.endpoint.digest if self.endpoint is not None else "",
-            findings=tuple(self.findings),
-            data=data,
-            trace_id=self.request_id,
-        )
+        return {
+            "time": time,
+            "action": self.action,
+            "actor": self.subject.actor,
+            "resource": self.resource,
+            "outcome": self.outcome,
+            "code": self.code,
+            "digest": endpoint.digest if endpoint is not None else "",
+            "findings": [finding.as_json() for finding in self.findings],
+            "data": data,
+            "trace_id": self.request_id,
+        }
+
+
+class ClockText:
+    """RFC 3339 times with microseconds; the text of a second is made once (`core.event.format_time`)."""
+
+    __slots__ = ("_prefix", "_second")
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._prefix = ""
+
+    def at(self, wall: float) -> str:
+        second = int(wall)
+        if second != self._second:
+            self._second = second
+            self._prefix = format_time(datetime.fromtimestamp(second, UTC))[:20]
+        return f"{self._prefix}{int((wall - second) * 1_000_000):06d}Z"

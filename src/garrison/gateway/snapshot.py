@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from garrison.core.errors import GarrisonError, Refused, Undecided
 from garrison.core.event import parse_time
 from garrison.gateway.limits import Limits
 from garrison.trust import dsse, strict_json
-from garrison.trust.identity import TokenVerifier
+from garrison.trust.identity import Principal, TokenVerifier
 from garrison.trust.keys.public import PublicKey
 from garrison.trust.policy import Policy
 
@@ -40,6 +40,9 @@ class Snapshot:
     revoked_subjects: frozenset[str]
     routes: Mapping[str, Endpoint]
     limits: Limits
+    admitted: dict[tuple[Principal, str, str], Endpoint] = field(
+        default_factory=dict
+    )  # (token, model, task): may use
 
     def route(self, model: str) -> Endpoint | None:
         """The endpoint that serves `name` or exactly `name@version`."""

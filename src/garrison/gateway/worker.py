@@ -39,6 +39,7 @@ from garrison.trust.ca import server_context_from
 from garrison.trust.keys.public import PublicKey, key_id_of, parse_public
 
 _PR_SET_DUMPABLE, _PR_SET_PDEATHSIG = 4, 1
+GC_THRESHOLD = (20_000, 20, 50)  # a request makes no cycles; the collector's passes cost more than they find
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -79,6 +80,7 @@ async def run(config: WorkerConfig) -> None:
     # What was loaded so far lives as long as the process: the collector need not look at it again.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*GC_THRESHOLD)
     told = plane.snapshots.version
     ready: dict[str, object] = {
         "ready": True,
