@@ -52,6 +52,7 @@ def _core_only(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         (("explain", "ART-TAMPER"), 0),
         (("verify", "model"), 3),  # nothing to judge it by
         (("model", "list"), 3),  # no server
+        (("sign", "--help"), 0),
         (("doctor", "--help"), 0),
         (("completion", "bash"), 0),
         (("ask", "fraud", "hello", "--server", "https://127.0.0.1:1"), 3),

@@ -57,9 +57,11 @@ def _add_token(subparsers: Any) -> None:
     )
     issue.set_defaults(run=run_token_issue)
     revoke = verbs.add_parser(
-        "revoke", help="stop accepting a token", epilog="example: garrison token revoke 5b0e6c1f"
+        "revoke",
+        help="stop accepting a token",
+        epilog="example: garrison token revoke 5b0e6c1f0d3a4e8f9b7c2d1e6f5a4b3c",
     )
-    revoke.add_argument("token_id", help="the jti that token issue --json shows")
+    revoke.add_argument("token_id", help="the token_id that token issue --json shows")
     revoke.set_defaults(run=run_token_revoke)
 
 
