@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -153,6 +154,9 @@ def test_a_bundle_alone_proves_files_and_says_that_it_proves_no_name(
     fraud: SignedDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "fraud.sig").write_bytes(fraud.bundle)
+    assert main(["verify", "fraud", "--key", "release.pem"]) == 1  # no bundle lists the files of git
+    shutil.rmtree(fraud.path / ".git")
+    (fraud.path / ".gitignore").unlink()
     assert main(["verify", "fraud", "--key", "release.pem"]) == 0
     assert "binds no name" in capsys.readouterr().out
     assert main(["verify", "fraud", "--key", "release.pem", "--as", "fraud@3"]) == 1
