@@ -1,20 +1,32 @@
-"""The parent's side of the scanning worker: start it, hand it descriptors, end it when it hangs."""
+"""The parent's side of the scanning workers: start them, hand them descriptors, end those that hang."""
 
 from __future__ import annotations
 
 import json
+import os
+import queue
 import socket
 import subprocess
 import sys
 import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from garrison.core.finding import Finding, Severity, Verdict
 
 SECONDS = 30.0  # wall clock for one file, plus what follows
 BYTES_PER_SECOND = 20 << 20  # the slowest thing done to every byte is unpacking; xz does 40 MB/s
 START_SECONDS = 30.0
-MAX_ANSWER = 4 << 20  # 200 findings of bounded length
+MAX_ANSWER = 4 << 20  # 200 findings and 2,000 facts of bounded length
+MAX_KEPT = 16 << 20  # what a worker may hand back of one file for the feature index
+MAX_JOBS = 64
+AHEAD = 8  # files that each worker may be ahead of the oldest unfinished one
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +39,20 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
+    """A worker's answer. `is_stale`: the rules of now need bytes that were not kept; nothing else is said.
+
+    `gaps` are the rules whose findings of severity `low` make the file incomplete; `kept` is for the
+    feature index, empty when nothing was asked for or there was too much.
+    """
+
     format: str
     verdict: Verdict
     findings: tuple[Finding, ...]
     references: dict[str, int]
+    facts: tuple[tuple[str, str], ...] = ()
+    gaps: frozenset[str] = frozenset()
+    kept: bytes = b""
+    is_stale: bool = False
 
 
 class Worker:
@@ -39,47 +61,76 @@ class Worker:
     `send` then `receive`, in turn, so that the caller can hash the file in between.
     """
 
-    def __init__(self, limits: Limits | None = None) -> None:
+    def __init__(self, limits: Limits | None = None, *, keep: bool = False) -> None:
         self._limits = limits or Limits()
+        self._keep = keep
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
-        self._name = ""
         self._deadline = 0.0
+        self._kept: int | None = None
 
     def send(self, name: str, descriptor: int, size: int) -> None:
-        if self._process is None or self._process.poll() is not None:
-            self._stop()
-            self._start()
-        self._name = name
-        self._deadline = time.monotonic() + self._limits.seconds + size / self._limits.bytes_per_second
-        message = json.dumps({"name": name}).encode()
-        try:
-            if self._channel is not None:
-                socket.send_fds(self._channel, [message], [descriptor])
-        except OSError:
-            self._stop()
+        """Start judging an open file."""
+        if not self._keep:
+            self._send({"name": name, "task": "judge"}, [descriptor], size)
+            return
+        self._kept = os.memfd_create("kept", os.MFD_CLOEXEC)
+        self._send({"name": name, "task": "keep"}, [descriptor, self._kept], size)
 
     def receive(self) -> Judged:
         """The verdict of the file sent last; `incomplete` when the worker died or ran out of time."""
         try:
-            line = self._line(self._deadline)
-        except TimeoutError:
-            self._stop()
-            return _lost("artifact.limit.time", "scanning took longer than its time limit")
-        except OSError:
-            self._stop()
-            return _lost(
-                "artifact.limit.resources", "scanning ended at its limit of memory or processor time"
-            )
-        answer = json.loads(line)
-        findings = tuple(
-            Finding(row["rule_id"], Severity(row["severity"]), row["message"], row["where"], row["fix"])
-            for row in answer["findings"]
-        )
-        return Judged(answer["format"], Verdict(answer["verdict"]), findings, answer["references"])
+            return self._receive()
+        finally:
+            if self._kept is not None:
+                os.close(self._kept)
+                self._kept = None
+
+    def again(self, kept: bytes) -> Judged:
+        """Judge what was kept of a file with the rules of now."""
+        descriptor = os.memfd_create("kept", os.MFD_CLOEXEC)
+        try:
+            with open(descriptor, "wb", closefd=False) as stream:
+                stream.write(kept)
+            self._send({"name": "", "task": "again"}, [descriptor], len(kept))
+            return self._receive()
+        finally:
+            os.close(descriptor)
 
     def close(self) -> None:
         self._stop()
+
+    def _send(self, request: dict[str, str], descriptors: list[int], size: int) -> None:
+        if self._process is None or self._process.poll() is not None:
+            self._stop()
+            self._start()
+        self._deadline = time.monotonic() + self._limits.seconds + size / self._limits.bytes_per_second
+        try:
+            if self._channel is not None:
+                socket.send_fds(self._channel, [json.dumps(request).encode()], descriptors)
+        except OSError:
+            self._stop()
+
+    def _receive(self) -> Judged:
+        try:
+            line = self._line(self._deadline)
+        except TimeoutError:
+            self._stop()
+            return lost("artifact.limit.time", "scanning took longer than its time limit")
+        except OSError:
+            self._stop()
+            return lost("artifact.limit.resources", "scanning ended at its limit of memory or processor time")
+        try:
+            return _judged(json.loads(line), self._read_kept())
+        except (KeyError, TypeError, ValueError):  # a worker that was taken over may say anything
+            self._stop()
+            return lost("artifact.limit.resources", "scanning ended with an answer that is not one")
+
+    def _read_kept(self) -> bytes:
+        if self._kept is None:
+            return b""
+        size = os.fstat(self._kept).st_size
+        return os.pread(self._kept, size, 0) if size <= MAX_KEPT else b""
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
@@ -125,6 +176,68 @@ class Worker:
             self._process = None
 
 
-def _lost(rule_id: str, message: str) -> Judged:
+class Pool:
+    """Up to `jobs` workers, each started when it is first needed. A file that kills one costs that file alone."""
+
+    def __init__(self, jobs: int = 1, limits: Limits | None = None, *, keep: bool = False) -> None:
+        self.jobs = max(1, min(jobs, MAX_JOBS))
+        self._workers = [Worker(limits, keep=keep) for _ in range(self.jobs)]
+
+    def each(self, items: Iterable[Item], work: Callable[[Item, Worker], Result]) -> Iterator[Result]:
+        """`work` on every item, in their order; up to `jobs` at a time, each with a worker of its own."""
+        if self.jobs == 1:
+            for item in items:
+                yield work(item, self._workers[0])
+            return
+        idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
+        for worker in self._workers:
+            idle.put(worker)
+
+        def one(item: Item) -> Result:
+            worker = idle.get()
+            try:
+                return work(item, worker)
+            finally:
+                idle.put(worker)
+
+        with ThreadPoolExecutor(self.jobs, "scan") as threads:
+            pending: deque[Future[Result]] = deque()
+            try:
+                for item in items:
+                    pending.append(threads.submit(one, item))
+                    if len(pending) >= self.jobs * AHEAD:
+                        yield pending.popleft().result()
+                while pending:
+                    yield pending.popleft().result()
+            finally:
+                for left in pending:
+                    left.cancel()
+
+    def close(self) -> None:
+        for worker in self._workers:
+            worker.close()
+
+
+def lost(rule_id: str, message: str) -> Judged:
     fix = "treat the file as hostile; if you made it yourself, split it into smaller files"
-    return Judged("unknown", Verdict.INCOMPLETE, (Finding(rule_id, Severity.LOW, message, "", fix),), {})
+    findings = (Finding(rule_id, Severity.LOW, message, "", fix),)
+    return Judged("unknown", Verdict.INCOMPLETE, findings, {}, gaps=frozenset({rule_id}))
+
+
+def _judged(answer: dict[str, Any], kept: bytes) -> Judged:
+    if answer.get("stale"):
+        return Judged("unknown", Verdict.INCOMPLETE, (), {}, is_stale=True)
+    findings = tuple(
+        Finding(row["rule_id"], Severity(row["severity"]), row["message"], row["where"], row["fix"])
+        for row in answer["findings"]
+    )
+    facts = tuple((kind, value) for kind, value in answer["facts"])
+    return Judged(
+        answer["format"],
+        Verdict(answer["verdict"]),
+        findings,
+        answer["references"],
+        facts,
+        frozenset(answer["gaps"]),
+        kept,
+    )

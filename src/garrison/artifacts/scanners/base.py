@@ -6,7 +6,9 @@ A scanner is two functions over a `Source` (bounded random access to one file's 
     Gap       a part could not be read or understood: the file can at best be `incomplete`;
     Inner     bytes inside this file that have to be judged by themselves (an archive member, a chat
               template in a header, a pickle behind an array header);
-    Reference another file of the directory that this one reads as raw data.
+    Reference another file of the directory that this one reads as raw data;
+    Fact      something that is there and is neither good nor bad: a global, an operator, a layer.
+              Facts judge nothing; they answer "which of our models use this?" later.
 
 Scanners do not know one another: `judge.py` hands every `Inner` to the scanners that recognise it, so
 a pickle in a tar in a gzip is found without any of the three formats knowing of the others.
@@ -77,7 +79,15 @@ class Reference:
     size: int
 
 
-Seen = Finding | Gap | Inner | Reference
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """What is there, for the feature index: `kind` such as `global` or `operator`, and a short `value`."""
+
+    kind: str
+    value: str
+
+
+Seen = Finding | Gap | Inner | Reference | Fact
 
 
 class Scanner(Protocol):

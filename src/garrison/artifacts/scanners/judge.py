@@ -2,26 +2,53 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from garrison.artifacts.scanners.base import HEAD, Gap, Inner, Malformed, Reference, Scanner, Source
+from garrison.artifacts.scanners.base import (
+    HEAD,
+    Fact,
+    Gap,
+    Inner,
+    Malformed,
+    Reference,
+    Scanner,
+    Source,
+    shown,
+)
 from garrison.core.finding import Finding, Severity, Verdict
 
 MAX_DEPTH = 6  # containers in containers; real models need three (tar.gz of torch zips of pickles)
 MAX_PARTS = 50_000  # members of one file, over all depths
 MAX_REFERENCES = 10_000  # files that one file may claim as its data; large exports write one per tensor
 MAX_FINDINGS = 200  # a person reads the first few; the verdict needs one
+MAX_FACTS = 2_000  # different ones of one file; the largest pickles name some hundred globals
+MAX_FACT = 200  # characters of one fact
+MAX_TEMPLATE = 1 << 20  # templates above this are judged but not told apart by digest
 UNDERSTAND = "convert it to a format in docs/scanning.md, or leave the file out of the artifact"
+
+
+Ask = Callable[[Sequence[Scanner]], list[Scanner]]
+Recognition = Callable[[Inner, str, Sequence[Scanner], Ask], list[Scanner]]
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
+    """`gaps` are the rules of severity `low` that made the file incomplete."""
+
     format: str
     verdict: Verdict
     findings: tuple[Finding, ...]
     references: tuple[Reference, ...] = ()
+    facts: tuple[Fact, ...] = ()
+    gaps: tuple[str, ...] = ()
+
+
+def asked(_part: Inner, _where: str, scanners: Sequence[Scanner], ask: Ask) -> list[Scanner]:
+    """Every scanner is asked whether it recognises a part; `kept.py` has the ways that remember."""
+    return ask(scanners)
 
 
 @dataclass(slots=True)
@@ -29,11 +56,18 @@ class _Case:
     """What has been seen of one file so far."""
 
     scanners: Sequence[Scanner]
+    recognition: Recognition
     refused: bool = False
     incomplete: bool = False
     parts: int = 0
     findings: list[Finding] = field(default_factory=list)
     references: dict[str, int] = field(default_factory=dict)
+    facts: dict[Fact, None] = field(default_factory=dict)
+    gaps: dict[str, None] = field(default_factory=dict)
+
+    def note(self, kind: str, value: str) -> None:
+        if len(self.facts) < MAX_FACTS:
+            self.facts[Fact(kind, shown(value, MAX_FACT))] = None
 
     def add(self, finding: Finding, where: str) -> None:
         if finding.severity.rank >= Severity.MEDIUM.rank:
@@ -46,19 +80,20 @@ class _Case:
 
     def gap(self, gap: Gap, where: str) -> None:
         self.incomplete = True
+        self.gaps[gap.rule_id] = None
         self.add(gap.as_finding(), where)
 
 
-def judge(source: Source, scanners: Sequence[Scanner]) -> Judgement:
+def judge(source: Source, scanners: Sequence[Scanner], recognition: Recognition = asked) -> Judgement:
     """Judge one file. A scanner that raises makes the file `incomplete`, never clean and never a traceback."""
-    case = _Case(scanners)
+    case = _Case(scanners, recognition)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the language's parsers warn about odd escapes in untrusted text
         found = _look(case, Inner("", source), source.name, 0)
     verdict = Verdict.REFUSED if case.refused else Verdict.INCOMPLETE if case.incomplete else Verdict.CLEAN
     findings = sorted(case.findings, key=lambda finding: -finding.severity.rank)
     references = tuple(Reference(path, size) for path, size in case.references.items())
-    return Judgement(found, verdict, tuple(findings), references)
+    return Judgement(found, verdict, tuple(findings), references, tuple(case.facts), tuple(case.gaps))
 
 
 def _look(case: _Case, part: Inner, where: str, depth: int) -> str:
@@ -76,10 +111,17 @@ def _look(case: _Case, part: Inner, where: str, depth: int) -> str:
             gap = Gap("artifact.empty", "the file is empty", fix="get the file again, or leave it out")
             case.gap(gap, where)
         return "empty"
-    head = source.read_at(0, HEAD)
-    matching = [scanner for scanner in case.scanners if _matches(case, scanner, part, head, where)]
+
+    def ask(scanners: Sequence[Scanner]) -> list[Scanner]:
+        head = source.read_at(0, HEAD)
+        return [scanner for scanner in scanners if _matches(case, scanner, part, head, where)]
+
+    matching = case.recognition(part, where, case.scanners, ask)
     for scanner in matching:
+        case.note("format", scanner.format)
         _scan(case, scanner, part, where, depth)
+    if part.kind == "jinja" and source.size <= MAX_TEMPLATE:
+        case.note("template", hashlib.sha256(source.read_at(0, source.size)).hexdigest())
     if not matching and not part.guess:
         message = "no scanner recognises this content"
         case.gap(Gap("artifact.unknown", message, fix=UNDERSTAND), where)
@@ -104,6 +146,8 @@ def _scan(case: _Case, scanner: Scanner, part: Inner, where: str, depth: int) ->
             elif isinstance(seen, Reference):
                 if depth == 0 and len(case.references) < MAX_REFERENCES:
                     case.references[seen.path] = max(seen.size, case.references.get(seen.path, 0))
+            elif isinstance(seen, Fact):
+                case.note(seen.kind, seen.value)
             elif isinstance(seen, Gap):
                 if not part.guess:
                     case.gap(seen, where)

@@ -12,10 +12,13 @@ import resource
 import signal
 import socket
 import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from garrison.artifacts.scanners import all_scanners
+from garrison.artifacts.scanners.base import Scanner
 from garrison.artifacts.scanners.judge import Judgement, judge
+from garrison.artifacts.scanners.kept import MAX_PACKED, Kept, Recorder
 from garrison.artifacts.scanners.sources import FileSource
 
 MEMORY = 1 << 30  # address space: 35 MB of tokenizer JSON takes 400 MB as Python values
@@ -25,25 +28,62 @@ MESSAGE = 65_536
 
 
 def main() -> None:
-    """Serve until the parent closes the socket (its descriptor number is the only argument)."""
+    """Serve until the parent closes the socket (its descriptor number is the only argument).
+
+    A request is one JSON object with `name` and `task`, and one or two descriptors: `judge` a file;
+    `keep`: judge it and write what its scanners read into the second descriptor; `again`: judge what was
+    kept, with the rules of now.
+    """
     channel = socket.socket(fileno=int(sys.argv[1]))
     scanners = all_scanners()
     _confine()
     channel.sendall(b"\n")
     while True:
-        message, descriptors, _, _ = socket.recv_fds(channel, MESSAGE, 1)
+        message, descriptors, _, _ = socket.recv_fds(channel, MESSAGE, 2)
         if not message or not descriptors:
             return
         request = json.loads(message)
         used = resource.getrusage(resource.RUSAGE_SELF)
         budget = int(used.ru_utime + used.ru_stime) + CPU_SECONDS
         resource.setrlimit(resource.RLIMIT_CPU, (budget, resource.RLIM_INFINITY))
-        source = FileSource(request["name"], os.fstat(descriptors[0]).st_size, descriptors[0])
         try:
-            answer = _as_json(judge(source, scanners))
+            answer = _answer(request, descriptors, scanners)
         finally:
-            os.close(descriptors[0])
+            for descriptor in descriptors:
+                os.close(descriptor)
         channel.sendall(json.dumps(answer).encode() + b"\n")
+
+
+def _answer(
+    request: Mapping[str, str], descriptors: Sequence[int], scanners: Sequence[Scanner]
+) -> dict[str, Any]:
+    size = os.fstat(descriptors[0]).st_size
+    source = FileSource(request["name"], size, descriptors[0])
+    if request["task"] == "again":
+        return _again(source.read_at(0, min(size, MAX_PACKED)), scanners)
+    if request["task"] == "keep":
+        recorder = Recorder(source)
+        judged = judge(recorder, scanners, recorder.recognition)
+        failed = any(finding.rule_id == "artifact.scanner.failed" for finding in judged.findings)
+        _write(descriptors[1], b"" if failed else recorder.packed())
+        return _as_json(judged)
+    return _as_json(judge(source, scanners))
+
+
+def _again(packed: bytes, scanners: Sequence[Scanner]) -> dict[str, Any]:
+    """`stale` when the rules of now want to see bytes that were not kept."""
+    try:
+        kept = Kept(packed)
+    except ValueError:
+        return {"stale": True}
+    judged = judge(kept, scanners, kept.recognition)
+    return {"stale": True} if kept.missed else _as_json(judged)
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
 
 
 def _confine() -> None:
@@ -60,6 +100,8 @@ def _as_json(judgement: Judgement) -> dict[str, Any]:
         "verdict": judgement.verdict.value,
         "findings": [finding.as_json() for finding in judgement.findings],
         "references": {reference.path: reference.size for reference in judgement.references},
+        "facts": [[fact.kind, fact.value] for fact in judgement.facts],
+        "gaps": list(judgement.gaps),
     }
 
 
