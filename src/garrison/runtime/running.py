@@ -58,6 +58,14 @@ class Running:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
 
+    def wants_to_run(self) -> bool:
+        """Whether a thread of the server is running or waits for a processor: starved is not hung."""
+        for path in Path(f"/proc/{innermost(self.pid)}/task").glob("*/stat"):
+            with contextlib.suppress(OSError):
+                if path.read_text().rpartition(")")[2].split()[0] == "R":
+                    return True
+        return False
+
     def cpu_ticks(self) -> int:
         """Processor time that the server has used so far: one that computes is busy, not hung."""
         try:

@@ -288,7 +288,9 @@ class Supervisor:
                 used = running.cpu_ticks()
                 if healthy:
                     answered = time.monotonic()
-                elif used == ticks or time.monotonic() - answered > self._timing.busy:
+                elif not (used != ticks or running.wants_to_run()) or (
+                    time.monotonic() - answered > self._timing.busy
+                ):
                     return "RUN-HUNG", {"silent_seconds": round(time.monotonic() - answered, 3)}
                 ticks = used
         except Refused as error:
