@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from garrison.core.decision import Tier
 from garrison.core.digest import Manifest, Ref
+from garrison.core.errors import GarrisonError, Undecided
 from garrison.core.event import format_time, parse_time
 from garrison.storage.sql import metadata
 from garrison.trust.approvals import Approval
@@ -218,6 +219,18 @@ def retire(connection: sa.Connection, ref: Ref, now: datetime) -> None:
 
 
 def _release(row: Any) -> Release:
+    """Raises `Undecided` DB-UNAVAILABLE for a row that this code did not write."""
+    try:
+        return _parsed(row)
+    except (ValueError, KeyError, TypeError, GarrisonError) as error:
+        raise Undecided(
+            "DB-UNAVAILABLE",
+            f"the database is damaged: the row of {str(row.name)[:63]}@{row.version} is not a release",
+            fix="put the newest backup of the data directory back, then run garrison audit verify",
+        ) from error
+
+
+def _parsed(row: Any) -> Release:
     return Release(
         ref=Ref(row.name, row.version),
         digest=row.digest,

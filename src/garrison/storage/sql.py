@@ -6,6 +6,7 @@ built and upgraded by the one Alembic history in `migrations/`. Nothing else in 
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -71,13 +72,24 @@ def open_database(path: Path, *, read_only: bool = False) -> Database:
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    query = f"mode={mode}"
+    if mode == "ro" and _is_at_rest(path):
+        query += (
+            "&immutable=1"  # a read-only copy or disk: SQLite could not make the files that readers share
+        )
     connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode={mode}", uri=True, check_same_thread=False, isolation_level=None
+        f"{path.absolute().as_uri()}?{query}", uri=True, check_same_thread=False, isolation_level=None
     )
     connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
     connection.execute("PRAGMA foreign_keys=ON")
     connection.execute("PRAGMA trusted_schema=OFF")
     return connection
+
+
+def _is_at_rest(path: Path) -> bool:
+    """Nobody can be writing: this process may not, and no write-ahead log says that another one does."""
+    log = path.with_name(path.name + "-wal")
+    return not os.access(path.parent, os.W_OK) and not (log.exists() and log.stat().st_size)
 
 
 def _durable(connection: Any, _record: Any) -> None:

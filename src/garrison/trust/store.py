@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from garrison.core.errors import Undecided
 from garrison.core.event import format_time
 from garrison.storage.sql import metadata
 
@@ -55,7 +56,12 @@ class User:
         return self.email.strip().casefold() or self.name
 
     def as_json(self) -> dict[str, Any]:
-        return {"name": self.name, "email": self.email, "roles": sorted(self.roles), "disabled": self.disabled}
+        return {
+            "name": self.name,
+            "email": self.email,
+            "roles": sorted(self.roles),
+            "disabled": self.disabled,
+        }
 
 
 def find_user(connection: sa.Connection, name: str) -> User | None:
@@ -72,16 +78,22 @@ def save_user(connection: sa.Connection, user: User, *, by: str, now: datetime) 
     values = {"email": user.email, "roles": json.dumps(sorted(user.roles)), "disabled": user.disabled}
     updated = connection.execute(USERS.update().where(USERS.c.name == user.name).values(**values))
     if updated.rowcount == 0:
-        connection.execute(USERS.insert().values(name=user.name, created=format_time(now), created_by=by, **values))
+        connection.execute(
+            USERS.insert().values(name=user.name, created=format_time(now), created_by=by, **values)
+        )
 
 
 def disabled_users(connection: sa.Connection) -> list[str]:
-    return list(connection.execute(sa.select(USERS.c.name).where(USERS.c.disabled).order_by(USERS.c.name)).scalars())
+    return list(
+        connection.execute(sa.select(USERS.c.name).where(USERS.c.disabled).order_by(USERS.c.name)).scalars()
+    )
 
 
 def revoke_token(connection: sa.Connection, token_id: str, subject: str, until: datetime) -> None:
     """Remember a token until it would have expired anyway. Revoking twice is fine."""
-    known = connection.execute(sa.select(REVOKED_TOKENS).where(REVOKED_TOKENS.c.token_id == token_id)).one_or_none()
+    known = connection.execute(
+        sa.select(REVOKED_TOKENS).where(REVOKED_TOKENS.c.token_id == token_id)
+    ).one_or_none()
     if known is None:
         connection.execute(
             REVOKED_TOKENS.insert().values(token_id=token_id, subject=subject, until=format_time(until))
@@ -112,4 +124,12 @@ def owners(connection: sa.Connection) -> dict[str, str]:
 
 
 def _user(row: Any) -> User:
-    return User(row.name, row.email, frozenset(json.loads(row.roles)), bool(row.disabled))
+    """Raises `Undecided` DB-UNAVAILABLE for a row that this code did not write."""
+    try:
+        return User(row.name, row.email, frozenset(json.loads(row.roles)), bool(row.disabled))
+    except (ValueError, TypeError) as error:
+        raise Undecided(
+            "DB-UNAVAILABLE",
+            f"the database is damaged: the row of the user {row.name[:100]!r} is not one",
+            fix="put the newest backup of the data directory back, then run garrison audit verify",
+        ) from error
