@@ -81,6 +81,9 @@ async def run(config: WorkerConfig) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLD)
+    ctypes.CDLL(None).malloc_trim(
+        0
+    )  # what compiling patterns and importing left behind goes back to the system
     told = plane.snapshots.version
     ready: dict[str, object] = {
         "ready": True,

@@ -40,7 +40,9 @@ class Pool:
             f"content-length: {len(body)}\r\n\r\n"
         ).encode() + body
         while True:
-            connection = await self._acquire(host)
+            connection = host.idle.pop() if host.idle else None
+            if connection is None or not connection.is_open:
+                connection = await self._acquire(host)
             was_used = connection.used
             response = connection.ask(request)
             try:
