@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import signal
@@ -12,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from garrison.app.cli import link
 
 COMMAND = (sys.executable, "-I", "-m", "garrison.app.cli.main")
 SECONDS = 180
@@ -95,6 +98,32 @@ class Server:
         self.process.stdout.close()
         self.process = None
         return status
+
+    def kill(self) -> None:
+        """SIGKILL, the way a crash or the kernel's out-of-memory killer ends it."""
+        self.stop(signal.SIGKILL)
+
+    def try_start(self, *words: str, **more: str) -> Answer:
+        """A start that is expected to be refused: its answer. One that succeeds is stopped again."""
+        process = subprocess.Popen(
+            [*COMMAND, "--data", str(self.data), "--json", "up", "--listen", "127.0.0.1:0", *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(**more),
+        )
+        assert process.stdout is not None
+        assert process.stderr is not None
+        first = process.stdout.readline()
+        if '"ready"' in first:
+            process.send_signal(signal.SIGTERM)
+        with process.stdout as out, process.stderr as err:
+            return Answer(process.wait(SECONDS), first + out.read(), err.read())
+
+    def ask(self, verb: str, identity: str | None = None, **body: Any) -> dict[str, Any]:
+        """One verb over the control socket from this process. Raises the server's own refusal."""
+        args = argparse.Namespace(data=str(self.data), identity=identity, json=True, token_file=None)
+        return link.call(args, verb, **body)
 
     def cli(self, *words: str, **more: str) -> Answer:
         return run(["--data", str(self.data), "--json", *words], **more)

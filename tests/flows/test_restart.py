@@ -15,32 +15,21 @@ from tests.flows.server import Server, free_port, run
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("restart")]
 
 
-@pytest.fixture
-def small_model(minilm_dir: Path, tmp_path: Path) -> Path:
-    """A clean directory of a few kilobytes that can be published but not served."""
-    directory = tmp_path / "small"
-    directory.mkdir()
-    for name in ("config.json", "vocab.txt", "special_tokens_map.json"):
-        if (minilm_dir / name).exists():
-            shutil.copyfile(minilm_dir / name, directory / name)
-    return directory
-
-
-def test_a_killed_server_starts_again_with_everything_it_had(small_model: Path, tmp_path: Path) -> None:
-    server = Server(tmp_path / "data").start()
+def test_a_killed_server_starts_again_with_everything_it_had(small_model: Path, server: Server) -> None:
+    server.start()
     server.publish(small_model, "small@1")
     server.stop(signal.SIGKILL)
     server.start()
-    assert [model["ref"] for model in server.ok("model", "list")["models"]] == ["small@1"]
+    assert [model["ref"] for model in server.ok("model", "list")["models"]] == ["base@1", "small@1"]
     assert server.ok("model", "verify", "small@1")["ref"] == "small@1"
     assert server.cli("audit", "verify").status == 0
     assert server.stop() == 0
 
 
 def test_a_publication_killed_between_commit_and_layout_is_repaired(
-    small_model: Path, tmp_path: Path
+    small_model: Path, server: Server
 ) -> None:
-    server = Server(tmp_path / "data").start()
+    server.start()
     server.publish(small_model, "small@1")
     server.stop(signal.SIGKILL)
     shutil.rmtree(server.data / "models" / "small")
@@ -52,8 +41,8 @@ def test_a_publication_killed_between_commit_and_layout_is_repaired(
     assert server.stop() == 0
 
 
-def test_a_second_server_on_the_same_data_is_refused(tmp_path: Path) -> None:
-    server = Server(tmp_path / "data").start()
+def test_a_second_server_on_the_same_data_is_refused(server: Server, tmp_path: Path) -> None:
+    server.start()
     second = run(["--data", str(server.data), "--json", "up", "--listen", f"127.0.0.1:{free_port()}"])
     assert (second.status, second.code) == (1, "SRV-RUNNING")
     assert str(server.ready["pid"]) in second.out
@@ -84,8 +73,8 @@ def test_a_data_directory_that_is_a_file_is_a_sentence(tmp_path: Path) -> None:
         ("UPDATE ledger_event SET actor = 'user:nobody' WHERE seq = 2", "AUD-EDITED"),
     ],
 )
-def test_a_changed_ledger_is_found(tmp_path: Path, statement: str, code: str) -> None:
-    server = Server(tmp_path / "data").start()
+def test_a_changed_ledger_is_found(server: Server, statement: str, code: str) -> None:
+    server.start()
     server.ok("user", "add", "dana", "--role", "approver")
     assert server.stop() == 0
     assert server.cli("audit", "verify").status == 0
@@ -96,8 +85,8 @@ def test_a_changed_ledger_is_found(tmp_path: Path, statement: str, code: str) ->
     assert code in answer.out
 
 
-def test_a_start_on_a_cut_ledger_is_refused(tmp_path: Path) -> None:
-    server = Server(tmp_path / "data").start()
+def test_a_start_on_a_cut_ledger_is_refused(server: Server) -> None:
+    server.start()
     server.ok("user", "add", "dana", "--role", "approver")
     assert server.stop() == 0
     with closing(sqlite3.connect(server.data / "garrison.db")) as database, database:
@@ -106,8 +95,8 @@ def test_a_start_on_a_cut_ledger_is_refused(tmp_path: Path) -> None:
     assert (answer.status, answer.code) == (1, "AUD-TRUNCATED")
 
 
-def test_a_damaged_stored_file_is_named_and_the_same_bytes_mend_it(small_model: Path, tmp_path: Path) -> None:
-    server = Server(tmp_path / "data").start()
+def test_a_damaged_stored_file_is_named_and_the_same_bytes_mend_it(small_model: Path, server: Server) -> None:
+    server.start()
     server.publish(small_model, "small@1")
     stored = server.data / "models" / "small" / "1" / "config.json"
     stored.chmod(0o644)
@@ -121,8 +110,8 @@ def test_a_damaged_stored_file_is_named_and_the_same_bytes_mend_it(small_model: 
     assert server.stop() == 0
 
 
-def test_two_racing_publishers_have_one_winner(small_model: Path, tmp_path: Path) -> None:
-    server = Server(tmp_path / "data").start()
+def test_two_racing_publishers_have_one_winner(small_model: Path, server: Server, tmp_path: Path) -> None:
+    server.start()
     directories = []
     for number in range(4):
         directory = tmp_path / f"racer-{number}"
