@@ -24,9 +24,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from garrison.artifacts import layout, store
+from garrison.artifacts import layout, scan_policy, store
 from garrison.artifacts import scan as scanning
 from garrison.artifacts.registry import Registry, event_of, get, record, recorded, withdrawn
+from garrison.artifacts.scan_report import ScanReport
 from garrison.artifacts.store import Release
 from garrison.core.actions import Action
 from garrison.core.decision import Subject, Tier
@@ -151,7 +152,8 @@ def _scan(
 ) -> Scanned:
     """Judge the stored bytes, not the source: what is scanned is what is signed."""
     progress(f"scanning {len(ingested.manifest.files)} files")
-    result = scanning.scan_path([ingested.tree], allow_hard_links=True)
+    scanned = scanning.scan_path([ingested.tree], options=scanning.Options(allow_hard_links=True))
+    result = _by_policy(registry, wanted, scanned)
     report = result.as_json()
     outcome = {
         Verdict.CLEAN: Outcome.ALLOWED,
@@ -187,6 +189,15 @@ def _scan(
     )
     error.audit_id = audit_id
     raise error
+
+
+def _by_policy(registry: Registry, wanted: Publication, report: ScanReport) -> ScanReport:
+    """What the data directory's `scan-policy.toml` makes of a scan; without one, the scan itself."""
+    path = registry.models.parent / scan_policy.NAME
+    if not path.exists():
+        return report
+    policy = scan_policy.load_policy(path)
+    return scan_policy.apply(policy, report, today=registry.now().date(), tier=wanted.tier)
 
 
 def _sign(registry: Registry, scanned: Scanned, wanted: Publication, subject: Subject) -> Signed:

@@ -1,6 +1,6 @@
 """`scan_path`: every file below a path to one verdict. Nothing found in a file is run, loaded or written.
 
-Files are walked and hashed here and parsed in a confined worker process (`worker_pool.py`); this process
+Files are walked and hashed here and parsed in confined worker processes (`worker_pool.py`); this process
 never interprets their bytes. Three answers, never two: a file that cannot be read, understood or finished
 in time is `incomplete`, with the reason.
 """
@@ -10,133 +10,142 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import BinaryIO
 
 from garrison.artifacts.scan_report import FileReport, ScanReport, resolve
-from garrison.artifacts.worker_pool import Judged, Limits, Worker
-from garrison.core.errors import Usage
+from garrison.artifacts.scan_walk import Entry, cached, entries, existing
+from garrison.artifacts.worker_pool import Judged, Limits, Pool, Worker
+from garrison.core.errors import Undecided
 from garrison.core.finding import Finding, Severity, Verdict, worst
 
-RULESET = "garrison-scan-1"  # changes with every change that can change a verdict
+RULESET = "garrison-scan-2"  # changes with every change that can change a verdict
 CHUNK = 1 << 20
-MAX_FILES = 200_000  # entries of one scan; the largest repositories have some thousands
-MAX_DEPTH = 64
-
-Progress = Callable[[str, int, int], None]  # path, files done, bytes done
+MAX_STREAM = 64 << 30  # bytes of standard input that are put into an unnamed temporary file
+FILES_A_JOB = 24  # another worker costs 0.1 s of processor time; fewer files do not pay for it
+BYTES_A_JOB = 32 << 20
+CACHE = "hf-cache:"
 _HARD_LINK_FIX = "copy the file, so that nobody can change it through another name"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """How far a scan is: the file just finished, files and bytes done, and of how many."""
+
+    path: str
+    files: int
+    size: int
+    all_files: int
+    all_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to scan. `allow_hard_links` is for trees whose links Garrison made itself (its releases).
+
+    `hash_files`: without it `sha256` stays empty; suppressions, which name a digest, then match nothing.
+    `keep`: have the workers hand back what the feature index stores.
+    """
+
+    jobs: int = 1
+    allow_hard_links: bool = False
+    hash_files: bool = True
+    keep: bool = False
+    limits: Limits | None = None
+
+
+Progress = Callable[[Step], None]
+_DEFAULT = Options()
 
 
 def scan_path(
     paths: Sequence[Path | str],
     *,
     progress: Progress | None = None,
-    allow_hard_links: bool = False,
-    limits: Limits | None = None,
+    options: Options = _DEFAULT,
+    environment: Mapping[str, str] | None = None,
 ) -> ScanReport:
     """Scan files and directories. Links are reported and never followed.
 
-    `allow_hard_links` is for trees whose links Garrison made itself (the object store's releases).
+    A path `hf-cache:ORG/NAME` is a model in the Hugging Face cache that `environment` points to.
     Raises `Usage` SCAN-PATH when a path does not exist. Everything else is a finding.
     """
-    roots = [_existing(Path(path)) for path in paths]
+    groups = [list(_group(path, environment or {})) for path in paths]
+    found = [entry for group in groups for entry in group]
+    sizes = [_size(entry.path) for entry in found]
+    jobs = min(options.jobs, 1 + max(len(found) // FILES_A_JOB, sum(sizes) // BYTES_A_JOB), len(found))
     files: list[FileReport] = []
     size = 0
-    with closing(Worker(limits)) as worker:
-        for root in roots:
-            done = len(files)
-            for found in _entries(root):
-                if progress is not None:
-                    progress(found.shown, len(files), size)
-                files.append(_scan_found(found, worker, allow_hard_links=allow_hard_links))
-                size += files[-1].size
-            files[done:] = resolve(files[done:])
-    return ScanReport(tuple(files))
-
-
-def scan_source(sources: Iterable[tuple[str, BinaryIO]], *, progress: Progress | None = None) -> ScanReport:
-    """Scan open files under given names, such as objects of the store. Each needs a `fileno()`."""
-    files: list[FileReport] = []
-    done = 0
-    with closing(Worker()) as worker:
-        for name, stream in sources:
+    with closing(Pool(jobs, options.limits, keep=options.keep)) as pool:
+        for file in pool.each(found, lambda entry, worker: _scan_entry(entry, worker, options)):
+            files.append(file)
+            size += sizes[len(files) - 1]
             if progress is not None:
-                progress(name, len(files), done)
-            files.append(_scan_descriptor(name, stream.fileno(), worker))
-            done += files[-1].size
-    return ScanReport(tuple(resolve(files)))
+                progress(Step(file.path, len(files), size, len(found), sum(sizes)))
+    judged: list[FileReport] = []
+    for group in groups:
+        start = len(judged)
+        judged += resolve(files[start : start + len(group)])
+    return ScanReport(tuple(judged), RULESET)
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """One entry of the walk: opened relative to its directory, so no component can be swapped for a link."""
+def scan_source(sources: Iterable[tuple[str, BinaryIO]], *, options: Options = _DEFAULT) -> ScanReport:
+    """Scan open files under given names, such as objects of the store. Each needs a `fileno()`."""
+    with closing(Pool(1, options.limits, keep=options.keep)) as pool:
+        scanned = pool.each(
+            sources, lambda each, worker: _scan_descriptor(each[0], each[1].fileno(), worker, options)
+        )
+        files = list(scanned)
+    return ScanReport(tuple(resolve(files)), RULESET)
 
-    path: Path
-    shown: str
-    problem: str = ""
+
+def scan_stream(stream: BinaryIO, name: str = "stdin", *, options: Options = _DEFAULT) -> ScanReport:
+    """Scan what a pipe brings, a tar or any file, as one file; its members are reported inside it.
+
+    Raises `Undecided` SCAN-STREAM when it brings nothing, or more than `MAX_STREAM`.
+    """
+    with TemporaryFile(prefix="garrison-scan-") as spool:
+        size = 0
+        while data := stream.read(CHUNK):
+            size += len(data)
+            if size > MAX_STREAM:
+                break
+            spool.write(data)
+        if not size or size > MAX_STREAM:
+            raise Undecided(
+                "SCAN-STREAM",
+                "standard input brought nothing"
+                if not size
+                else f"standard input brought more than {MAX_STREAM} bytes",
+                fix="tar -c DIR | garrison scan -    or scan the directory itself",
+            )
+        spool.flush()
+        return scan_source([(name, spool)], options=options)
 
 
-def _existing(path: Path) -> Path:
+def _group(path: Path | str, environment: Mapping[str, str]) -> Iterator[Entry]:
+    if str(path).startswith(CACHE):
+        return cached(str(path).removeprefix(CACHE), environment)
+    return entries(existing(Path(path)))
+
+
+def _size(path: Path) -> int:
     try:
-        path.lstat()
-    except (OSError, ValueError) as error:
-        raise Usage(
-            "SCAN-PATH",
-            f"{str(path)!r} cannot be scanned: {getattr(error, 'strerror', None) or 'not a path'}",
-            fix="name a file or a directory that exists and that you may read",
-        ) from error
-    return path
+        found = path.lstat()
+    except OSError:
+        return 0
+    return found.st_size if stat.S_ISREG(found.st_mode) else 0
 
 
-def _entries(root: Path) -> Iterator[_Found]:
-    """Everything below one path; a path that is itself a link is an entry, not followed."""
-    if not stat.S_ISDIR(root.lstat().st_mode):
-        yield _Found(root, root.name)
-        return
-    count = 0
-    for entry in _walk(root, root, 0):
-        count += 1
-        if count > MAX_FILES:
-            yield _Found(entry.path, entry.shown, f"more than {MAX_FILES} files in one scan")
-            return
-        yield entry
-    if not count:
-        yield _Found(root, ".", "the directory holds no files")
-
-
-def _walk(top: Path, directory: Path, depth: int) -> Iterator[_Found]:
-    """Every entry that is not a directory, in a stable order; what cannot be listed is an entry too."""
-    shown = _relative(top, directory)
-    if depth > MAX_DEPTH:
-        yield _Found(directory, shown, f"directories nested deeper than {MAX_DEPTH}")
-        return
+def _scan_entry(entry: Entry, worker: Worker, options: Options) -> FileReport:
+    if entry.problem:
+        return _unread(entry.shown, entry.problem)
     try:
-        with os.scandir(directory) as listing:
-            entries = sorted(listing, key=lambda entry: entry.name)
-    except OSError as error:
-        yield _Found(directory, shown, f"the directory cannot be read: {error.strerror}")
-        return
-    for entry in entries:
-        path = directory / entry.name
-        if entry.is_dir(follow_symlinks=False):
-            yield from _walk(top, path, depth + 1)
-        else:
-            yield _Found(path, _relative(top, path))
-
-
-def _relative(top: Path, path: Path) -> str:
-    text = path.relative_to(top).as_posix()
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _scan_found(found: _Found, worker: Worker, *, allow_hard_links: bool) -> FileReport:
-    if found.problem:
-        return _unread(found.shown, "artifact.unreadable", found.problem)
-    try:
-        mode = found.path.lstat().st_mode
+        mode = entry.path.lstat().st_mode
         if not stat.S_ISREG(mode):
             kind = "a symbolic link" if stat.S_ISLNK(mode) else "a pipe, socket or device"
             message = f"{kind}, not a regular file; it was not followed or opened"
@@ -144,48 +153,66 @@ def _scan_found(found: _Found, worker: Worker, *, allow_hard_links: bool) -> Fil
                 "artifact.file.special",
                 Severity.HIGH,
                 message,
-                found.shown,
+                entry.shown,
                 "replace it with a copy of the file",
             )
-            return FileReport(found.shown, "special", Verdict.REFUSED, "", 0, (finding,))
-        descriptor = os.open(found.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            return FileReport(entry.shown, "special", Verdict.REFUSED, "", 0, (finding,))
+        descriptor = os.open(entry.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        return _unread(found.shown, "artifact.unreadable", f"the file cannot be read: {error.strerror}")
+        return _unread(entry.shown, f"the file cannot be read: {error.strerror}")
     try:
-        return _scan_descriptor(found.shown, descriptor, worker, allow_hard_links=allow_hard_links)
+        return _scan_descriptor(entry.shown, descriptor, worker, options, entry.expected, is_own=False)
     finally:
         os.close(descriptor)
 
 
 def _scan_descriptor(
-    name: str, descriptor: int, worker: Worker, *, allow_hard_links: bool = True
+    name: str,
+    descriptor: int,
+    worker: Worker,
+    options: Options,
+    expected: str = "",
+    *,
+    is_own: bool = True,
 ) -> FileReport:
-    """Hash here while the worker parses the same descriptor."""
+    """Hash here while the worker parses the same descriptor. `is_own`: the caller opened it and answers for links."""
     before = os.fstat(descriptor)
     if not stat.S_ISREG(before.st_mode):
-        return _unread(name, "artifact.unreadable", "not a regular file")
+        return _unread(name, "not a regular file")
     worker.send(name, descriptor, before.st_size)
     try:
-        digest = _hash(descriptor)
+        digest = _hash(descriptor) if options.hash_files else ""
     except OSError as error:
         worker.receive()
-        return _unread(name, "artifact.unreadable", f"the file cannot be read: {error.strerror}")
+        return _unread(name, f"the file cannot be read: {error.strerror}")
     judged = worker.receive()
     after = os.fstat(descriptor)
     extra: list[Finding] = []
-    verdict = judged.verdict
+    gaps = set(judged.gaps)
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        extra.append(
-            _finding("artifact.file.changed", "the file changed while it was scanned", name, "scan it again")
-        )
-        verdict = worst((verdict, Verdict.INCOMPLETE))
-    if before.st_nlink > 1 and not allow_hard_links:
+        gaps.add("artifact.file.changed")
+        message = "the file changed while it was scanned"
+        extra.append(Finding("artifact.file.changed", Severity.LOW, message, name, "scan it again"))
+    if before.st_nlink > 1 and not options.allow_hard_links and not is_own:
         message = f"a hard link: the file has {before.st_nlink} names"
         extra.append(Finding("artifact.file.hard_link", Severity.MEDIUM, message, name, _HARD_LINK_FIX))
-        verdict = Verdict.REFUSED
-    findings = (*_named(judged, name), *extra)
-    references = tuple(judged.references.items())
-    return FileReport(name, judged.format, verdict, digest, before.st_size, findings, references)
+    if expected and digest and digest != expected:
+        message = f"the cache calls it {expected[:12]}, its content is {digest[:12]}"
+        fix = "delete it from the cache and download it again"
+        extra.append(Finding("artifact.cache.digest", Severity.HIGH, message, name, fix))
+    added = [Verdict.INCOMPLETE if each.severity is Severity.LOW else Verdict.REFUSED for each in extra]
+    return FileReport(
+        name,
+        judged.format,
+        worst((judged.verdict, *added)),
+        digest,
+        before.st_size,
+        (*_named(judged, name), *extra),
+        tuple(judged.references.items()),
+        frozenset(gaps),
+        judged.facts,
+        judged.kept,
+    )
 
 
 def _named(judged: Judged, name: str) -> Iterator[Finding]:
@@ -203,10 +230,9 @@ def _hash(descriptor: int) -> str:
     return digest.hexdigest()
 
 
-def _unread(path: str, rule_id: str, message: str) -> FileReport:
-    finding = _finding(rule_id, message, path, "make it readable, or leave it out of the artifact")
-    return FileReport(path, "unknown", Verdict.INCOMPLETE, "", 0, (finding,))
-
-
-def _finding(rule_id: str, message: str, where: str, fix: str) -> Finding:
-    return Finding(rule_id, Severity.LOW, message, where, fix)
+def _unread(path: str, message: str) -> FileReport:
+    fix = "make it readable, or leave it out of the artifact"
+    finding = Finding("artifact.unreadable", Severity.LOW, message, path, fix)
+    return FileReport(
+        path, "unknown", Verdict.INCOMPLETE, "", 0, (finding,), gaps=frozenset({finding.rule_id})
+    )

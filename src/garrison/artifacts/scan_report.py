@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from garrison.core.finding import Finding, Severity, Verdict, worst
@@ -14,10 +14,24 @@ FIX_DATA = "get the model again with all of its data files"
 
 
 @dataclass(frozen=True, slots=True)
+class Suppression:
+    """Who answers for letting a finding pass, until which day (ISO 8601), and why."""
+
+    owner: str
+    until: str
+    reason: str
+
+    def as_json(self) -> dict[str, str]:
+        return {"owner": self.owner, "until": self.until, "reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True)
 class FileReport:
-    """One regular file. `sha256` is 64 hex digits, empty when the file could not be read.
+    """One regular file. `sha256` is 64 hex digits, empty when the file could not be read or was not hashed.
 
     `references` are the files beside it that it reads as raw data, with the bytes they need to have.
+    `gaps` are the rules whose findings of severity `low` make the file incomplete. `suppressed` holds,
+    by the position of a finding, why it does not count. `facts` and `kept` are for the feature index.
     """
 
     path: str
@@ -27,6 +41,10 @@ class FileReport:
     size: int
     findings: tuple[Finding, ...]
     references: tuple[tuple[str, int], ...] = ()
+    gaps: frozenset[str] = frozenset()
+    facts: tuple[tuple[str, str], ...] = ()
+    kept: bytes = b""
+    suppressed: Mapping[int, Suppression] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -35,15 +53,26 @@ class FileReport:
             "verdict": self.verdict.value,
             "sha256": self.sha256,
             "size": self.size,
-            "findings": [finding.as_json() for finding in self.findings],
+            "findings": [self._finding(index) for index in range(len(self.findings))],
         }
+
+    def _finding(self, index: int) -> dict[str, Any]:
+        row = self.findings[index].as_json()
+        if index in self.suppressed:
+            row["suppressed"] = self.suppressed[index].as_json()
+        return row
 
 
 @dataclass(frozen=True, slots=True)
 class ScanReport:
-    """Every file, and the verdict of the whole: refused beats incomplete beats clean."""
+    """Every file, and the verdict of the whole: refused beats incomplete beats clean.
+
+    `ruleset` names the rules it was judged by; `policy` is what a policy file made of it, when there was one.
+    """
 
     files: tuple[FileReport, ...]
+    ruleset: str
+    policy: Mapping[str, Any] | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -51,8 +80,15 @@ class ScanReport:
 
     def as_json(self) -> dict[str, Any]:
         """The public shape, `garrison.scan/1`."""
-        files = [file.as_json() for file in self.files]
-        return {"schema": SCHEMA, "verdict": self.verdict.value, "files": files}
+        report: dict[str, Any] = {
+            "schema": SCHEMA,
+            "verdict": self.verdict.value,
+            "ruleset": self.ruleset,
+            "files": [file.as_json() for file in self.files],
+        }
+        if self.policy is not None:
+            report["policy"] = dict(self.policy)
+        return report
 
 
 def resolve(files: Sequence[FileReport]) -> list[FileReport]:

@@ -94,6 +94,16 @@ RULES: dict[str, Rule] = {
         "The verdict would be about bytes that are no longer there.",
         "scan it again when nothing writes to it",
     ),
+    "artifact.cache.digest": Rule(
+        "a blob that is not what its name says",
+        "The cache names large files by their SHA-256, and this one has another content.",
+        "delete it from the cache and download it again",
+    ),
+    "artifact.index.stale": Rule(
+        "an entry that has to be read again",
+        "The rules of now look at bytes that the feature index did not keep, so the old verdict does not hold.",
+        "scan the file again",
+    ),
     "artifact.data.missing": Rule(
         "data that is named but not here",
         "The model names a data file beside it that the directory does not have. It will not load.",

@@ -28,6 +28,46 @@ Name a file or a directory that exists:
     garrison scan ./model
 """,
     ),
+    "SCAN-POLICY": Code(
+        "the scan policy is not understood",
+        """\
+A policy says which rules refuse and whose findings are let pass. A key, tier
+or rule that is not known is refused: misspelt, it would change nothing and
+nobody would see it. A suppression names one file by its SHA-256, one rule, an
+owner, a reason and the last day on which it holds.
+
+docs/scanning.md shows a policy with every key.
+""",
+    ),
+    "SCAN-INDEX": Code(
+        "the feature index cannot be used",
+        """\
+The file given with --index is not one that garrison scan made, is of another
+version, or cannot be written. Nothing in it was changed.
+
+Name a file that does not exist yet, in a directory that you may write to:
+
+    garrison scan ./models --index scans.db
+""",
+    ),
+    "SCAN-REPORT": Code(
+        "that is not the result of a scan",
+        """\
+--explain-diff compares two documents of the shape garrison.scan/1, and one of
+the two is something else, or cannot be read.
+
+    garrison scan ./models --json > before.json
+""",
+    ),
+    "SCAN-STREAM": Code(
+        "standard input could not be scanned",
+        """\
+The pipe brought nothing, or more than fits the limit, so that nothing can be
+said about it. A command in front of the pipe that failed looks like this, too.
+
+    tar -c ./model | garrison scan -
+""",
+    ),
     "ART-SCAN": Code(
         "the scan found something harmful",
         """\
