@@ -63,6 +63,7 @@ class Workers:
         self._heard = asyncio.Condition()
         self._stopping = False
         self._generation = 0
+        self._newest = 0  # a worker that starts later may not serve by an older snapshot
 
     async def start(self) -> None:
         """Start all of them and wait until each answers. Raises `Undecided` GW-START when one can't."""
@@ -187,6 +188,7 @@ class Workers:
                 "metrics_port": plane.metrics_port,
                 "workers": plane.workers,
                 "patterns": str(plane.patterns),
+                "minimum_snapshot": self._newest,
             }
         ).encode()
 
@@ -219,6 +221,7 @@ class Workers:
                     message = json.loads(line)
                     async with self._heard:
                         worker.said.update(message)
+                        self._newest = max(self._newest, int(worker.said.get("snapshot", 0)))
                         self._heard.notify_all()
             await worker.process.wait()
         finally:
