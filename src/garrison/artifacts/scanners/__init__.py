@@ -5,23 +5,33 @@ from __future__ import annotations
 from garrison.artifacts.scanners.archive_tar import Tar
 from garrison.artifacts.scanners.archive_zip import Zip
 from garrison.artifacts.scanners.base import Scanner
+from garrison.artifacts.scanners.catboost import CatBoost
 from garrison.artifacts.scanners.compressed import COMPRESSED
+from garrison.artifacts.scanners.coreml import CoreMl, CoreMlWeights
+from garrison.artifacts.scanners.executables import Executable
 from garrison.artifacts.scanners.gguf import Gguf
+from garrison.artifacts.scanners.images import Image
 from garrison.artifacts.scanners.jinja import Jinja
 from garrison.artifacts.scanners.json_data import Json
+from garrison.artifacts.scanners.lightgbm import LightGbm
 from garrison.artifacts.scanners.npy import Npy
 from garrison.artifacts.scanners.onnx import Onnx
 from garrison.artifacts.scanners.pickle import Pickle
+from garrison.artifacts.scanners.rdata import RData
 from garrison.artifacts.scanners.safetensors import Safetensors
 from garrison.artifacts.scanners.sentencepiece import SentencePiece
 from garrison.artifacts.scanners.text import Text
 from garrison.artifacts.scanners.torchscript import TorchScript
+from garrison.artifacts.scanners.xgboost import XgboostBinary, XgboostUbj
+from garrison.artifacts.scanners.xml_models import Xml
 from garrison.artifacts.scanners.yaml_data import Yaml
 from garrison.core.plugins import with_installed
 
 SCANNERS: tuple[Scanner, ...] = (
     *(Gguf(), Safetensors(), Npy(), Onnx(), Zip(), Tar(), *COMPRESSED),
     *(Pickle(), SentencePiece(), Json(), Yaml(), Jinja(), Text()),
+    *(Xml(), RData(), Executable(), Image(), CoreMl(), CoreMlWeights()),
+    *(XgboostUbj(), XgboostBinary(), LightGbm(), CatBoost()),
     *(TorchScript(), Pickle("torchscript-pickle", compiled=True)),  # only where a torch archive says so
 )
 

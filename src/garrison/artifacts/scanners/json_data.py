@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from garrison.artifacts.scanners.base import Gap, Malformed, Seen, Source
 from garrison.artifacts.scanners.config_rules import judge_config
 from garrison.artifacts.scanners.strict_json import MAX_JSON, BadJson, parse
+from garrison.artifacts.scanners.xgboost import judge_xgboost
 
 _BEGINS = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:\{\s*[\"}]|\[\s*[\"\[\]{\dtfn-])")
 
@@ -32,3 +33,4 @@ class Json:
             )
             return
         yield from judge_config(value, source.name)
+        yield from judge_xgboost(value)
