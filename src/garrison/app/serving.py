@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from garrison.app.house import House
-from garrison.artifacts import layout
+from garrison.artifacts import approval, layout
 from garrison.artifacts import release as releases
 from garrison.artifacts.registry import get
 from garrison.core.actions import Action
@@ -125,7 +125,7 @@ def states(house: House) -> list[dict[str, Any]]:
 def _admitted(house: House, order: Order) -> ApprovedEntry:
     """The signed entry that lets this version become the serving one now."""
     release = get(house.registry, order.ref)
-    entry = releases.approved_entry(house.registry, release)
+    entry = approval.approved_entry(house.registry, release)
     serving = house.serving(order.ref.name)
     if order.is_rollback or (serving is not None and serving.ref == order.ref):
         return entry
@@ -183,7 +183,7 @@ def _verifier(house: House, order: Order) -> Callable[[Manifest], Verified]:
             statement=release.statement,
             keys=house.registry.keys,
             expect=order.ref,
-            approved=releases.approved_entry(house.registry, release),
+            approved=approval.approved_entry(house.registry, release),
             floor=_floor(house, order.ref.name),
             rollback_to=order.ref if order.is_rollback else None,
         )

@@ -10,9 +10,11 @@ from garrison.app.house import House
 from garrison.app.verbs.base import Call, Verb, authorise, identity_name
 from garrison.artifacts import layout, store
 from garrison.artifacts import release as releases
+from garrison.artifacts.approval import Assent
+from garrison.artifacts.approval import approve as give_approval
 from garrison.artifacts.pull import pull
 from garrison.artifacts.registry import get
-from garrison.artifacts.release import Assent, Publication
+from garrison.artifacts.release import Publication
 from garrison.core.actions import Action
 from garrison.core.decision import Tier
 from garrison.core.digest import Ref, check_name
@@ -95,7 +97,7 @@ def approve(house: House, call: Call) -> dict[str, Any]:
         lifetime=timedelta(days=house.settings.approval_days),
         via=call.subject.via,
     )
-    return releases.approve(house.registry, ref, assent)
+    return give_approval(house.registry, ref, assent)
 
 
 def model_list(house: House, call: Call) -> dict[str, Any]:

@@ -54,6 +54,8 @@ class Token:
         self._private: dict[str, p11.PrivateKey] = {}
         self._refused = False
         self.is_software = False
+        self._broken = False  # the module failed in a way that opening another session does not mend
+        self.mend: Callable[[], object] = lambda: None  # what to do on disk before the module starts anew
         self.repaired: tuple[str, ...] = ()  # what opening it had to put right, for the start-up's record
 
     def __repr__(self) -> str:
@@ -213,13 +215,18 @@ class Token:
                     return work(self._opened())
             except p11.PKCS11Error as error:
                 self.close()
+                self._broken = True
                 raise unavailable(self.label, error) from error
 
     def _opened(self) -> p11.Session:
         if self._session is None:
             if self._refused:
                 raise pin_refusal(f"the token {self.label!r} refused its PIN; it is not tried again")
+            if self._broken:  # a software token stays invalid in memory after a full or read-only disk
+                self.mend()
+                load_module(self.module).reinitialize()
             token = self._found()
+            self._broken = False
             self._session = self._log_in(token)
         return self._session
 

@@ -74,6 +74,7 @@ def open_software_token(directory: Path, module: Path | None = None) -> Token:
         _use(module, _configure(directory, directory), again=bool(repaired))
         token = open_token(module, LABEL, directory / "pin")
         token.repaired = repaired
+        token.mend = lambda: _put_back(directory)
         _keep_copy(directory)
     except OSError as error:
         raise Undecided(
