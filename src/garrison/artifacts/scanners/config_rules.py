@@ -19,7 +19,7 @@ from garrison.artifacts.scanners.config_python import (
     torchserve_handler,
 )
 from garrison.artifacts.scanners.paths import unsafe_path
-from garrison.artifacts.scanners.pickle_allowed import ALLOWED
+from garrison.artifacts.scanners.skops import judge_node
 from garrison.artifacts.scanners.sources import BytesSource
 from garrison.core.finding import Finding, Severity
 
@@ -182,21 +182,6 @@ def _keras_class(value: Any, table: dict[str, Any]) -> str:
     return f"{shown(registered)} is custom code" if isinstance(registered, str) and ">" in registered else ""
 
 
-def _skops(value: Any, table: dict[str, Any]) -> str:
-    from_code = isinstance(value, str) and value in (
-        "MethodNode",
-        "OperatorFuncNode",
-        "FunctionNode",
-        "PartialNode",
-    )
-    if from_code:
-        return f"{shown(value)} restores a callable"
-    module, name = table.get("__module__"), table.get("__class__")
-    if "__class__" in table and (module, name) not in ALLOWED:
-        return f"restores an object of {shown(module)}.{shown(name)}, which is not on the allow-list"
-    return ""
-
-
 _IDS = {
     "custom_pipeline": "custom_pipelines",
     "_target_": "target",
@@ -228,5 +213,5 @@ _RULES: dict[str, Callable[[Any, dict[str, Any]], str]] = {
     "_attn_implementation": _kernel,
     "weight_map": _weight_map,
     "class_name": _keras_class,
-    "__loader__": _skops,
+    "__loader__": judge_node,
 }
