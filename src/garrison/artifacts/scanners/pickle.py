@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from garrison.artifacts.scanners.base import Gap, Inner, Seen, Source, critical, shown
+from garrison.artifacts.scanners.base import Fact, Gap, Inner, Seen, Source, critical, shown
 from garrison.artifacts.scanners.pickle_arrays import (
     TORCH_MAGIC,
     Unsized,
@@ -18,12 +18,24 @@ from garrison.artifacts.scanners.pickle_arrays import (
     skip_joblib_array,
 )
 from garrison.artifacts.scanners.pickle_machine import Broken, Machine
-from garrison.artifacts.scanners.pickle_opcodes import run
+from garrison.artifacts.scanners.pickle_opcodes import is_opcode, run
 from garrison.artifacts.scanners.pickle_values import Made
 from garrison.artifacts.scanners.sources import Reader, Window, all_zero
 
 TRIAL_OPCODES = 2_000  # whoever gets this far without an error is a pickle
 MAX_STREAMS = 1_000
+PLAIN_OPCODES = 2_000  # the bytes of an array are never this many opcodes by chance
+# Modules of the standard library that reach out of the interpreter, as far as an import alone tells.
+_REACHES = frozenset(
+    """
+    asyncio atexit bdb builtins cProfile cgitb code codeop compileall concurrent ctypes dbm distutils doctest
+    ensurepip fileinput ftplib getopt glob http idlelib imaplib imp importlib inspect io lib2to3 linecache logging
+    marshal multiprocessing nntplib nt operator os pathlib pdb pickle pip pipes pkgutil platform poplib posix
+    profile pty py_compile pyclbr pydoc runpy sched shelve shutil signal site smtplib socket socketserver sqlite3
+    ssl subprocess sys tarfile telnetlib tempfile test threading timeit tkinter trace traceback types unittest
+    urllib uu venv webbrowser wsgiref xml xmlrpc zipapp zipfile zipimport _io _posixsubprocess _pickle
+    """.split()  # noqa: SIM905 - a list of this length is read as words
+)
 SAVE_AGAIN = "save the model again, with one pickle stream, or as safetensors"
 
 _RULES = {
@@ -48,10 +60,10 @@ class Pickle:
             return False
         machine = Machine(Reader(source), trial=True)
         reason = run(machine, TRIAL_OPCODES)
-        # A call or a stop is a pickle; so is one that was cut or damaged after a protocol header.
-        if machine.called or machine.stopped or machine.opcodes >= TRIAL_OPCODES:
+        # A call or a stop is a pickle; so is whatever has a protocol header, cut or damaged as it may be.
+        if machine.called or machine.stopped or machine.opcodes >= TRIAL_OPCODES or not reason:
             return True
-        return head[0] == 0x80 and len(head) > 1 and head[1] <= 5 and bool(machine.imports or not reason)
+        return head[0] == 0x80 and len(head) > 1 and head[1] <= 5
 
     def scan(self, source: Source) -> Iterator[Seen]:
         reader = Reader(source)
@@ -61,6 +73,8 @@ class Pickle:
             machine.after_build = _after_build
             reason = run(machine)
             yield from _judge(machine, self.compiled)
+            if machine.odd:
+                yield Gap("artifact.pickle.broken", f"readers disagree {machine.odd}", fix=SAVE_AGAIN)
             if reason:
                 message = f"the pickle cannot be read to its end: {reason}"
                 yield Gap("artifact.pickle.broken", message, fix=SAVE_AGAIN)
@@ -94,10 +108,23 @@ _FIRST = frozenset(b"\x80(]}).NIJKMLFGSTUVXcBCgh012lditpqr\x88\x89\x8a\x8c\x8d\x
 
 def _after_build(machine: Machine, made: Made) -> None:
     if is_joblib_array(made):
+        _read_plainly(machine)
         try:
             skip_joblib_array(machine, made)
         except Unsized as error:
             raise Broken(str(error)) from error
+
+
+def _read_plainly(machine: Machine) -> None:
+    """What `pickle.load` would do here: it does not know joblib's arrays and reads their bytes as opcodes."""
+    start = machine.reader.offset
+    if not is_opcode(machine.reader.source.read_at(start, 1)):
+        return  # joblib writes how many bytes of padding follow, and no opcode is as small as that
+    plain = machine.fork(Reader(machine.reader.source, start))
+    run(plain, PLAIN_OPCODES)
+    for rule, message in plain.faults:
+        if message.split(".")[0] in _REACHES:  # an array of objects, read with the wrong memo, makes up names
+            machine.fault(rule, message)
 
 
 def _judge(machine: Machine, has_source: bool) -> Iterator[Seen]:
@@ -107,10 +134,12 @@ def _judge(machine: Machine, has_source: bool) -> Iterator[Seen]:
             yield Gap("artifact.limit.count", message)
         elif not (rule == "call" and message.startswith("__torch__.")):  # compiled classes: the gap below
             rule_id, prefix = _RULES[rule]
+            prefix = "unpickling " if message.startswith(("calls ", "hands ")) else prefix
             yield critical(rule_id, prefix + message, f"byte {machine.start}" if machine.start else "")
     compiled = False
     for item in machine.imports:
         dotted = f"{item.module}.{item.name}"
+        yield Fact("global", dotted)
         if item.ok or shown(dotted, 120) in called:
             continue
         if item.module.split(".")[0] == "__torch__":

@@ -1,18 +1,28 @@
 """The exact names that a pickle may import: scikit-learn, versions 0.19 to 1.9. Data only.
 
 One line is one module and the names in it. A pair stands here when constructing, calling or restoring it
-with *any* arguments cannot run code, open a file or reach the network. Prefixes and patterns are not
-possible on purpose: `torch.serialization` + `os.system` is one import that no prefix rule catches.
+with *any* arguments cannot run code, open a file or reach the network; the few whose arguments or state
+matter are in `pickle_calls.py`, those that may only be held or restored in `pickle_uses.py`. Prefixes and
+patterns are not possible on purpose: `torch.serialization` + `os.system` is one import that no prefix rule
+catches. A name with a dot in it is one exact name too.
 """
 
 from __future__ import annotations
 
 SKLEARN = """
-sklearn.neural_network._stochastic_optimizers: AdamOptimizer SGDOptimizer
+_loss: CyAbsoluteError CyExponentialLoss CyHalfBinomialLoss CyHalfGammaLoss CyHalfMultinomialLoss
+    CyHalfPoissonLoss CyHalfSquaredError CyHalfTweedieLoss CyHalfTweedieLossIdentity CyHuberLoss
+    CyPinballLoss __pyx_unpickle_CyAbsoluteError __pyx_unpickle_CyExponentialLoss
+    __pyx_unpickle_CyHalfBinomialLoss __pyx_unpickle_CyHalfGammaLoss __pyx_unpickle_CyHalfMultinomialLoss
+    __pyx_unpickle_CyHalfPoissonLoss __pyx_unpickle_CyHalfSquaredError __pyx_unpickle_CyHalfTweedieLoss
+    __pyx_unpickle_CyHalfTweedieLossIdentity __pyx_unpickle_CyHuberLoss __pyx_unpickle_CyPinballLoss
 sklearn._cyutility: __pyx_unpickle_Enum
 sklearn._loss._loss: CyAbsoluteError CyExponentialLoss CyHalfBinomialLoss CyHalfGammaLoss
     CyHalfMultinomialLoss CyHalfPoissonLoss CyHalfSquaredError CyHalfTweedieLoss CyHalfTweedieLossIdentity
-    CyHuberLoss CyLossFunction CyPinballLoss __pyx_unpickle_CyHalfMultinomialLoss
+    CyHuberLoss CyLossFunction CyPinballLoss __pyx_unpickle_CyAbsoluteError __pyx_unpickle_CyExponentialLoss
+    __pyx_unpickle_CyHalfBinomialLoss __pyx_unpickle_CyHalfGammaLoss __pyx_unpickle_CyHalfMultinomialLoss
+    __pyx_unpickle_CyHalfPoissonLoss __pyx_unpickle_CyHalfSquaredError __pyx_unpickle_CyHalfTweedieLoss
+    __pyx_unpickle_CyHalfTweedieLossIdentity __pyx_unpickle_CyHuberLoss __pyx_unpickle_CyPinballLoss
 sklearn._loss.link: BaseLink HalfLogitLink IdentityLink Interval LogLink LogitLink MultinomialLogit
 sklearn._loss.loss: AbsoluteError ArrayAPILossMixin BaseLoss ExponentialLoss HalfBinomialLoss
     HalfBinomialLossArrayAPI HalfGammaLoss HalfMultinomialLoss HalfMultinomialLossArrayAPI HalfPoissonLoss
@@ -22,18 +32,18 @@ sklearn.calibration: CalibratedClassifierCV _CalibratedClassifier _SigmoidCalibr
 sklearn.cluster._affinity_propagation: AffinityPropagation
 sklearn.cluster._agglomerative: AgglomerativeClustering FeatureAgglomeration
 sklearn.cluster._bicluster: BaseSpectral SpectralBiclustering SpectralCoclustering
-sklearn.cluster._birch: _CFNode _CFSubcluster Birch
-sklearn.cluster._bisect_k_means: _BisectingTree BisectingKMeans
+sklearn.cluster._birch: Birch _CFNode _CFSubcluster
+sklearn.cluster._bisect_k_means: BisectingKMeans _BisectingTree
 sklearn.cluster._dbscan: DBSCAN
 sklearn.cluster._hdbscan._tree: TreeUnionFind __pyx_unpickle_TreeUnionFind
 sklearn.cluster._hdbscan.hdbscan: HDBSCAN
 sklearn.cluster._hierarchical_fast: __pyx_unpickle_UnionFind __pyx_unpickle_WeightedEdge
-sklearn.cluster._kmeans: _kmeans_single_lloyd _kmeans_single_elkan KMeans MiniBatchKMeans _BaseKMeans
+sklearn.cluster._kmeans: KMeans MiniBatchKMeans _BaseKMeans _kmeans_single_elkan _kmeans_single_lloyd
 sklearn.cluster._mean_shift: MeanShift
 sklearn.cluster._optics: OPTICS
 sklearn.cluster._spectral: SpectralClustering
 sklearn.cluster.k_means_: KMeans MiniBatchKMeans
-sklearn.compose._column_transformer: ColumnTransformer
+sklearn.compose._column_transformer: ColumnTransformer make_column_selector
 sklearn.compose._target: TransformedTargetRegressor
 sklearn.covariance._elliptic_envelope: EllipticEnvelope
 sklearn.covariance._empirical_covariance: EmpiricalCovariance
@@ -169,7 +179,8 @@ sklearn.metrics._regression: d2_absolute_error_score d2_pinball_score d2_tweedie
     explained_variance_score max_error mean_absolute_error mean_absolute_percentage_error
     mean_gamma_deviance mean_pinball_loss mean_poisson_deviance mean_squared_error mean_squared_log_error
     mean_tweedie_deviance median_absolute_error r2_score root_mean_squared_error root_mean_squared_log_error
-sklearn.metrics._scorer: _BaseScorer _CurveScorer _MultimetricScorer _PassthroughScorer _Scorer
+sklearn.metrics._scorer: _BaseScorer _CurveScorer _MultimetricScorer _PassthroughScorer _PredictScorer
+    _ProbaScorer _Scorer _ThresholdScorer
 sklearn.metrics.pairwise: additive_chi2_kernel check_paired_arrays check_pairwise_arrays chi2_kernel
     cosine_distances cosine_similarity distance_metrics euclidean_distances haversine_distances
     kernel_metrics laplacian_kernel linear_kernel manhattan_distances nan_euclidean_distances
@@ -180,7 +191,7 @@ sklearn.mixture._base: BaseMixture
 sklearn.mixture._bayesian_mixture: BayesianGaussianMixture
 sklearn.mixture._gaussian_mixture: GaussianMixture
 sklearn.model_selection._classification_threshold: BaseThresholdClassifier FixedThresholdClassifier
-    TunedThresholdClassifierCV
+    TunedThresholdClassifierCV _CurveScorer
 sklearn.model_selection._search: BaseSearchCV GridSearchCV ParameterGrid ParameterSampler RandomizedSearchCV
 sklearn.model_selection._search_successive_halving: BaseSuccessiveHalving HalvingGridSearchCV
     HalvingRandomSearchCV _SubsampleMetaSplitter
@@ -214,6 +225,7 @@ sklearn.neighbors.kd_tree: KDTree newObj
 sklearn.neighbors.regression: KNeighborsRegressor
 sklearn.neural_network._multilayer_perceptron: BaseMultilayerPerceptron MLPClassifier MLPRegressor
 sklearn.neural_network._rbm: BernoulliRBM
+sklearn.neural_network._stochastic_optimizers: AdamOptimizer SGDOptimizer
 sklearn.pipeline: FeatureUnion Pipeline
 sklearn.preprocessing._data: Binarizer KernelCenterer MaxAbsScaler MinMaxScaler Normalizer PowerTransformer
     QuantileTransformer RobustScaler StandardScaler
@@ -245,4 +257,5 @@ sklearn.tree._tree: BestFirstTreeBuilder DepthFirstTreeBuilder Tree TreeBuilder 
 sklearn.tree.tree: DecisionTreeClassifier DecisionTreeRegressor ExtraTreeClassifier ExtraTreeRegressor
 sklearn.utils: Bunch
 sklearn.utils._bunch: Bunch
+sklearn.utils._metadata_requests: MetadataRequest MethodMetadataRequest
 """

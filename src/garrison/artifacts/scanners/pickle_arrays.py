@@ -20,6 +20,8 @@ from garrison.artifacts.scanners.sources import Reader, Window
 TORCH_MAGIC = 0x1950A86A20F9469CFC6C
 MAX_STORAGES = 1_000_000
 MAX_RANK = 64
+MAX_DTYPES = 8  # structures in structures
+ALIGNMENT = 16  # what every joblib writes; a larger one would let the padding be read as opcodes
 _DTYPE = re.compile(r"[<>|=]?([biufcmMSUV])(\d{1,9})(\[\w{1,8}\])?\Z")
 _HAS_OBJECT = 1  # NPY_ITEM_HASOBJECT
 # fmt: off - a table, read by columns
@@ -49,6 +51,7 @@ class Unsized(ValueError):
 
 
 def is_joblib_array(made: Made) -> bool:
+    """Made by a call; any other way to get one (it may not be handed over) is refused elsewhere."""
     callee = made.callee
     return isinstance(callee, Global) and (callee.module, callee.name) == (
         "joblib.numpy_pickle",
@@ -59,8 +62,8 @@ def is_joblib_array(made: Made) -> bool:
 def skip_joblib_array(machine: Machine, made: Made) -> None:
     """After BUILD of a wrapper the array's bytes follow: padding to the alignment, then the data."""
     state = made.state
-    if not isinstance(state, Items):
-        raise Unsized("a joblib array without a state")
+    if not isinstance(state, Items) or not state.is_exact:
+        raise Unsized("a joblib array without a plain state")
     size, objects = dtype_size(state.get("dtype"))
     if objects:
         # joblib hands an array of objects to plain `pickle.load`, right here.
@@ -71,7 +74,7 @@ def skip_joblib_array(machine: Machine, made: Made) -> None:
             raise Unsized(reason)
         return
     shape = state.get("shape")
-    if not isinstance(shape, Items) or len(shape.values) > MAX_RANK:
+    if not isinstance(shape, Items) or shape.kind != "tuple" or len(shape.values) > MAX_RANK:
         raise Unsized("a joblib array without a shape")
     for extent in shape.values:
         if type(extent) is not int or extent < 0:
@@ -80,7 +83,7 @@ def skip_joblib_array(machine: Machine, made: Made) -> None:
     alignment = state.get("numpy_array_alignment_bytes")
     reader = machine.reader
     if alignment is not None:
-        if type(alignment) is not int or not 0 < alignment <= 255:
+        if type(alignment) is not int or alignment != ALIGNMENT:
             raise Unsized("a joblib array with an odd alignment")
         padding = reader.take(1)[0]
         if padding > alignment or reader.take(padding).strip(b"\xff"):
@@ -91,8 +94,10 @@ def skip_joblib_array(machine: Machine, made: Made) -> None:
     machine.inner.append(Inner(name, Window(name, reader.source, start, size), guess=True))
 
 
-def dtype_size(value: Any) -> tuple[int, bool]:
+def dtype_size(value: Any, depth: int = 0) -> tuple[int, bool]:
     """Bytes of one element of a `numpy.dtype(...)` call, and whether it holds objects. Raises `Unsized`."""
+    if depth > MAX_DTYPES:
+        raise Unsized("a dtype nested too deep")
     if not isinstance(value, Made) or not isinstance(value.args, Items) or not value.args.values:
         raise Unsized("an array whose dtype is not a numpy.dtype call")
     if not isinstance(value.callee, Global) or (value.callee.module, value.callee.name) != ("numpy", "dtype"):
@@ -106,10 +111,10 @@ def dtype_size(value: Any) -> tuple[int, bool]:
     if match is None:
         raise Unsized("an array of an unknown dtype")
     width = int(match[2]) * (4 if match[1] == "U" else 1)
-    return width, _state_holds_objects(value.state, match[1], width)
+    return width, _state_holds_objects(value.state, match[1], width, depth)
 
 
-def _state_holds_objects(state: Any, kind: str, width: int) -> bool:
+def _state_holds_objects(state: Any, kind: str, width: int, depth: int) -> bool:
     """What `dtype.__setstate__` may change: (version, order, subarray, names, fields, size, alignment, flags).
 
     The size of text and void types and the flag for objects are taken from the state by numpy, so they
@@ -117,14 +122,18 @@ def _state_holds_objects(state: Any, kind: str, width: int) -> bool:
     """
     if state is None and kind not in "SUV":
         return False
-    if not isinstance(state, Items) or len(state.values) not in (8, 9) or state.values[2] is not None:
+    if not isinstance(state, Items) or state.cut or len(state.values) not in (8, 9):
         raise Unsized("a dtype whose state is not understood")
-    _, _, _, _, table, size, _, flags = state.values[:8]
+    _, _, base, _, table, size, _, flags = state.values[:8]
     if (kind in "SUV" and size != width) or type(flags) is not int:
         raise Unsized("a dtype whose state contradicts its name")
     entries = table.values[1::2] if isinstance(table, Items) else []
     inner = [entry.values[0] if isinstance(entry, Items) and entry.values else None for entry in entries]
-    objects = any([dtype_size(value)[1] for value in inner])  # noqa: C419 - every field has to be sized
+    if base is not None:  # a sub-array: (dtype, shape)
+        if kind != "V" or not isinstance(base, Items) or len(base.values) != 2:
+            raise Unsized("a dtype whose state is not understood")
+        inner.append(base.values[0])
+    objects = any([dtype_size(value, depth + 1)[1] for value in inner])  # noqa: C419 - every one has to be sized
     if objects is not bool(flags & _HAS_OBJECT):
         raise Unsized("a dtype whose flags contradict its fields")
     return objects

@@ -6,14 +6,18 @@ Follows CPython's `pickle.py` (Unpickler.dispatch) for protocols 0 to 5.
 from __future__ import annotations
 
 import codecs
+import re
 import struct
 from collections.abc import Callable
+from typing import Any
 
 from garrison.artifacts.scanners.base import shown
 from garrison.artifacts.scanners.pickle_machine import HELD, Broken, Machine
 from garrison.artifacts.scanners.pickle_values import UNKNOWN, Global, Items
 
 MAX_OPCODES = 10_000_000  # about ten seconds; real pickles of this many opcodes keep data where arrays belong
+
+_OCTAL = re.compile(rb"\s*[+-]?[0-7]+\Z")
 
 
 def run(machine: Machine, limit: int = MAX_OPCODES) -> str:
@@ -37,6 +41,10 @@ def run(machine: Machine, limit: int = MAX_OPCODES) -> str:
     return ""
 
 
+def is_opcode(code: bytes) -> bool:
+    return code[:1] != b"" and code[0] in _TABLE
+
+
 def _string(machine: Machine) -> None:
     raw = machine.text_line().strip()
     if len(raw) < 2 or raw[:1] != raw[-1:] or raw[:1] not in (b"'", b'"'):
@@ -46,11 +54,36 @@ def _string(machine: Machine) -> None:
 
 def _int(machine: Machine) -> None:
     raw = machine.text_line()
-    machine.push({b"00": False, b"01": True}[raw] if raw in (b"00", b"01") else int(raw, 0))
+    machine.push({b"00": False, b"01": True}[raw] if raw in (b"00", b"01") else _number(machine, raw))
 
 
 def _long(machine: Machine) -> None:
-    machine.push(int(machine.text_line().rstrip(b"L"), 0))
+    machine.push(_number(machine, machine.text_line().rstrip(b"L")))
+
+
+def _number(machine: Machine, raw: bytes) -> Any:
+    """A whole number as text. The C unpickler reads it with strtol: octal, and up to a zero byte."""
+    text = raw.split(b"\0")[0]
+    try:
+        return int(text, 0)
+    except ValueError:
+        pass
+    if _OCTAL.match(text):
+        return int(text, 8)
+    machine.unreadable("a number that is not one")
+    return UNKNOWN
+
+
+def _float(machine: Machine) -> None:
+    try:
+        machine.push(float(machine.text_line().split(b"\0")[0]))
+    except ValueError:
+        machine.unreadable("a number that is not one")
+        machine.push(UNKNOWN)
+
+
+def _key(machine: Machine) -> int:
+    return int(machine.text_line().split(b"\0")[0])
 
 
 def _long_binary(machine: Machine, size: int) -> None:
@@ -75,31 +108,31 @@ def _obj(machine: Machine) -> None:
     machine.call(items[0], Items("tuple", items[1:]))
 
 
-def _newobj(machine: Machine) -> None:
+def _reduce(machine: Machine) -> None:
     args = machine.pop()
     machine.call(machine.pop(), args)
+
+
+def _newobj(machine: Machine) -> None:
+    args = machine.pop()
+    machine.call(machine.pop(), args, restored=True)
 
 
 def _newobj_ex(machine: Machine) -> None:
     named, args = machine.pop(), machine.pop()
     values = [*(args.values if isinstance(args, Items) else [args]), named]
-    machine.call(machine.pop(), Items("tuple", values))
+    machine.call(machine.pop(), Items("tuple", values), restored=True)
 
 
 def _extension(machine: Machine, form: str) -> None:
     code = machine.number(form)
-    machine.faults.append(("extension", f"imports whatever the copyreg registry holds under {code}"))
+    machine.fault("extension", f"imports whatever the copyreg registry holds under {code}")
     machine.push(Global("copyreg", f"extension {code}", False))
 
 
 def _proto(machine: Machine) -> None:
     if (version := machine.reader.take(1)[0]) > 5:
         raise Broken(f"protocol {version} is not known")
-
-
-def _stop(machine: Machine) -> None:
-    machine.result = machine.pop()
-    machine.stopped = True
 
 
 def _setitems(machine: Machine) -> None:
@@ -160,11 +193,11 @@ def _nothing(_machine: Machine) -> None:
 
 _TABLE: dict[int, Callable[[Machine], object]] = {
     ord("("): Machine.mark,
-    ord("."): _stop,
+    ord("."): Machine.stop,
     ord("0"): Machine.drop,
     ord("1"): lambda m: m.pop_mark() and None,
     ord("2"): lambda m: m.push(m.top()),
-    ord("F"): lambda m: m.push(float(m.text_line())),
+    ord("F"): _float,
     ord("I"): _int,
     ord("J"): lambda m: m.push(m.number("<i")),
     ord("K"): lambda m: m.push(m.number("<B")),
@@ -173,7 +206,7 @@ _TABLE: dict[int, Callable[[Machine], object]] = {
     ord("N"): lambda m: m.push(None),
     ord("P"): lambda m: m.persistent(m.text_line().decode("ascii")),
     ord("Q"): lambda m: m.persistent(m.pop()),
-    ord("R"): _newobj,  # callee below its arguments, as for NEWOBJ
+    ord("R"): _reduce,
     ord("S"): _string,
     ord("T"): lambda m: m.byte_string(m.number("<i")),
     ord("U"): lambda m: m.string(m.reader.take(m.number("<B")).decode("latin-1")),
@@ -185,14 +218,14 @@ _TABLE: dict[int, Callable[[Machine], object]] = {
     ord("d"): _dict,
     ord("}"): lambda m: m.push(Items("dict")),
     ord("e"): _many,
-    ord("g"): lambda m: _get(m, int(m.text_line())),
+    ord("g"): lambda m: _get(m, _key(m)),
     ord("h"): lambda m: _get(m, m.number("<B")),
     ord("i"): _inst,
     ord("j"): lambda m: _get(m, m.number("<I")),
     ord("l"): lambda m: m.collect("list", m.pop_mark()),
     ord("]"): lambda m: m.push(Items("list")),
     ord("o"): _obj,
-    ord("p"): lambda m: _put(m, int(m.text_line())),
+    ord("p"): lambda m: _put(m, _key(m)),
     ord("q"): lambda m: _put(m, m.number("<B")),
     ord("r"): lambda m: _put(m, m.number("<I")),
     ord("s"): _setitem,

@@ -6,17 +6,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from garrison.artifacts.scanners.base import shown
+from garrison.artifacts.scanners.pickle_uses import Use
 
 KEPT = 100_000  # items of one list or dict that are remembered; only joblib and torch headers are looked into
 
 
 @dataclass(frozen=True, slots=True)
 class Global:
-    """An imported name. `ok` when the exact pair is on the allow-list."""
+    """An imported name. `ok` when the exact pair is on the allow-list, `use` what it may then be used for."""
 
     module: str
     name: str
     ok: bool
+    use: Use = Use.REFUSED
 
 
 @dataclass(slots=True, eq=False)
@@ -38,16 +40,27 @@ class Blob:
 
 @dataclass(slots=True, eq=False)
 class Items:
-    """A tuple, list, set or dict (`values` alternates keys and values). `weight` counts it written out."""
+    """A tuple, list, set or dict (`values` alternates keys and values). `weight` counts it written out.
+
+    `cut` when more was added than is kept: then nothing may be concluded from the values.
+    """
 
     kind: str
     values: list[Any] = field(default_factory=list)
     weight: int = 1
+    cut: bool = False
 
     def extend(self, values: list[Any]) -> None:
         if len(self.values) < KEPT:
             self.values.extend(values)
+        elif values:
+            self.cut = True
         self.weight += sum(weight(value) for value in values)
+
+    @property
+    def is_exact(self) -> bool:
+        """A dict all of whose keys are plain texts and known: `get` sees what the real reader would see."""
+        return self.kind == "dict" and not self.cut and all(isinstance(key, str) for key in self.values[::2])
 
     def get(self, key: str) -> Any:
         """The last value of a string key in a dict, or None."""
@@ -80,6 +93,8 @@ def line(value: Any, depth: int = 3) -> str:
         if value.kind == "dict":
             return "{" + ", ".join(f"{k}: {v}" for k, v in zip(inner[::2], inner[1::2], strict=False)) + "}"
         return {"tuple": "({})", "list": "[{}]"}.get(value.kind, "{{{}}}").format(", ".join(inner))
+    if isinstance(value, int) and abs(value) >= 1 << 256:
+        return f"<a number of {value.bit_length()} bits>"  # writing it in decimal takes long, or is refused
     return shown(repr(value), 60)
 
 
