@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
+
 from garrison.artifacts import layout, scan_policy, store
 from garrison.artifacts import scan as scanning
 from garrison.artifacts.registry import Registry, event_of, get, record, recorded
@@ -37,6 +39,7 @@ from garrison.storage.local import remove_tree
 from garrison.trust import oms
 from garrison.trust import statement as statements
 from garrison.trust.statement import ReleaseStatement
+from garrison.trust.store import owner_of, set_owner
 from garrison.trust.tree import read_tree
 from garrison.trust.verify import Verified, verify_release
 
@@ -294,6 +297,7 @@ def _publish(
             taken = not store.insert(transaction.connection, release)
             if not taken:
                 layout.place(registry, release, ingested.tree)
+                _remember_owner(transaction.connection, release, subject)
             audit_id = "" if taken else transaction.append(event)
     except BaseException:
         layout.displace(registry, wanted.ref)
@@ -307,6 +311,13 @@ def _publish(
             )
         return _same_bytes_or_refused(registry, winner, ingested, subject)
     return release, True, audit_id
+
+
+def _remember_owner(connection: sa.Connection, release: Release, subject: Subject) -> None:
+    """The first published version names the model's owner; later ones change it only by `owner set`."""
+    name = release.ref.name
+    if owner_of(connection, name) is None:
+        set_owner(connection, name, release.owner, by=subject.actor, now=release.created)
 
 
 def _same_bytes_or_refused(

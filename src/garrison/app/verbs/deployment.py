@@ -34,6 +34,9 @@ def apply(house: House, call: Call) -> dict[str, Any]:
 def rollback(house: House, call: Call) -> dict[str, Any]:
     """Back to a named earlier version, or to the approved one before the one that serves."""
     name = check_name(call.text("name"))
+    wanted = call.body.get("to")
+    if wanted is not None and type(wanted) is not int:
+        raise Usage("ARG-MISSING", "to is not a version's number", fix="give a number such as --to 2")
     authorise(house, call.subject, Action.DEPLOY_ROLLBACK, name)
     with house.database.read() as connection:
         current = store.find_deployment(connection, name)
@@ -43,8 +46,7 @@ def rollback(house: House, call: Call) -> dict[str, Any]:
     earlier = [
         release for release in known if 0 < release.approved_counter < current.floor and not release.retired
     ]
-    wanted = call.body.get("to")
-    if isinstance(wanted, int):
+    if wanted is not None:
         earlier = [release for release in earlier if release.ref.version == wanted]
     if not earlier:
         raise Refused(

@@ -6,6 +6,8 @@ import secrets
 from datetime import timedelta
 from typing import Any
 
+import sqlalchemy as sa
+
 from garrison.app.house import House
 from garrison.app.verbs.base import Call, Verb, authorise, identity_name
 from garrison.core.actions import Action
@@ -31,6 +33,8 @@ def user_add(house: House, call: Call) -> dict[str, Any]:
         )
     user = store.User(name, email, frozenset(roles))
     with house.ledger.transaction() as transaction:
+        if "admin" not in roles:
+            _refuse_for_last_admin(transaction.connection, name)
         store.save_user(transaction.connection, user, by=call.subject.actor, now=house.now())
         audit_id = transaction.append(_event(house, call, Action.USER_WRITE, name, {"roles": sorted(roles)}))
     house.publish_snapshot()
@@ -44,17 +48,7 @@ def user_disable(house: House, call: Call) -> dict[str, Any]:
         known = store.find_user(transaction.connection, name)
         if known is None:
             raise Usage("ID-UNKNOWN", f"there is no user {name}", fix="garrison user list shows who there is")
-        admins = [
-            user
-            for user in store.users(transaction.connection)
-            if "admin" in user.roles and not user.disabled
-        ]
-        if [user.name for user in admins] == [name]:
-            raise Refused(
-                "ID-LAST-ADMIN",
-                f"{name} is the last administrator",
-                fix="make another one first: garrison user add NAME --role admin",
-            )
+        _refuse_for_last_admin(transaction.connection, name)
         user = store.User(known.name, known.email, known.roles, disabled=True)
         store.save_user(transaction.connection, user, by=call.subject.actor, now=house.now())
         audit_id = transaction.append(_event(house, call, Action.USER_WRITE, name, {"disabled": True}))
@@ -74,13 +68,13 @@ def token_issue(house: House, call: Call) -> dict[str, Any]:
     roles = _roles(call.texts("roles"))
     models = [check_name(model) for model in call.texts("models")]
     seconds = call.body.get("ttl", house.settings.token_ttl)
-    if not isinstance(seconds, int):
+    if type(seconds) is not int:  # True is an int to isinstance
         raise Usage("ARG-MISSING", "ttl is not a whole number of seconds", fix="give a lifetime such as 10m")
     authorise(house, call.subject, Action.TOKEN_ISSUE, subject)
     now = house.now()
-    expires = now + timedelta(seconds=seconds)
     claims = {"sub": subject, "roles": sorted(roles), "models": sorted(models), "jti": secrets.token_hex(16)}
     token = mint(claims, house.token_signer, now, ttl=seconds)
+    expires = now + timedelta(seconds=seconds)
     with house.ledger.transaction() as transaction:
         audit_id = transaction.append(
             _event(
@@ -101,11 +95,12 @@ def token_issue(house: House, call: Call) -> dict[str, Any]:
 
 def token_revoke(house: House, call: Call) -> dict[str, Any]:
     token_id = call.text("token_id")
-    authorise(house, call.subject, Action.TOKEN_REVOKE, token_id)
+    # Before it is quoted anywhere: people paste the token itself.
     if len(token_id) != 32 or not set(token_id) <= set("0123456789abcdef"):
         raise Usage(
             "ID-SYNTAX", "that is not a token id", fix="garrison audit list --kind token.issue shows the ids"
         )
+    authorise(house, call.subject, Action.TOKEN_REVOKE, token_id)
     until = house.now() + timedelta(days=1)
     with house.ledger.transaction() as transaction:
         store.revoke_token(transaction.connection, token_id, "", until)
@@ -149,6 +144,17 @@ def owner_set(house: House, call: Call) -> dict[str, Any]:
         store.set_owner(transaction.connection, model, owner, by=call.subject.actor, now=house.now())
         audit_id = transaction.append(_event(house, call, Action.OWNER_WRITE, model, {"owner": owner}))
     return {"model": model, "owner": owner, "audit_id": audit_id}
+
+
+def _refuse_for_last_admin(connection: sa.Connection, name: str) -> None:
+    """There is always somebody who can add others. Raises `Refused` ID-LAST-ADMIN."""
+    admins = [user.name for user in store.users(connection) if "admin" in user.roles and not user.disabled]
+    if admins == [name]:
+        raise Refused(
+            "ID-LAST-ADMIN",
+            f"{name} is the last administrator",
+            fix="make another one first: garrison user add NAME --role admin",
+        )
 
 
 def _roles(names: list[str]) -> list[str]:

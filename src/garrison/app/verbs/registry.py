@@ -20,7 +20,7 @@ from garrison.core.decision import Tier
 from garrison.core.digest import Ref, check_name
 from garrison.core.errors import Refused, Usage
 from garrison.trust import approvals
-from garrison.trust.store import User, find_user, owner_of, set_owner
+from garrison.trust.store import User, find_user, owner_of
 
 
 def publish(house: House, call: Call) -> dict[str, Any]:
@@ -32,7 +32,6 @@ def publish(house: House, call: Call) -> dict[str, Any]:
     release, is_new, audit_id = releases.publish(
         house.registry, Publication(source, ref, owner, tier), call.subject, call.progress
     )
-    _remember_owner(house, release, call)
     tree = layout.tree_of(house.registry, ref)
     needed = approvals.required(release.tier)
     return {
@@ -156,13 +155,6 @@ def model_verify(house: House, call: Call) -> dict[str, Any]:
     verified = releases.verify(house.registry, ref)
     audit_id = releases.record_verified(house.registry, call.subject, verified, "at rest")
     return {"ref": str(ref), "digest": verified.digest, "key_id": verified.key_id, "audit_id": audit_id}
-
-
-def _remember_owner(house: House, release: store.Release, call: Call) -> None:
-    """The first published version names the model's owner; later ones change it only by `owner set`."""
-    with house.database.write() as connection:
-        if owner_of(connection, release.ref.name) is None:
-            set_owner(connection, release.ref.name, release.owner, by=call.subject.actor, now=house.now())
 
 
 def _ref_or_next(house: House, text: str) -> Ref:

@@ -1,0 +1,99 @@
+"""The built product without its processes: verbs called as the control socket calls them."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from garrison.app import wiring
+from garrison.app.house import House
+from garrison.app.settings import Settings
+from garrison.app.verbs import VERBS
+from garrison.app.verbs.base import Call, perform
+from garrison.core.actions import Action
+from garrison.core.errors import from_json
+from garrison.trust.store import User, save_user
+
+OWNER = "root"
+
+
+@dataclass(slots=True)
+class Clock:
+    """Wall time that a test moves, also backwards."""
+
+    time: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def __call__(self) -> datetime:
+        return self.time
+
+    def move(self, **by: float) -> None:
+        self.time += timedelta(**by)
+
+
+@dataclass(slots=True)
+class Household:
+    """A house and the people in it."""
+
+    house: House
+    clock: Clock
+
+    def ask(self, verb: str, who: str = OWNER, **body: Any) -> dict[str, Any]:
+        """What the verb answers to somebody who names themselves. Raises what it refuses."""
+        answer = perform(
+            self.house, VERBS[verb], Call(self.house.local_subject(who, via="socket uid 0"), body)
+        )
+        if "error" in answer:
+            raise from_json(answer["error"], answer["exit"])
+        result: dict[str, Any] = answer["result"]
+        return result
+
+    def publish(self, source: Path, ref: str, **more: str) -> dict[str, Any]:
+        asked = {"owner": "ml-team", "tier": "internal", **more}
+        return self.ask("model.publish", source=str(source), ref=ref, **asked)
+
+    def edit(self, statement: str, *values: object) -> None:
+        """Write to the database behind the product's back."""
+        with closing(sqlite3.connect(self.house.settings.data / "garrison.db")) as database, database:
+            assert database.execute(statement, values).rowcount > 0
+
+    def script(self, statement: str) -> None:
+        with closing(sqlite3.connect(self.house.settings.data / "garrison.db")) as database, database:
+            database.executescript(statement)
+
+    def events(self, action: str) -> list[dict[str, Any]]:
+        with closing(sqlite3.connect(self.house.settings.data / "garrison.db")) as database:
+            rows = database.execute(
+                "SELECT actor, resource, outcome, code FROM ledger_event WHERE action = ? ORDER BY seq",
+                (action,),
+            ).fetchall()
+        return [dict(zip(("actor", "resource", "outcome", "code"), row, strict=True)) for row in rows]
+
+
+@contextmanager
+def opened(data: Path) -> Iterator[Household]:
+    """A house on a data directory, with a loop that runs in a thread, as the server's does."""
+    clock, loop = Clock(), asyncio.new_event_loop()
+    wiring.make_data_directory(data)
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    house = wiring.build(Settings(data=data), loop, clock)
+    try:
+        with house.ledger.transaction() as transaction:
+            admin = User(OWNER, "", frozenset({"admin"}))
+            save_user(transaction.connection, admin, by="service:garrison", now=clock())
+            transaction.append(house.event(Action.USER_WRITE, OWNER))
+        yield Household(house, clock)
+    finally:
+        house.run(house.supervisor.close())
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+        house.ledger.close()
+        house.database.close()
