@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from garrison.artifacts.scanners.base import Fact, Gap, Inner, Seen, Source, critical, shown
 from garrison.artifacts.scanners.pickle_arrays import (
     TORCH_MAGIC,
+    Twofold,
     Unsized,
     is_joblib_array,
     legacy_storages,
@@ -43,6 +44,7 @@ _RULES = {
     "import": ("artifact.pickle.import", ""),
     "build": ("artifact.pickle.build", "unpickling "),
     "extension": ("artifact.pickle.extension", "unpickling "),
+    "array": ("artifact.pickle.array", ""),
     "bomb": ("artifact.pickle.bomb", ""),
 }
 
@@ -112,6 +114,8 @@ def _after_build(machine: Machine, made: Made) -> None:
         try:
             skip_joblib_array(machine, made)
         except Unsized as error:
+            if isinstance(error, Twofold):
+                machine.fault("array", str(error))
             raise Broken(str(error)) from error
 
 

@@ -50,6 +50,10 @@ class Unsized(ValueError):
     """The length of raw bytes in the stream cannot be computed."""
 
 
+class Twofold(Unsized):
+    """Written as no writer does, so that readers see different arrays and go on at different bytes."""
+
+
 def is_joblib_array(made: Made) -> bool:
     """Made by a call; any other way to get one (it may not be handed over) is refused elsewhere."""
     callee = made.callee
@@ -63,7 +67,7 @@ def skip_joblib_array(machine: Machine, made: Made) -> None:
     """After BUILD of a wrapper the array's bytes follow: padding to the alignment, then the data."""
     state = made.state
     if not isinstance(state, Items) or not state.is_exact:
-        raise Unsized("a joblib array without a plain state")
+        raise Twofold("a joblib array whose state is not one plain dictionary")
     size, objects = dtype_size(state.get("dtype"))
     if objects:
         # joblib hands an array of objects to plain `pickle.load`, right here.
@@ -84,7 +88,7 @@ def skip_joblib_array(machine: Machine, made: Made) -> None:
     reader = machine.reader
     if alignment is not None:
         if type(alignment) is not int or alignment != ALIGNMENT:
-            raise Unsized("a joblib array with an odd alignment")
+            raise Twofold("a joblib array with an alignment that joblib never writes")
         padding = reader.take(1)[0]
         if padding > alignment or reader.take(padding).strip(b"\xff"):
             raise Unsized("a joblib array with odd padding")

@@ -251,8 +251,8 @@ class Machine:
                 target.state = state
             if self.after_build is not None:
                 self.after_build(self, target)
-        elif not isinstance(target, Items):
-            self.unreadable("BUILD on a constant")  # with an empty state it is accepted
+        elif not isinstance(target, Items) and state is not None:
+            self.unreadable("BUILD on a constant")
 
     def grow(self, target: Any, values: list[Any]) -> None:
         """APPEND(S), SETITEM(S), ADDITEMS: on a plain container, or a method call on a made object."""
