@@ -1,0 +1,233 @@
+"""kill -9 at many random moments: what was answered is there, nothing half-done is, the ledger verifies.
+
+The moments are found by watching the data directory change, so that they lie inside the work and not
+before or after it; the seeds are fixed, the scheduling is not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.flows.server import COMMAND, Server, environment, free_port
+
+from garrison.core.errors import GarrisonError
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("kill")]
+
+KILLS = 24
+START_KILLS = 6
+SERVE_KILLS = 4
+LONGEST = 60.0  # seconds any one step may take
+
+
+def _state(data: Path) -> tuple[object, ...]:
+    """Changes with every step of a publication or an approval."""
+    found: list[object] = []
+    for path in (data / "witness" / "checkpoint", data / "garrison.db-wal", data / "garrison.db"):
+        with contextlib.suppress(OSError):
+            status = path.stat()
+            found.append((status.st_mtime_ns, status.st_size))
+    for directory in (data / "objects" / "incoming", data / "models", data / "models" / "k", data / "run"):
+        with contextlib.suppress(OSError):
+            found.append(sorted(os.listdir(directory)))
+    return tuple(found)
+
+
+def _kill_after(process: subprocess.Popen[str], data: Path, changes: int, done: Callable[[], bool]) -> None:
+    """SIGKILL when the directory changed so many times, or when the work is done."""
+    last, end = _state(data), time.monotonic() + LONGEST
+    while changes > 0 and not done() and time.monotonic() < end:
+        now = _state(data)
+        changes -= now != last
+        last = now
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(signal.SIGKILL)
+
+
+def _leftovers(data: Path) -> list[Path]:
+    return [*(data / "objects" / "incoming").iterdir(), *(data / "models").glob(".incoming-*")]
+
+
+def _trees(data: Path) -> set[str]:
+    return {
+        f"{path.parent.name}@{path.name}"
+        for path in (data / "models").glob("*/*")
+        if path.is_dir() and not path.parent.name.startswith(".")
+    }
+
+
+@pytest.mark.row("A01", kind="R")
+def test_publications_and_approvals_killed_at_random_moments(
+    server: Server, small_model: Path, tmp_path: Path
+) -> None:
+    chance = random.Random(20)
+    model = Path(shutil.copytree(small_model, tmp_path / "k"))
+    published: dict[str, str] = {}
+    approved: set[str] = set()
+    tried: set[str] = set()
+    refusals: set[str] = set()
+    repairs_due = inside = 0
+    for number in range(1, KILLS + 1):
+        repairs_due += bool(_leftovers(server.data))
+        server.start()
+        _check(server, published, approved, tried)
+        (model / "README.md").write_text(f"edition {number}\n")
+        ref = f"k@{number}"
+        tried.add(ref)
+        outcome: list[str] = []
+
+        def work(ref: str = ref, outcome: list[str] = outcome) -> None:
+            try:
+                made = server.ask("model.publish", source=str(model), ref=ref, owner="o", tier="public")
+                outcome.append(made["digest"])
+                server.ask("model.approve", identity="dana", ref=ref)
+                outcome.append("approved")
+            except GarrisonError as error:
+                refusals.add(error.code)
+
+        worker = threading.Thread(target=work)
+        worker.start()
+        assert server.process is not None
+        _kill_after(server.process, server.data, chance.randint(1, 24), lambda w=worker: not w.is_alive())  # type: ignore[misc]  # the default binds the thread
+        inside += worker.is_alive()
+        worker.join(LONGEST)
+        server.kill()
+        if outcome:
+            published[ref] = outcome[0]
+        if "approved" in outcome:
+            approved.add(ref)
+    server.start()
+    _check(server, published, approved, tried)
+    assert server.cli("audit", "verify").status == 0
+    assert server.stop() == 0
+    assert server.cli("audit", "verify").status == 0
+    assert refusals <= {"SRV-CUT", "SRV-DOWN"}, "something else than the kill was met"
+    assert inside >= KILLS // 2, "most kills came after the work: they proved little"
+    told = server.ok("audit", "list", "--kind", "system.repair", "--limit", "500")
+    assert len(json.dumps(told)) > 2
+    assert json.dumps(told).count("system.repair") >= repairs_due > 0
+
+
+def _check(server: Server, published: dict[str, str], approved: set[str], tried: set[str]) -> None:
+    """Everything that was answered is there and whole; nothing is there that is not whole."""
+    listed = {model["ref"]: model for model in server.ask("model.list")["models"]}
+    assert published.keys() <= listed.keys()
+    assert listed.keys() <= tried | {"base@1"}
+    assert {ref for ref, model in listed.items() if model["state"] == "approved"} >= approved
+    for ref, model in listed.items():
+        verified = server.ask("model.verify", ref=ref)
+        assert verified["digest"] == model["digest"] == published.get(ref, model["digest"])
+    assert _leftovers(server.data) == []
+    assert _trees(server.data) == set(listed)
+
+
+def test_starts_killed_at_random_moments_do_not_lose_anything(server: Server) -> None:
+    chance = random.Random(6)
+    for _ in range(START_KILLS):
+        _killed_start(server.data, chance.randint(1, 12))
+    server.start()
+    _check(server, {}, {"base@1"}, set())
+    assert server.cli("audit", "verify").status == 0
+    assert server.stop() == 0
+
+
+def test_the_very_first_start_killed_at_random_moments_can_be_repeated(
+    tmp_path: Path, small_model: Path
+) -> None:
+    chance = random.Random(7)
+    data = tmp_path / "new"
+    for _ in range(START_KILLS):
+        _killed_start(data, chance.randint(1, 8))
+    server = Server(data).start()
+    try:
+        assert server.ask("user.list")["users"]
+        server.publish(small_model, "k@1")
+        assert server.cli("audit", "verify").status == 0
+        assert server.stop() == 0
+    finally:
+        server.kill()
+
+
+def _killed_start(data: Path, changes: int) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "--data", str(data), "--json", "up", "--listen", f"127.0.0.1:{free_port()}"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+    _kill_after(process, data, changes, lambda: (data / "run" / "ready.json").exists())
+    out, err = process.communicate(timeout=LONGEST)
+    assert "error" not in out, out
+    assert "Traceback" not in err
+    (data / "run" / "ready.json").unlink(missing_ok=True)
+
+
+@pytest.mark.row("B05", kind="R")
+def test_serving_killed_at_random_moments_leaves_no_model_server_behind(
+    server: Server, minilm_dir: Path
+) -> None:
+    chance = random.Random(4)
+    server.start()
+    server.publish(minilm_dir, "k@1")
+    server.ask("model.approve", identity="dana", ref="k@1")
+    answered = False
+    for _ in range(SERVE_KILLS):
+        family: set[int] = set()
+        answers: list[dict[str, Any]] = []
+
+        def work(answers: list[dict[str, Any]] = answers) -> None:
+            with contextlib.suppress(GarrisonError):
+                answers.append(server.ask("deploy.apply", ref="k@1"))
+
+        worker = threading.Thread(target=work)
+        worker.start()
+        assert server.process is not None
+        moment = time.monotonic() + chance.uniform(0.05, 2.5)
+        while time.monotonic() < moment and worker.is_alive():
+            family |= _descendants(server.process.pid)
+        family |= _descendants(server.process.pid)
+        server.kill()
+        worker.join(LONGEST)
+        answered = answered or bool(answers)
+        end = time.monotonic() + LONGEST
+        while any(_is_alive(pid) for pid in family):
+            assert time.monotonic() < end, "a process outlived the server that started it"
+        server.start()
+        states = {row["name"]: row["state"] for row in server.ask("deploy.status")["deployments"]}
+        assert states.get("k") in ({"ready", "serving"} if answered else {None, "ready", "serving"}), states
+    assert server.ask("deploy.apply", ref="k@1")["version"] == 1
+    assert server.cli("audit", "verify").status == 0
+    assert server.stop() == 0
+
+
+def _descendants(pid: int) -> set[int]:
+    parents: dict[int, int] = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdecimal():
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                fields = Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()
+                parents[int(entry)] = int(fields[1])
+    found: set[int] = set()
+    while new := {child for child, parent in parents.items() if parent in found | {pid}} - found:
+        found |= new
+    return found
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (OSError, IndexError):
+        return False
