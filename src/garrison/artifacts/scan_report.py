@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from garrison.artifacts.scanners.oci import FIX as FIX_BLOB
+from garrison.artifacts.scanners.oci import RULE, named_digest
 from garrison.core.finding import Finding, Severity, Verdict, worst
 
 SCHEMA = "garrison.scan/1"
@@ -100,6 +102,10 @@ def resolve(files: Sequence[FileReport]) -> list[FileReport]:
     """
     known = {file.path: file for file in files}
     for file in files:
+        promised = named_digest(file.path)
+        if promised and file.sha256 and file.sha256 != promised:
+            message = "the blob is not what its name says"
+            _note(known, file.path, Severity.HIGH, RULE, message, FIX_BLOB)
         for path, size in file.references:
             target = known.get(posixpath.join(posixpath.dirname(file.path), path))
             if target is None:
@@ -114,8 +120,15 @@ def resolve(files: Sequence[FileReport]) -> list[FileReport]:
     return [known[file.path] for file in files]
 
 
-def _note(known: dict[str, FileReport], path: str, severity: Severity, rule_id: str, message: str) -> None:
+def _note(
+    known: dict[str, FileReport],
+    path: str,
+    severity: Severity,
+    rule_id: str,
+    message: str,
+    fix: str = FIX_DATA,
+) -> None:
     file = known[path]
-    finding = Finding(rule_id, severity, message, path, FIX_DATA)
+    finding = Finding(rule_id, severity, message, path, fix)
     verdict = Verdict.REFUSED if severity.rank >= Severity.MEDIUM.rank else file.verdict
     known[path] = replace(file, verdict=verdict, findings=(*file.findings, finding))

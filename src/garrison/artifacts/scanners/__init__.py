@@ -14,6 +14,7 @@ from garrison.artifacts.scanners.images import Image
 from garrison.artifacts.scanners.jinja import Jinja
 from garrison.artifacts.scanners.json_data import Json
 from garrison.artifacts.scanners.lightgbm import LightGbm
+from garrison.artifacts.scanners.lz4 import Lz4
 from garrison.artifacts.scanners.npy import Npy
 from garrison.artifacts.scanners.onnx import Onnx
 from garrison.artifacts.scanners.pickle import Pickle
@@ -28,7 +29,7 @@ from garrison.artifacts.scanners.yaml_data import Yaml
 from garrison.core.plugins import with_installed
 
 SCANNERS: tuple[Scanner, ...] = (
-    *(Gguf(), Safetensors(), Npy(), Onnx(), Zip(), Tar(), *COMPRESSED),
+    *(Gguf(), Safetensors(), Npy(), Onnx(), Zip(), Tar(), *COMPRESSED, Lz4()),
     *(Pickle(), SentencePiece(), Json(), Yaml(), Jinja(), Text()),
     *(Xml(), RData(), Executable(), Image(), CoreMl(), CoreMlWeights()),
     *(XgboostUbj(), XgboostBinary(), LightGbm(), CatBoost()),

@@ -25,6 +25,8 @@ MAX_MEMBERS = 100_000  # a torch file has one per tensor; the largest have some 
 MAX_DIRECTORY = 64 << 20
 MAX_UNPACKED = 2 << 30  # of all members that have to be unpacked, per archive
 MAX_RATIO = 1_200  # deflate cannot do better than 1,032
+BOMB_RATIO = 200  # weights that compress so far hold nothing; small ones are harmless all the same
+BOMB_SIZE = 32 << 20
 CHECKED = (
     64 << 20
 )  # a stored member up to this size has its CRC checked; readers check larger ones themselves
@@ -143,6 +145,7 @@ def _entries(raw: bytes, count: int) -> Iterator[Member]:
         fields = raw[at + 46 + n : at + 46 + n + extra]
         at += 46 + n + extra + comment
         packed, size, local = _zip64(fields, packed, size, local)
+        _unicode_name(fields, name, flags)
         mode = outer >> 16 if made >> 8 == 3 else 0
         yield Member(_text(name, flags), flags, method, crc, packed, size, local, mode)
     if at != len(raw):
@@ -166,6 +169,17 @@ def _zip64(fields: bytes, packed: int, size: int, local: int) -> tuple[int, int,
         packed = numbers.pop(0) if wanted[1] else packed
         local = numbers.pop(0) if wanted[2] else local
     return packed, size, local
+
+
+def _unicode_name(fields: bytes, name: bytes, flags: int) -> None:
+    """Info-ZIP's Unicode path (0x7075) renames the member for those readers that know the field."""
+    at = 0
+    while at + 4 <= len(fields):
+        kind, length = struct.unpack("<HH", fields[at : at + 4])
+        value = fields[at + 4 : at + 4 + length]
+        at += 4 + length
+        if kind == 0x7075 and value[5:] not in (name, _text(name, flags).encode()):
+            raise Malformed("artifact.zip.disagree", f"{shown(_text(name, flags))} has a second name")
 
 
 def _text(name: bytes, flags: int) -> str:
@@ -264,7 +278,9 @@ def _members(
             yield Gap("artifact.zip.method", message, f"!{name}", "pack it again with deflate")
             continue
         unpacked += member.size
-        if member.size > MAX_RATIO * max(member.packed, 16) or unpacked > MAX_UNPACKED:
+        ratio = member.size / max(member.packed, 16)
+        is_bomb = ratio > MAX_RATIO or (ratio > BOMB_RATIO and member.size > BOMB_SIZE)
+        if is_bomb or unpacked > MAX_UNPACKED:
             yield high(
                 "artifact.zip.bomb", f"{name} unpacks from {member.packed} to {member.size} bytes", f"!{name}"
             )

@@ -1,4 +1,4 @@
-"""One compressed stream (gzip, bzip2, xz, lzma, zlib; zstd and lz4 are named but not unpacked)."""
+"""One compressed stream (gzip, bzip2, xz, lzma, zlib; zstd is named but not unpacked)."""
 
 from __future__ import annotations
 
@@ -102,5 +102,4 @@ COMPRESSED = (
     ),
     Compressed("zlib", _zlib_header, zlib.decompressobj),
     Compressed("zstd", lambda head: head[:4] == b"\x28\xb5\x2f\xfd", None),
-    Compressed("lz4", lambda head: head[:4] in (b"\x04\x22\x4d\x18", b"\x02\x21\x4c\x18"), None),
 )

@@ -18,6 +18,7 @@ from garrison.artifacts.scanners.config_python import (
     plain_target,
     torchserve_handler,
 )
+from garrison.artifacts.scanners.oci import foreign_layer
 from garrison.artifacts.scanners.paths import unsafe_path
 from garrison.artifacts.scanners.skops import judge_node
 from garrison.artifacts.scanners.sources import BytesSource
@@ -182,6 +183,15 @@ def _keras_class(value: Any, table: dict[str, Any]) -> str:
     return f"{shown(registered)} is custom code" if isinstance(registered, str) and ">" in registered else ""
 
 
+def _package(value: Any, _table: dict[str, Any]) -> str:
+    """The parts of an `.mlpackage` (its `Manifest.json`)."""
+    for entry in value.values() if isinstance(value, dict) else ():
+        path = entry.get("path") if isinstance(entry, dict) else None
+        if isinstance(path, str) and unsafe_path(path):
+            return f"a part of the package {unsafe_path(path)}: {shown(path)}"
+    return ""
+
+
 _IDS = {
     "custom_pipeline": "custom_pipelines",
     "_target_": "target",
@@ -190,6 +200,8 @@ _IDS = {
     "loader_module": "mlflow_code",
     "class_name": "keras",
     "__loader__": "skops",
+    "urls": "reference",
+    "itemInfoEntries": "reference",
 }
 _IDS |= {
     "_attn_implementation": "kernel",
@@ -214,4 +226,6 @@ _RULES: dict[str, Callable[[Any, dict[str, Any]], str]] = {
     "weight_map": _weight_map,
     "class_name": _keras_class,
     "__loader__": judge_node,
+    "urls": foreign_layer,
+    "itemInfoEntries": _package,
 }

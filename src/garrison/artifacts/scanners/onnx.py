@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from garrison.artifacts.scanners.base import Gap, Malformed, Reference, Seen, Source, high, shown
+from garrison.artifacts.scanners.base import Fact, Gap, Malformed, Reference, Seen, Source, high, shown
 from garrison.artifacts.scanners.paths import unsafe_path
 from garrison.artifacts.scanners.protobuf import Field, fields, text, varint
 from garrison.artifacts.scanners.sources import Reader
@@ -84,10 +84,16 @@ class Onnx:
                 yield from _graph(model, item, 0)
             elif item.number == 25 and item.is_span:
                 yield from _function(model, item)
+            elif item.number == 20 and item.is_span:  # training: an initialisation and an algorithm
+                for part in fields(model.reader, item.start, item.end):
+                    if part.number in (1, 2) and part.is_span:
+                        yield from _graph(model, part, 1)
             elif item.number == 14 and item.is_span:
                 yield from _metadata(model, item)
             elif item.number not in _TOP:
                 yield Gap("artifact.onnx.field", f"field {item.number} of the model is not understood")
+        for domain in sorted(model.domains):
+            yield Fact("operators", domain or "ai.onnx")
         for domain in sorted(model.domains - _DOMAINS - model.local):
             message = f"operators of the domain {shown(domain)} need a library of their own"
             if domain == "ai.onnx.contrib":
@@ -105,6 +111,17 @@ def _graph(model: _Model, graph: Field, depth: int) -> Iterator[Seen]:
             yield from _node(model, item, depth)
         elif item.number == 5 and item.is_span:
             yield from _tensor(model, item)
+        elif item.number == 15 and item.is_span:
+            yield from _sparse(model, item)
+        elif item.number == 16 and item.is_span:
+            yield from _metadata(model, item)
+
+
+def _sparse(model: _Model, sparse: Field) -> Iterator[Seen]:
+    """Values and indices, each a tensor that may lie in a file of its own."""
+    for part in fields(model.reader, sparse.start, sparse.end):
+        if part.number in (1, 2) and part.is_span:
+            yield from _tensor(model, part)
 
 
 def _function(model: _Model, function: Field) -> Iterator[Seen]:
@@ -126,6 +143,8 @@ def _node(model: _Model, node: Field, depth: int) -> Iterator[Seen]:
             for part in fields(model.reader, item.start, item.end):
                 if part.number in (5, 10) and part.is_span:
                     yield from _tensor(model, part)
+                elif part.number in (22, 23) and part.is_span:
+                    yield from _sparse(model, part)
                 elif part.number in (6, 11) and part.is_span:
                     yield from _graph(model, part, depth + 1)
 
@@ -166,6 +185,9 @@ def _numbers(reader: Reader, item: Field) -> Iterator[int]:
 
 
 def _outside(outside: dict[str, str]) -> Iterator[Seen]:
+    if unknown := sorted(set(outside) - {"location", "offset", "length", "checksum"}):
+        # `basepath` and the like move the place that the location is read from
+        yield high("artifact.onnx.external", f"external data with the key {shown(unknown[0])}", fix=FIX_PATH)
     location = outside.get("location", "")
     if reason := unsafe_path(location):
         yield high("artifact.onnx.external", f"external data {shown(location)} {reason}", fix=FIX_PATH)

@@ -18,7 +18,8 @@ _DATA = frozenset(
     """
     JsonNode DictNode DefaultDictNode ListNode TupleNode SetNode BytesNode BytearrayNode SliceNode NdArrayNode
     MaskedArrayNode SparseMatrixNode RandomStateNode RandomGeneratorNode DatetimeTimedeltaNode CachedNode
-    ObjectNode TypeNode TreeNode SGDNode LossNode DTypeNode BisectingTreeNode EnumNode _DictWithDeprecatedKeysNode DictWithDeprecatedKeysNode
+    ObjectNode TypeNode TreeNode SGDNode LossNode DTypeNode EnumNode
+    _DictWithDeprecatedKeysNode DictWithDeprecatedKeysNode
     """.split()  # noqa: SIM905 - a list of this length is read as words
 )
 _PLAIN = frozenset(
