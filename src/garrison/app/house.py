@@ -82,6 +82,7 @@ class House:
     settled: Callable[[int], object] = lambda _version: None
     deploying: Lock = field(default_factory=Lock)
     snapshots: Lock = field(default_factory=Lock)
+    snapshot_version: int = 0
     busy: Busy = field(default_factory=Busy)
     stopping: Flag = field(default_factory=Flag)
 
@@ -150,10 +151,11 @@ class House:
     def _write_snapshot(self) -> int:
         with self.snapshots:
             now = self.now()
-            path = self.settings.run / "snapshot.json"
+            # Workers never go back to a lower version, and a clock may: then it counts on from the last one.
+            self.snapshot_version = max(self.snapshot_version + 1, int(now.timestamp() * 1_000_000))
             with self.database.read() as connection:
                 body = {
-                    "version": int(now.timestamp() * 1_000_000),
+                    "version": self.snapshot_version,
                     "issued": format_time(now),
                     "expires": format_time(now + timedelta(seconds=self.settings.snapshot_seconds)),
                     "policy_version": self.policy.version,
@@ -167,9 +169,10 @@ class House:
                         "tokens": revoked_tokens(connection, now),
                         "subjects": disabled_users(connection),
                     },
+                    # A later one of the same name wins: what Garrison verified and runs itself.
                     "routes": [
-                        *self.routed.values(),
                         *(_external(route) for route in serving.routes(connection)),
+                        *self.routed.values(),
                     ],
                     "limits": {
                         "requests_per_minute": self.settings.requests_per_minute,
@@ -179,9 +182,8 @@ class House:
                     "max_token_lifetime": 86_400,
                 }
             envelope = dsse.sign(canonical_json(body), SNAPSHOT_TYPE, self.snapshot_signer)
-            write_atomically(path, canonical_json(envelope))
-            version: int = body["version"]  # type: ignore[assignment]  # the dict is heterogeneous
-            return version
+            write_atomically(self.settings.run / "snapshot.json", canonical_json(envelope))
+            return self.snapshot_version
 
     def event(self, action: Action, resource: str, **facts: Any) -> Event:
         """An event of the server itself."""

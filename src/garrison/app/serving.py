@@ -58,7 +58,6 @@ def deploy(house: House, order: Order, progress: Progress) -> dict[str, Any]:
         progress(f"starting {order.ref} in {order.isolation}")
         endpoint = _endpoint(house, order)
         audit_id = _switch(house, order, entry, endpoint)
-    host, port = house.settings.listen_address
     state = _state_of(house, order.ref)
     return {
         "name": order.ref.name,
@@ -68,7 +67,7 @@ def deploy(house: House, order: Order, progress: Progress) -> dict[str, Any]:
         "isolation": state.isolation if state else order.isolation,
         "memory": state.held if state else "",
         "tasks": sorted(endpoint.tasks),
-        "url": f"https://{host}:{port}/v1",
+        "url": f"https://{house.settings.listen}/v1",
         "audit_id": audit_id,
     }
 

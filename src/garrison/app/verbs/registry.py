@@ -19,6 +19,7 @@ from garrison.core.actions import Action
 from garrison.core.decision import Tier
 from garrison.core.digest import Ref, check_name
 from garrison.core.errors import Refused, Usage
+from garrison.runtime.store import routes
 from garrison.trust import approvals
 from garrison.trust.store import User, find_user, owner_of
 
@@ -29,6 +30,13 @@ def publish(house: House, call: Call) -> dict[str, Any]:
     owner = identity_name(call.text("owner"))
     tier = _tier(call.text("tier"))
     authorise(house, call.subject, Action.ARTIFACT_PUBLISH, ref.name, owner=owner)
+    with house.database.read() as connection:
+        if any(route.name == ref.name for route in routes(connection)):
+            raise Refused(
+                "ROUTE-TAKEN",
+                f"{ref.name} is a route to a model that something else serves",
+                fix="give the model a name of its own, so that nobody takes one for the other",
+            )
     release, is_new, audit_id = releases.publish(
         house.registry, Publication(source, ref, owner, tier), call.subject, call.progress
     )

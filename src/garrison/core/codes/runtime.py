@@ -149,10 +149,11 @@ version or stop this one first.
 """,
     ),
     "ROUTE-TAKEN": Code(
-        "the name belongs to a model in the registry",
+        "the name belongs to a model in the registry, or to a route",
         """\
 A route to a model that something else serves needs a name of its own, so that
-nobody mistakes it for a version that Garrison has verified.
+nobody mistakes it for a version that Garrison has verified. For the same reason
+nothing is published under the name of a route.
 """,
     ),
     "ROUTE-ADDRESS": Code(
