@@ -24,9 +24,9 @@ REFUSED_THOUGH_SEEN = re.compile(
     r"|torch\.ao\.nn\.quantized\.|torch\.distributions\.|torch\.nn\.modules\.\w+\.Lazy"
 )
 WORDS = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\Z")
-NEVER = set(
-    "call compile delattr eval exec execfile find_class import_module input load loads memmap open popen read "
-    "read_pickle run setattr spawn system urlopen attrgetter methodcaller CodeType FunctionType __import__".split()
+NEVER = re.compile(
+    r"call|compile|delattr|eval|exec|execfile|find_class|import_module|input|loads?|memmap|open|popen|read|read_pickle"
+    r"|run|setattr|spawn|system|urlopen|attrgetter|methodcaller|CodeType|FunctionType|__import__"
 )
 
 
@@ -86,7 +86,7 @@ def test_no_table_says_a_name_twice_or_in_disorder() -> None:
 def test_a_callable_that_reaches_out_is_nowhere_on_the_list() -> None:
     reaching = {tuple(gadget.rpartition(".")[::2]) for gadget in GADGETS} - {("builtins", "getattr")}
     assert not reaching & ALLOWED
-    assert not {pair for pair in ALLOWED if pair[1].rpartition(".")[2] in NEVER}
+    assert not {pair for pair in ALLOWED if NEVER.fullmatch(pair[1].rpartition(".")[2])}
     assert not {
         pair for pair in ALLOWED if pair[0].split(".")[0] in ("os", "posix", "subprocess", "sys", "io")
     }
