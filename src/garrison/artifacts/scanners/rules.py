@@ -6,17 +6,8 @@ what the scanners say; `docs/reference/rules.md` is written from it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """`title` names what was seen, `why` says what it can do, `fix` is an instruction to follow now."""
-
-    title: str
-    why: str
-    fix: str
-
+from garrison.artifacts.scanners.rule import Rule as Rule
+from garrison.artifacts.scanners.rules_formats import FORMAT_RULES
 
 _AGAIN = "get the file again from its author; a file that is written like this is not loaded"
 _CODE = "ask the author for the weights as safetensors, which cannot carry code"
@@ -28,6 +19,7 @@ _SCRIPT = "ask the author for the weights alone (safetensors) and build the grap
 _DATA = "get the model again with all of its data files"
 
 RULES: dict[str, Rule] = {
+    **FORMAT_RULES,
     # --- what every format shares ---
     "artifact.unknown": Rule(
         "content that no scanner understands",
@@ -312,6 +304,11 @@ RULES: dict[str, Rule] = {
         "bytes behind a pickle",
         "They are neither a further pickle nor padding; payloads are carried there.",
         "save the model again, with one pickle stream, or as safetensors",
+    ),
+    "artifact.pickle.array": Rule(
+        "an array inside a pickle that two readers size differently",
+        "What follows the array is an argument for one reader and an instruction for another.",
+        "save the model again with joblib.dump",
     ),
     "artifact.npy.dtype": Rule(
         "a dtype that is not plain numbers",
