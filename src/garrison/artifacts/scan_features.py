@@ -24,11 +24,12 @@ SCHEMA_VERSION = 1
 BUSY_SECONDS = 30.0
 _TABLES = """
 CREATE TABLE file (
-    sha256 TEXT PRIMARY KEY, name TEXT NOT NULL, format TEXT NOT NULL, size INTEGER NOT NULL,
-    ruleset TEXT NOT NULL, verdict TEXT NOT NULL, report TEXT NOT NULL, kept BLOB NOT NULL
+    sha256 TEXT NOT NULL, name TEXT NOT NULL, format TEXT NOT NULL, size INTEGER NOT NULL,
+    ruleset TEXT NOT NULL, verdict TEXT NOT NULL, report TEXT NOT NULL, kept BLOB NOT NULL,
+    PRIMARY KEY (sha256, name) -- a name may break a tie between formats
 );
 CREATE TABLE fact (
-    kind TEXT NOT NULL, value TEXT NOT NULL, sha256 TEXT NOT NULL REFERENCES file,
+    kind TEXT NOT NULL, value TEXT NOT NULL, sha256 TEXT NOT NULL,
     PRIMARY KEY (kind, value, sha256)
 ) WITHOUT ROWID;
 CREATE INDEX fact_of_file ON fact (sha256);
@@ -75,8 +76,8 @@ class FeatureIndex:
         return len(files)
 
     def files(self) -> Iterator[FileReport]:
-        """What is known, in the order of digests; `kept` included."""
-        rows = self._database.execute("SELECT name, sha256, report, kept FROM file ORDER BY sha256")
+        """What is known, in the order of names; `kept` included."""
+        rows = self._database.execute("SELECT name, sha256, report, kept FROM file ORDER BY name, sha256")
         for name, sha256, report, kept in rows:
             yield replace(_unpacked(name, sha256, report), kept=kept)
 
@@ -85,7 +86,7 @@ class FeatureIndex:
         pattern = "%" + "".join("\\" + letter if letter in "%_\\" else letter for letter in text) + "%"
         return self._database.execute(
             "SELECT kind, value, sha256, name, verdict FROM fact JOIN file USING (sha256) "
-            "WHERE value LIKE ? ESCAPE '\\' ORDER BY kind, value, sha256",
+            "WHERE value LIKE ? ESCAPE '\\' ORDER BY kind, value, name",
             (pattern,),
         ).fetchall()
 
@@ -97,8 +98,9 @@ class FeatureIndex:
         with self._database:
             for file in files:
                 self._database.execute(
-                    "UPDATE file SET ruleset = ?, verdict = ?, report = ?, format = ? WHERE sha256 = ?",
-                    (ruleset, file.verdict.value, _packed(file), file.format, file.sha256),
+                    "UPDATE file SET ruleset = ?, verdict = ?, report = ?, format = ? "
+                    "WHERE sha256 = ? AND name = ?",
+                    (ruleset, file.verdict.value, _packed(file), file.format, file.sha256, file.path),
                 )
                 if file.facts:
                     self._facts(file)

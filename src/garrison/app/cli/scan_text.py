@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from garrison.artifacts.scan_diff import ScanDiff
 
 MAX_SHOWN = 100  # lines of findings; --json has all of them
-MAX_RULES = 12
+MAX_FIXES = 12
 REFRESH_SECONDS = 0.1
 FILE_COST = 64 << 10  # a small file takes about as long as this many bytes of a large one
 _ORDER = ("refused", "incomplete", "suppressed", "note")
@@ -60,17 +60,19 @@ def _show_policy(report: ScanReport) -> None:
 
 
 def _show_fixes(lines: list[tuple[str, Finding]]) -> None:
-    fixes: dict[str, str] = {}
+    fixes: dict[str, dict[str, None]] = {}
     for label, finding in lines:
         if label in ("refused", "incomplete") and finding.fix:
-            fixes.setdefault(finding.rule_id, finding.fix)
+            fixes.setdefault(finding.fix, {})[finding.rule_id] = None
     if not fixes:
         return
     output.print_line()
-    output.print_pairs(("to do", f"{rule}: {fix}") for rule, fix in list(fixes.items())[:MAX_RULES])
-    if len(fixes) > MAX_RULES:
-        output.print_line(f"            and {len(fixes) - MAX_RULES} more rules")
-    output.print_line(f"explain     garrison explain {next(iter(fixes))}\n")
+    for fix, rules in list(fixes.items())[:MAX_FIXES]:
+        output.print_pairs([("to do", f"{fix}  ({', '.join(rules)})")])
+    if len(fixes) > MAX_FIXES:
+        output.print_line(f"            and {len(fixes) - MAX_FIXES} more; --json has them")
+    first = next(iter(next(iter(fixes.values()))))
+    output.print_line(f"explain     garrison explain {first}\n")
 
 
 def _summary(report: ScanReport) -> str:
