@@ -63,6 +63,7 @@ class Server:
 
     def __init__(self, data: Path, port: int | None = None) -> None:
         self.data = data
+        self.host = "127.0.0.1"
         self.port = port or free_port()
         self.process: subprocess.Popen[str] | None = None
         self.ready: dict[str, Any] = {}
@@ -72,7 +73,7 @@ class Server:
         return f"https://127.0.0.1:{self.port}"
 
     def start(self) -> Server:
-        words = [*COMMAND, "--data", str(self.data), "up", "--listen", f"127.0.0.1:{self.port}", "--json"]
+        words = [*COMMAND, "--data", str(self.data), "up", "--listen", f"{self.host}:{self.port}", "--json"]
         with self.data.with_suffix(".log").open("a") as log:
             self.process = subprocess.Popen(
                 words,

@@ -52,7 +52,6 @@ def _bulky(directory: Path, size: int) -> Path:
     return directory
 
 
-@pytest.mark.row("A01", kind="R")
 def test_a_full_disk_changes_nothing_wherever_it_fills_up(
     copied: Copy, mounted: Mount, tmp_path: Path
 ) -> None:
@@ -116,7 +115,6 @@ def _fill(filler: Path, left: int) -> None:
         os.posix_fallocate(file.fileno(), 0, size) if size else None
 
 
-@pytest.mark.row("A01", kind="R")
 def test_a_read_only_data_directory_is_told_and_its_ledger_can_still_be_verified(
     copied: Copy, mounted: Mount, tmp_path: Path, small_model: Path
 ) -> None:

@@ -115,8 +115,9 @@ def test_nothing_of_a_request_is_kept_anywhere(serving: Server, tmp_path: Path) 
     statuses = [_post(serving, *each, **agent)[0] for each in tries]
     assert set(statuses) <= {200, 400, 401, 403, 404, 405, 422}, statuses
     assert statuses[0] == 200
-    serving.cli("ask", "smollm2", repeat)
-    run(["--data", str(serving.data), "ask", "smollm2", repeat])
+    words = ["ask", "smollm2", repeat, "--max-tokens", "16", "--temperature", "0"]
+    serving.cli(*words)
+    run(["--data", str(serving.data), *words])
     exported = _export_after_everything(serving)
     (tmp_path / "export.jsonl").write_text(exported)
     (tmp_path / "export.ocsf").write_text(serving.cli("audit", "export", "--format", "ocsf").out)

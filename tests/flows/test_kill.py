@@ -68,7 +68,6 @@ def _trees(data: Path) -> set[str]:
     }
 
 
-@pytest.mark.row("A01", kind="R")
 def test_publications_and_approvals_killed_at_random_moments(
     server: Server, small_model: Path, tmp_path: Path
 ) -> None:
@@ -175,7 +174,6 @@ def _killed_start(data: Path, changes: int) -> None:
     (data / "run" / "ready.json").unlink(missing_ok=True)
 
 
-@pytest.mark.row("B05", kind="R")
 def test_serving_killed_at_random_moments_leaves_no_model_server_behind(
     server: Server, minilm_dir: Path
 ) -> None:
