@@ -325,11 +325,13 @@ def _same_bytes_or_refused(
 ) -> tuple[Release, bool, str]:
     if known.digest != ingested.manifest.digest:
         raise _immutable(known.ref, known.digest, ingested.manifest.digest, published_by=known.publisher)
-    layout.materialise(registry, known)
-    audit_id = record(
-        registry, subject, Action.ARTIFACT_PUBLISH, known.ref, known.digest, {"unchanged": True}
-    )
-    return known, False, audit_id
+    is_mended = False
+    try:
+        verify(registry, known.ref)
+    except Refused:  # the store was damaged, and these are the right bytes
+        is_mended = layout.materialise(registry, known, replace_tree=True)
+    facts = {"unchanged": True, "mended": is_mended}
+    return known, False, record(registry, subject, Action.ARTIFACT_PUBLISH, known.ref, known.digest, facts)
 
 
 def _immutable(ref: Ref, taken: str, offered: str, **facts: str) -> Refused:
@@ -353,13 +355,21 @@ def verify(registry: Registry, ref: Ref) -> Verified:
             fix=f"garrison model pull {ref} --repair lays them out again, or says which bytes are gone",
         )
     found = read_tree(tree, allow_hard_links=True, list_empty=True)
-    return verify_release(
-        manifest=layout.with_modes_of(found, release.manifest),
-        bundle=release.bundle,
-        statement=release.statement,
-        keys=registry.keys,
-        expect=ref,
-    )
+    try:
+        return verify_release(
+            manifest=layout.with_modes_of(found, release.manifest),
+            bundle=release.bundle,
+            statement=release.statement,
+            keys=registry.keys,
+            expect=ref,
+        )
+    except Refused as error:
+        if error.code == "ART-TAMPER":
+            error.fix = (
+                f"put the right bytes back: garrison model pull {ref} --repair, or, when their object is "
+                f"damaged too, publish the same files as {ref} again"
+            )
+        raise
 
 
 def record_verified(registry: Registry, subject: Subject, verified: Verified, stage: str) -> str:
