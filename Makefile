@@ -8,7 +8,7 @@ DATA ?= ./garrison-data
 LISTEN ?= 127.0.0.1:8443
 BIN := .venv/bin
 
-.PHONY: help setup setup-bench up demo test check static bench soak lock docs status format
+.PHONY: help setup setup-bench up demo test check static bench soak fuzz lock docs status format
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | \
@@ -47,6 +47,9 @@ bench: setup-bench ## the speed and memory figures, each a ratio made in one run
 
 soak: setup-bench ## the same doors under load for a longer time
 	@$(call run-scripts,$(sort $(wildcard benchmarks/soak_*.py)))
+
+fuzz: setup ## every parser under hostile bytes, SECONDS each (60); guided when atheris is installed
+	$(BIN)/python -m tests.fuzz.run --seconds $(or $(SECONDS),60)
 
 docs: setup ## write docs/reference, docs/status.md and LIMITS.md again from the code and the tests
 	@$(BIN)/python scripts/reference.py
