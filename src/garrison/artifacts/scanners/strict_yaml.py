@@ -26,7 +26,7 @@ MAX_YAML = 4 << 20  # configurations stay under 100 kB; a parser in Python takes
 MAX_DEPTH = 48  # real configurations stay under 15
 MAX_KEY = 1_024  # YAML's own limit of an implicit key
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufeff]")
-_NAME = re.compile(r"[^\s,\[\]{}]+")
+_NAME = re.compile(r"[A-Za-z0-9_-]+")  # what every parser takes for the name of an anchor
 _TAG = re.compile(r"!(?:<[^\s>]*>|[^\s,\[\]{}]*)")
 _BLOCK = re.compile(r"[|>](?:[1-9][+-]?|[+-][1-9]?)?[ \t]*(?:[ \t]#.*)?\Z")
 
