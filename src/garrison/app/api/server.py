@@ -14,7 +14,9 @@ import os
 import pwd
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
@@ -27,11 +29,12 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from garrison.app.house import House
 from garrison.app.verbs import VERBS
-from garrison.app.verbs.base import Call, identity_name, perform
+from garrison.app.verbs.base import Call, Progress, Verb, identity_name, perform
 from garrison.core.decision import Subject
 from garrison.core.errors import GarrisonError, Refused, Usage
 
 MAX_BODY_BYTES = 1024 * 1024  # verbs carry names and paths, never model bytes
+VERBS_AT_ONCE = 8  # further ones wait for their turn; the database has more connections than that
 
 
 class PeerCheckedProtocol(HttpToolsProtocol):
@@ -49,8 +52,10 @@ class PeerCheckedProtocol(HttpToolsProtocol):
 
 def build(house: House) -> uvicorn.Server:
     """The server object; the caller runs it on its own event loop, with the control socket."""
+    # Threads of their own: a verb waits for work that the loop does in the threads of its default pool.
+    threads = ThreadPoolExecutor(VERBS_AT_ONCE, thread_name_prefix="verb")
     application = Starlette(
-        routes=[Route("/v1/{verb}", _endpoint(house), methods=["POST"])],
+        routes=[Route("/v1/{verb}", _endpoint(house, threads), methods=["POST"])],
     )
     config = uvicorn.Config(
         application,
@@ -65,7 +70,7 @@ def build(house: House) -> uvicorn.Server:
     return uvicorn.Server(config)
 
 
-def _endpoint(house: House) -> Any:
+def _endpoint(house: House, threads: Executor) -> Any:
     async def endpoint(request: Request) -> Response:
         verb = VERBS.get(request.path_params["verb"])
         if verb is None:
@@ -78,12 +83,15 @@ def _endpoint(house: House) -> Any:
             subject = _subject(house, request)
         except GarrisonError as error:
             return _single(error)
-        return StreamingResponse(_lines(house, verb, subject, body), media_type="application/jsonl")
+        call = partial(Call, subject, body)
+        return StreamingResponse(_lines(house, threads, verb, call), media_type="application/jsonl")
 
     return endpoint
 
 
-async def _lines(house: House, verb: Any, subject: Subject, body: dict[str, Any]) -> AsyncIterator[bytes]:
+async def _lines(
+    house: House, threads: Executor, verb: Verb, call: Callable[[Progress], Call]
+) -> AsyncIterator[bytes]:
     loop = asyncio.get_running_loop()
     queue: asyncio.Queue[str | None] = asyncio.Queue(maxsize=0)
 
@@ -94,11 +102,11 @@ async def _lines(house: House, verb: Any, subject: Subject, body: dict[str, Any]
     def work() -> dict[str, Any]:
         try:
             with house.busy:
-                return perform(house, verb, Call(subject, body, progress))
+                return perform(house, verb, call(progress))
         finally:
             loop.call_soon_threadsafe(queue.put_nowait, None)
 
-    task = asyncio.create_task(asyncio.to_thread(work))
+    task = loop.run_in_executor(threads, work)
     while (state := await queue.get()) is not None:
         yield _line({"progress": state})
     yield _line(await task)
@@ -114,7 +122,7 @@ async def _body(request: Request) -> dict[str, Any]:
             )
     try:
         body = json.loads(collected or b"{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict):
         raise Usage(

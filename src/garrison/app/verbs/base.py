@@ -15,6 +15,8 @@ from garrison.core.errors import GarrisonError, Refused, Undecided, Usage
 from garrison.core.event import Event, Outcome
 from garrison.storage.local import explained
 
+Progress = Callable[[str], None]
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -22,7 +24,7 @@ class Call:
 
     subject: Subject
     body: dict[str, Any]
-    progress: Callable[[str], None] = lambda _text: None
+    progress: Progress = lambda _text: None
 
     def text(self, key: str) -> str:
         """A required string field. Raises `Usage` ARG-MISSING."""
