@@ -72,7 +72,7 @@ def test_no_extension_saves_it(name: str) -> None:
 
 
 @given(st.sampled_from([name for name in ALL if len(ALL[name]) < 20_000]), st.data())
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_no_mutation_crashes_a_scanner(name: str, draw: st.DataObject) -> None:
     data = ALL[name]
     at = draw.draw(st.integers(0, len(data) - 1))
@@ -82,7 +82,7 @@ def test_no_mutation_crashes_a_scanner(name: str, draw: st.DataObject) -> None:
 
 
 @given(st.text(st.sampled_from("ab:-_ \n\t'\"[]{}&*!#|>?,%\\0."), max_size=60))
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_no_text_crashes_the_reader_of_yaml(text: str) -> None:
     assert "artifact.scanner.failed" not in {
         finding.rule_id for finding in _judge("x.yaml", text.encode()).findings

@@ -307,6 +307,9 @@ REFUSED = {
 
 INCOMPLETE = {
     "cut.rds": r_data(13, 4, 1),
+    "other_bracket.yaml": b"a: [1}\n",
+    "empty_entry.yaml": b"a: [1,, 2]\n",
+    "trailing.gif": b"GIF89a\x01\0\x01\0\0\0\0;abc",
     "trailing.rds": r_data(13, 1, 1) + b"abc",
     "class.rds": r_data(238, 2, *r_symbol(b"my_class"), NIL, NIL, NIL),
     "operation.mlmodel": mil(b"frobnicate"),

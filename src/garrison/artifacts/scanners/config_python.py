@@ -204,8 +204,8 @@ def fetches(line: str) -> bool:
     option = _OPTION.match(line)
     if option is not None:
         return not _INDEXES.match(option.group("where"))
-    if line.startswith(("-e", "--editable", "--config-settings", "--global-option", "--install-option")):
+    if line.startswith(("--config-settings", "--global-option", "--install-option")) or _ADDRESS.search(line):
         return True
-    if line.startswith(("-r", "-c", "--requirement", "--constraint")):
+    if line.startswith(("-r", "-c", "--requirement", "--constraint", "-e", "--editable")):
         return bool(unsafe_path(line.split(maxsplit=1)[-1].split("=")[-1]))
-    return bool(_ADDRESS.search(line)) or line.startswith(("/", "./", "../", "\\\\"))
+    return line.startswith(("/", "./", "../", "\\\\"))

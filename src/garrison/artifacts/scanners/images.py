@@ -8,8 +8,8 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 
-from garrison.artifacts.scanners.base import Inner, Malformed, Seen, Source, high
-from garrison.artifacts.scanners.sources import Reader, Window, chunks
+from garrison.artifacts.scanners.base import Gap, Inner, Malformed, Seen, Source
+from garrison.artifacts.scanners.sources import Reader, Window, all_zero, chunks
 
 MAX_PARTS = 1_000_000
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -34,10 +34,12 @@ class Image:
             _gif(reader)
         else:
             reader.skip(8)
-            reader.skip(int.from_bytes(head[4:8], "little"))
+            length = int.from_bytes(head[4:8], "little")
+            reader.skip(min(length + length % 2, max(reader.left, length)))
         if reader.left:
-            yield high("artifact.image.trailing", f"{reader.left} bytes follow the picture", fix=FIX)
             rest = Window("rest", source, reader.offset, reader.left)
+            if not all_zero(rest, 0, rest.size):
+                yield Gap("artifact.image.trailing", f"{reader.left} bytes follow the picture", fix=FIX)
             yield Inner(f"from byte {reader.offset}", rest, guess=True)
 
 

@@ -19,6 +19,7 @@ from garrison.artifacts.scanners.sources import Reader
 MAX_DEPTH = 120  # lists in lists; R models stay under 30, and this is a recursion
 MAX_ITEMS = 20_000_000
 MAX_TEXT = 64 << 20  # one string
+MAX_ENCODING = 63  # R_CODESET_MAX
 MAX_TOKEN = 1_024  # one number in the ASCII form
 FIX = "ask the author for the data as CSV or Parquet, or save plain vectors and data frames only"
 _RDS = re.compile(rb"(?:RD[AXB][23]\n)?(?:X\n\0\0\0[\x02\x03]|B\n[\x02\x03]\0\0\0|A\n[23]\n)")
@@ -117,7 +118,10 @@ class RData:
             numbers.integer()
             numbers.integer()
             if version == 3:
-                numbers.text(_bounded(numbers.integer()))
+                length = numbers.integer()
+                if not 0 < length <= MAX_ENCODING:
+                    raise Malformed("artifact.r.length", f"the name of an encoding has {length} bytes")
+                numbers.text(length)
             walk.item(0)
         except RecursionError:
             yield Gap("artifact.limit.nesting", f"R data nested deeper than {MAX_DEPTH}")
@@ -141,6 +145,7 @@ class _Walk:
         self.refused: dict[str, None] = {}
         self.gaps: dict[str, None] = {}
         self.symbols: list[str] = []  # the reference table; "" for what is no symbol
+        self.named: list[str] = []  # symbols as they are met, references included
         self.items = 0
 
     def found(self) -> Iterator[Seen]:
@@ -179,10 +184,12 @@ class _Walk:
             index = flags >> 8 or numbers.integer()
             if not 1 <= index <= len(self.symbols):
                 raise Malformed("artifact.r.reference", "a reference to nothing")
-            return self.symbols[index - 1]
+            self.named.append(self.symbols[index - 1])
+            return self.named[-1]
         if kind == _SYMBOL:
             name = self._chars(numbers.integer())
             self.symbols.append(name)
+            self.named.append(name)
             return name
         if kind in (_CLOSURE, _PROMISE, _DOTS):
             for _ in range((flags >> 9 & 1) + (flags >> 10 & 1) + 1):
@@ -212,10 +219,12 @@ class _Walk:
 
     def _altrep(self, depth: int) -> None:
         """Compact sequences and wrapped vectors are written so by R itself; classes of packages are code."""
-        before = len(self.symbols)
-        for _ in range(3):
-            self.item(depth + 1)
-        for name in self.symbols[before:]:
+        self.named.clear()
+        self.item(depth + 1)
+        names = tuple(self.named)  # the class and its package, new or known already
+        self.item(depth + 1)
+        self.item(depth + 1)
+        for name in names:
             if (
                 name
                 and name not in ("base", "compact_intseq", "compact_realseq", "deferred_string")

@@ -344,7 +344,7 @@ class _Parser:
                 items.append({str(key): value} if paired else key)
             if self._rest()[:1] == ",":
                 self.col += 1
-            elif self._rest()[:1] not in ("]", "}"):
+            elif self._rest()[:1] != ("}" if is_map else "]"):
                 raise self.bad("a flow collection without an end")
 
     def _flow_space(self) -> None:
@@ -365,6 +365,8 @@ class _Parser:
         elif head == "*":
             value = self._alias()
         elif head in (",", "]", "}"):
+            if self._rest()[:1] == head and self.rows[self.row][: self.col].rstrip()[-1:] in (",", "["):
+                raise self.bad("an empty entry")
             value = None
         else:
             value = scalar(self._flow_plain())

@@ -132,8 +132,9 @@ class XgboostBinary:
 
     def recognises(self, head: bytes, source: Source) -> bool:  # noqa: ARG002 - the protocol
         head = head.removeprefix(b"binf")
-        name = head[_LEARNER + 8 : _LEARNER + 8 + 40]
-        return len(head) > _LEARNER + 32 and re.match(rb"[a-z]{2,16}:[a-z0-9_]{2,40}", name) is not None
+        length = int.from_bytes(head[_LEARNER : _LEARNER + 8], "little")
+        name = head[_LEARNER + 8 : _LEARNER + 8 + length] if length < 64 else b""
+        return len(name) == length and re.fullmatch(rb"[a-z]{2,16}:[a-z0-9_]{2,40}", name) is not None
 
     def scan(self, source: Source) -> Iterator[Seen]:
         reader = Reader(source, 4 if source.read_at(0, 4) == b"binf" else 0)
