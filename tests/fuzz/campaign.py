@@ -34,6 +34,7 @@ from tests.vectors.artifacts import pickles
 
 from garrison.artifacts.scanners import SCANNERS
 from garrison.artifacts.scanners.judge import judge
+from garrison.artifacts.scanners.pickle_allowed import ALLOWED
 from garrison.artifacts.scanners.sources import BytesSource
 from garrison.core.finding import Verdict
 
@@ -202,12 +203,9 @@ def harmful_files(folder: Path) -> list[Harmful]:
 
 
 def _harmless(call: str) -> bool:
-    """Alone in a pickle, this call is clean."""
+    """A name of the allow-list, or what such a name returned."""
     module, _, name = call.rpartition(".")
-    if "()" in call or call == "persistent":
-        return True
-    verdict = judge(BytesSource("", f"c{module}\n{name}\n)R.".encode()), SCANNERS).verdict
-    return verdict is not Verdict.REFUSED
+    return "()" in call or call == "persistent" or (module, name) in ALLOWED
 
 
 def changed(file: Harmful, chance: random.Random) -> bytes:

@@ -8,8 +8,8 @@ import struct
 
 import pytest
 
-from garrison.runtime.sandboxes import seccomp
-from garrison.runtime.sandboxes.seccomp import MACHINES, Machine, filter_program
+from garrison.confine import seccomp
+from garrison.confine.seccomp import MACHINES, Machine, filter_program
 
 READ = {"x86_64": 0, "aarch64": 63}
 PINNED = {  # a filter changes by intention only; print the new digests when it does

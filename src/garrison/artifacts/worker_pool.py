@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import queue
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -66,6 +68,7 @@ class Worker:
         self._keep = keep
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
+        self._scratch = ""
         self._deadline = 0.0
         self._kept: int | None = None
 
@@ -135,7 +138,9 @@ class Worker:
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
+            self._scratch = tempfile.mkdtemp(prefix="garrison-scan-")  # all that the worker may write to
             argv = [sys.executable, "-I", "-m", "garrison.artifacts.scanners.worker", str(theirs.fileno())]
+            argv.append(self._scratch)
             self._process = subprocess.Popen(
                 argv,
                 pass_fds=(theirs.fileno(),),
@@ -174,6 +179,9 @@ class Worker:
             self._process.kill()
             self._process.wait()
             self._process = None
+        if self._scratch:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+            self._scratch = ""
 
 
 class Pool:

@@ -27,7 +27,7 @@ from garrison.core.errors import Undecided
 from garrison.runtime.held import SEALS
 from garrison.runtime.sandboxes.bare import Bare
 from garrison.runtime.sandboxes.base import MIB, Launch, Limits, Sandbox
-from garrison.runtime.sandboxes.seccomp import machine_named
+from garrison.confine.seccomp import machine_named
 from garrison.runtime.sandboxes.users import free_uid
 
 PROGRAM = Path(__file__).resolve().parent / "probes" / "escape.py"

@@ -1,17 +1,21 @@
 """The process that reads untrusted files: resource-limited, without environment, one file at a time.
 
+Once its scanners are imported it gives up every file but those handed to it, the network, other processes and
+most system calls, as far as the kernel can take them away (`garrison.confine`); the limits hold everywhere.
 The parent passes an open descriptor and a name over a Unix socket; the answer is one JSON line. A file
 that makes this process hang, grow or crash costs one `incomplete` and a new process, nothing more.
 """
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import resource
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,24 +24,31 @@ from garrison.artifacts.scanners.base import Scanner
 from garrison.artifacts.scanners.judge import Judgement, judge
 from garrison.artifacts.scanners.kept import MAX_PACKED, Kept, Recorder
 from garrison.artifacts.scanners.sources import FileSource
+from garrison.confine.process import confine
 
 MEMORY = 1 << 30  # address space: 35 MB of tokenizer JSON takes 400 MB as Python values
 SPOOL = 4 << 30  # bytes in unnamed temporary files: what compressed members unpack to
 CPU_SECONDS = 60  # for one file; the parent's clock usually ends it earlier
 MESSAGE = 65_536
+# Python loads these when they are first used, which is too late for a process that opens no files.
+CODECS = (
+    *("ascii", "base64", "cp437", "cp1252", "latin-1", "iso8859-15", "raw-unicode-escape", "unicode-escape"),
+    *("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"),
+)
 
 
 def main() -> None:
-    """Serve until the parent closes the socket (its descriptor number is the only argument).
+    """Serve until the parent closes the socket. Arguments: its descriptor's number, a folder for what is unpacked.
 
+    The first line out is a JSON list of what could not be taken away.
     A request is one JSON object with `name` and `task`, and one or two descriptors: `judge` a file;
     `keep`: judge it and write what its scanners read into the second descriptor; `again`: judge what was
     kept, with the rules of now.
     """
     channel = socket.socket(fileno=int(sys.argv[1]))
     scanners = all_scanners()
-    _confine()
-    channel.sendall(b"\n")
+    missing = _confine(sys.argv[2])
+    channel.sendall(json.dumps(missing).encode() + b"\n")
     while True:
         message, descriptors, _, _ = socket.recv_fds(channel, MESSAGE, 2)
         if not message or not descriptors:
@@ -86,12 +97,16 @@ def _write(descriptor: int, data: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def _confine() -> None:
+def _confine(scratch: str) -> tuple[str, ...]:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, which ends this process
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_FSIZE, (SPOOL, SPOOL))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))
+    tempfile.tempdir = scratch
+    for name in CODECS:
+        codecs.lookup(name)
+    return confine(scratch)
 
 
 def _as_json(judgement: Judgement) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from garrison.runtime.sandboxes.seccomp import machine_named
+from garrison.confine.seccomp import machine_named
 
 LANDLOCK_CREATE_RULESET = 444
 LANDLOCK_VERSION_FLAG = 1

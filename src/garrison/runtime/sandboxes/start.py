@@ -14,7 +14,7 @@ from pathlib import Path
 from garrison.core.errors import Refused, Undecided
 from garrison.runtime.sandboxes.base import Launch
 from garrison.runtime.sandboxes.places import HERE
-from garrison.runtime.sandboxes.seccomp import filter_program, machine_named
+from garrison.confine.seccomp import filter_program, machine_named
 
 CONFINE = HERE / "confine.py"
 DESCEND = HERE / "descend.py"

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from garrison.runtime.sandboxes.syscalls import AARCH64, X86_64
+from garrison.confine.syscalls import AARCH64, X86_64
 
 # Opcodes of classic BPF (linux/bpf_common.h), composed for the five instructions that are needed.
 LOAD = 0x20  # BPF_LD | BPF_W | BPF_ABS
