@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from garrison.artifacts.scanners.base import Fact, Gap, Inner, Seen, Source, critical, shown
+from garrison.artifacts.scanners.base import FIX_CODE, Fact, Gap, Inner, Seen, Source, critical, high, shown
 from garrison.artifacts.scanners.pickle_arrays import (
     TORCH_MAGIC,
     Twofold,
@@ -39,11 +39,11 @@ _REACHES = frozenset(
 )
 SAVE_AGAIN = "save the model again, with one pickle stream, or as safetensors"
 
+_COMPUTED = "calls a computed value"
 _RULES = {
     "call": ("artifact.pickle.call", "unpickling would call "),
     "import": ("artifact.pickle.import", ""),
     "build": ("artifact.pickle.build", "unpickling "),
-    "extension": ("artifact.pickle.extension", "unpickling "),
     "array": ("artifact.pickle.array", ""),
     "bomb": ("artifact.pickle.bomb", ""),
 }
@@ -136,6 +136,13 @@ def _judge(machine: Machine, has_source: bool) -> Iterator[Seen]:
     for rule, message in dict.fromkeys(machine.faults):
         if rule == "limit":
             yield Gap("artifact.limit.count", message)
+        elif (
+            rule == "extension"
+        ):  # not critical: raw weights that look like a pickle hold such an opcode at times
+            yield high("artifact.pickle.extension", f"unpickling {message}", fix=FIX_CODE)
+        elif rule == "call" and not machine.imports and message.startswith(_COMPUTED):
+            # Nothing was imported, so whatever it calls is plain data, and calling that fails.
+            yield Gap("artifact.pickle.broken", f"unpickling would fail: it {message}", fix=SAVE_AGAIN)
         elif not (rule == "call" and message.startswith("__torch__.")):  # compiled classes: the gap below
             rule_id, prefix = _RULES[rule]
             prefix = "unpickling " if message.startswith(("calls ", "hands ")) else prefix
