@@ -282,6 +282,8 @@ REFUSED = {
     "llamafile": b"MZqFpD='\n" + bytes(64),
     "cached.bin": b"\xa7\x0d\x0d\x0a" + bytes(12) + b"\xe3" + bytes(30),
     "java.bin": b"\xca\xfe\xba\xbe\0\0\0\x34" + bytes(20),
+    "evil/Modelfile": b"FROM ../../../etc/passwd\n",
+    "address/Modelfile": b"FROM http://evil.example/x.gguf\n",
     "trailing.png": png(SYSTEM),
     "checksum.png": png(crc=1),
     "evil.lz4": lz4(SYSTEM),
@@ -351,6 +353,9 @@ CLEAN = {
     "ok.mar": zipped(
         [("MAR-INF/MANIFEST.json", b'{"model": {"modelName": "m", "handler": "image_classifier"}}')]
     ),
+    "Modelfile": b"# one\nFROM ./model.gguf\nPARAMETER temperature 0.7\n"
+    b'TEMPLATE """{{ .Prompt }}\nmore"""\nSYSTEM hi\n',
+    "library/Modelfile": b"FROM llama3.2:1b\n",
     "picture.png": png(),
     "picture.gif": b"GIF89a\x01\0\x01\0\0\0\0,\0\0\0\0\x01\0\x01\0\0\x02\x02D\x01\0;",
     "picture.svg": b'<?xml version="1.0"?><!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN" "http://www.w3.org/x.dtd">'

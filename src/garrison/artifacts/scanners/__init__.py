@@ -15,6 +15,7 @@ from garrison.artifacts.scanners.jinja import Jinja
 from garrison.artifacts.scanners.json_data import Json
 from garrison.artifacts.scanners.lightgbm import LightGbm
 from garrison.artifacts.scanners.lz4 import Lz4
+from garrison.artifacts.scanners.modelfile import Modelfile
 from garrison.artifacts.scanners.npy import Npy
 from garrison.artifacts.scanners.onnx import Onnx
 from garrison.artifacts.scanners.pickle import Pickle
@@ -32,7 +33,7 @@ SCANNERS: tuple[Scanner, ...] = (
     *(Gguf(), Safetensors(), Npy(), Onnx(), Zip(), Tar(), *COMPRESSED, Lz4()),
     *(Pickle(), SentencePiece(), Json(), Yaml(), Jinja(), Text()),
     *(Xml(), RData(), Executable(), Image(), CoreMl(), CoreMlWeights()),
-    *(XgboostUbj(), XgboostBinary(), LightGbm(), CatBoost()),
+    *(XgboostUbj(), XgboostBinary(), LightGbm(), CatBoost(), Modelfile()),
     *(TorchScript(), Pickle("torchscript-pickle", compiled=True)),  # only where a torch archive says so
 )
 

@@ -109,6 +109,12 @@ FORMAT_RULES: dict[str, Rule] = {
         "MLflow imports the loader module, and puts the model's code on the path, before anything is checked.",
         "log the model with one of MLflow's own flavours and without code paths",
     ),
+    "artifact.modelfile.reference": Rule(
+        "a Modelfile that loads from outside",
+        "It would be read from there.",
+        _INSIDE,
+    ),
+    "artifact.modelfile.line": Rule("a line that is no instruction of a Modelfile", _NEW, "remove the line"),
     "artifact.oci.digest": Rule(
         "a blob that is not what it is called",
         "Images name their blobs by SHA-256. This one was changed or swapped.",
