@@ -20,6 +20,7 @@ from garrison.core.decision import Endpoint, Subject
 from garrison.core.digest import Manifest, Ref
 from garrison.core.errors import GarrisonError, Refused
 from garrison.core.event import Event, Outcome
+from garrison.evidence import store as events
 from garrison.runtime import store
 from garrison.runtime.supervisor import ServerState, ServeSpec
 from garrison.trust import approved
@@ -95,6 +96,7 @@ def restore(house: House) -> list[str]:
     for deployment in wanted:
         order = Order(deployment.ref, _system(), deployment.isolation, Action.DEPLOY_ROLLBACK)
         try:
+            _check_told(house, deployment)
             endpoint = _endpoint(house, order)
             house.routed[deployment.ref.name] = _route(endpoint)
             lines.append(f"{deployment.ref} serving again, verified")
@@ -128,7 +130,7 @@ def _admitted(house: House, order: Order) -> ApprovedEntry:
     serving = house.serving(order.ref.name)
     if order.is_rollback or (serving is not None and serving.ref == order.ref):
         return entry
-    floor = _floor(house, order.ref.name)
+    floor = floor_of(house, order.ref.name)
     if entry.counter < floor:
         raise Refused(
             "ART-ROLLBACK",
@@ -183,7 +185,7 @@ def _verifier(house: House, order: Order) -> Callable[[Manifest], Verified]:
             keys=house.registry.keys,
             expect=order.ref,
             approved=approval.approved_entry(house.registry, release),
-            floor=_floor(house, order.ref.name),
+            floor=floor_of(house, order.ref.name),
             rollback_to=order.ref if order.is_rollback else None,
         )
 
@@ -193,7 +195,9 @@ def _verifier(house: House, order: Order) -> Callable[[Manifest], Verified]:
 def _switch(house: House, order: Order, entry: ApprovedEntry, endpoint: Endpoint) -> str:
     """Record, point the gateway at the new server, let the old one finish."""
     before = house.serving(order.ref.name)
-    event = _event(house, order.action, order.subject, str(order.ref), endpoint.digest)
+    event = _event(
+        house, order.action, order.subject, str(order.ref), endpoint.digest, isolation=order.isolation
+    )
     with house.ledger.transaction() as transaction:
         store.save_deployment(
             transaction.connection,
@@ -219,10 +223,43 @@ async def _end_later(house: House, ref: Ref) -> None:
         await house.supervisor.stop(ref)
 
 
-def _floor(house: House, name: str) -> int:
-    with house.database.read() as connection:
-        deployment = store.find_deployment(connection, name)
-    return 0 if deployment is None else deployment.floor
+def floor_of(house: House, name: str) -> int:
+    """The place in the approved list, as signed, of the version that was deployed last; 0 before any was.
+
+    Which one that was the ledger says: a row in the database could be set back.
+    """
+    last = _last(house, name, Action.DEPLOY_APPLY, Action.DEPLOY_ROLLBACK)
+    if last is None:
+        return 0
+    release = get(house.registry, Ref.parse(last.resource))
+    return approved.verify(release.approved_entry, house.registry.keys).counter
+
+
+def _check_told(house: House, deployment: store.Deployment) -> None:
+    """Whether the ledger says too that this version is to serve. Raises `Refused` DEP-UNTOLD."""
+    last = _last(house, deployment.ref.name, Action.DEPLOY_APPLY, Action.DEPLOY_ROLLBACK, Action.DEPLOY_STOP)
+    row = (str(deployment.ref), deployment.digest, deployment.isolation)
+    if last is None or (last.resource, last.digest, last.data.get("isolation")) != row:
+        raise Refused(
+            "DEP-UNTOLD",
+            f"the database says that {deployment.ref} serves in {deployment.isolation}, and the ledger does not",
+            evidence={"ledger": "" if last is None else f"{last.action.value} {last.resource}"},
+            fix=f"deploy the version that is meant: garrison serve {deployment.ref.name}@VERSION",
+        )
+
+
+def _last(house: House, name: str, *actions: Action) -> Event | None:
+    """The newest of these that was done to a name, as the ledger has it."""
+    with house.ledger.read() as connection:
+        found = [
+            record
+            for action in actions
+            for record in events.latest(
+                connection,
+                events.Filter(action=action.value, model=name, outcome=Outcome.ALLOWED.value, limit=1),
+            )
+        ]
+    return max(found, key=lambda record: record.seq).event if found else None
 
 
 def _state_of(house: House, ref: Ref) -> ServerState | None:
@@ -244,7 +281,7 @@ def _system() -> Subject:
     return Subject("service", "garrison", frozenset({"service"}), via="server")
 
 
-def _event(house: House, action: Action, subject: Subject, resource: str, digest: str) -> Event:
+def _event(house: House, action: Action, subject: Subject, resource: str, digest: str, **facts: str) -> Event:
     return Event(
         time=house.now(),
         action=action,
@@ -252,5 +289,5 @@ def _event(house: House, action: Action, subject: Subject, resource: str, digest
         resource=resource,
         outcome=Outcome.ALLOWED,
         digest=digest,
-        data={"via": subject.via},
+        data={"via": subject.via, **facts},
     )

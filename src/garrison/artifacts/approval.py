@@ -10,13 +10,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from garrison.artifacts import layout, store
-from garrison.artifacts.registry import Registry, get, recorded, withdrawn
+from garrison.artifacts.registry import Registry, genuine, get, recorded, withdrawn
 from garrison.artifacts.release import verify
 from garrison.artifacts.store import Release
 from garrison.core.actions import Action
 from garrison.core.digest import Ref, short
 from garrison.core.errors import Refused
 from garrison.core.event import Event, Outcome
+from garrison.evidence import store as events
 from garrison.trust import approvals, approved
 from garrison.trust.approvals import Approval
 from garrison.trust.approved import ApprovedEntry
@@ -44,13 +45,11 @@ def approve(registry: Registry, ref: Ref, assent: Assent) -> dict[str, Any]:
     verified = verify(registry, ref)
     with registry.ledger.transaction() as transaction:
         connection = transaction.connection
-        release = recorded(store.find(connection, ref), ref)
+        release = genuine(registry, recorded(store.find(connection, ref), ref))
         if release.retired is not None:
             raise withdrawn(ref)
         is_listed = _is_current(registry, release, assent.policy_version)
-        given = approvals.counting(
-            store.approvals_of(connection, ref), release.digest, assent.policy_version, now
-        )
+        given = approvals.counting(_told(connection, ref), release.digest, assent.policy_version, now)
         if not is_listed:
             wanted = Approval(
                 assent.user.name,
@@ -91,6 +90,28 @@ def approve(registry: Registry, ref: Ref, assent: Assent) -> dict[str, Any]:
     }
 
 
+def _told(connection: sa.Connection, ref: Ref) -> list[Approval]:
+    """The approvals given to a version that the ledger tells of: a row alone is nobody's yes."""
+    wanted = events.Filter(
+        action=Action.ARTIFACT_APPROVE.value, model=str(ref), outcome=Outcome.ALLOWED.value
+    )
+    told = {(e.actor, e.digest, e.time) for e in (record.event for record in events.find(connection, wanted))}
+    return [
+        approval
+        for approval in store.approvals_of(connection, ref)
+        if (f"user:{approval.approver}", approval.digest, approval.time) in told
+    ]
+
+
+def _was_retired(registry: Registry, ref: Ref) -> bool:
+    """Whether the ledger tells of it: the mark in the row could have been wiped off."""
+    wanted = events.Filter(
+        action=Action.ARTIFACT_RETIRE.value, model=str(ref), outcome=Outcome.ALLOWED.value, limit=1
+    )
+    with registry.ledger.read() as connection:
+        return bool(events.latest(connection, wanted))
+
+
 def _enter_list(
     registry: Registry,
     connection: sa.Connection,
@@ -124,7 +145,7 @@ def _is_current(registry: Registry, release: Release, policy_version: str) -> bo
 
 def approved_entry(registry: Registry, release: Release) -> ApprovedEntry:
     """The signed entry that lets a version load. Raises `Refused` ART-NOT-APPROVED, ART-RETIRED."""
-    if release.retired is not None:
+    if release.retired is not None or _was_retired(registry, release.ref):
         raise withdrawn(release.ref)
     if not release.approved_entry:
         raise Refused(

@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from garrison.artifacts import store
-from garrison.artifacts.registry import Registry
+from garrison.artifacts.registry import Registry, genuine
 from garrison.artifacts.store import Release
 from garrison.core.digest import Manifest, Ref
 from garrison.core.errors import GarrisonError
@@ -73,7 +73,11 @@ def displace(registry: Registry, ref: Ref) -> None:
 
 
 def materialise(registry: Registry, release: Release, *, replace_tree: bool = False) -> bool:
-    """Put a version's files and signatures in their place; True when something had to be done."""
+    """Put a version's files and signatures in their place; True when something had to be done.
+
+    Raises as `genuine`: the paths of a row that nobody signed lead anywhere.
+    """
+    release = genuine(registry, release)
     tree = tree_of(registry, release.ref)
     is_missing = replace_tree or not tree.is_dir()
     if is_missing:

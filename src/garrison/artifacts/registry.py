@@ -18,6 +18,7 @@ from garrison.core.event import Event, Outcome
 from garrison.evidence.ledger import Ledger
 from garrison.storage.local import LocalObjects
 from garrison.storage.sql import Database
+from garrison.trust import statement as statements
 from garrison.trust.keys.base import Signer
 from garrison.trust.keys.public import PublicKey
 
@@ -36,9 +37,10 @@ class Registry:
 
 
 def get(registry: Registry, ref: Ref) -> Release:
-    """The release as recorded. Raises `Refused` ART-UNKNOWN."""
+    """The release as recorded and signed. Raises `Refused` ART-UNKNOWN, and as `genuine`."""
     with registry.database.read() as connection:
-        return recorded(store.find(connection, ref), ref)
+        found = store.find(connection, ref)
+    return genuine(registry, recorded(found, ref))
 
 
 def recorded(release: Release | None, ref: Ref) -> Release:
@@ -49,6 +51,33 @@ def recorded(release: Release | None, ref: Ref) -> Release:
             fix="garrison model list shows what there is",
         )
     return release
+
+
+def genuine(registry: Registry, release: Release) -> Release:
+    """The release, when its row says what its signed statement says: what decides is read from the row.
+
+    Raises `Refused` ART-NAME, ART-SIGNATURE or KEY-UNKNOWN.
+    """
+    signed, _key_id = statements.open_statement(release.statement, registry.keys)
+    if signed.ref != release.ref:
+        raise Refused(
+            "ART-NAME",
+            f"the row of {release.ref} in the database holds the release statement of {signed.ref}",
+            evidence={"expected": str(release.ref), "found": str(signed.ref)},
+            fix=_RESTORE,
+        )
+    row = (release.manifest, release.digest, release.tier, release.owner, release.publisher)
+    if row != (signed.manifest, signed.manifest.digest, signed.tier, signed.owner, signed.publisher):
+        raise Refused(
+            "ART-SIGNATURE",
+            f"the row of {release.ref} in the database is not what its release statement says",
+            evidence={"signed": {"digest": signed.manifest.digest, "tier": signed.tier.value}},
+            fix=_RESTORE,
+        )
+    return release
+
+
+_RESTORE = "put the newest backup of the data directory back, then run garrison audit verify"
 
 
 def withdrawn(ref: Ref) -> Refused:

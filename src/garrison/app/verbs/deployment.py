@@ -43,9 +43,8 @@ def rollback(house: House, call: Call) -> dict[str, Any]:
         known = registry.releases(connection, name)
     if current is None:
         raise Refused("DEP-NONE", f"{name} was never deployed", fix=f"garrison serve {name}@VERSION")
-    earlier = [
-        release for release in known if 0 < release.approved_counter < current.floor and not release.retired
-    ]
+    floor = serving.floor_of(house, name)
+    earlier = [release for release in known if 0 < release.approved_counter < floor and not release.retired]
     if wanted is not None:
         earlier = [release for release in earlier if release.ref.version == wanted]
     if not earlier:

@@ -132,6 +132,17 @@ needed: garrison deploy status, garrison deploy stop NAME.
 shows what serves; garrison serve NAME@VERSION starts it.
 """,
     ),
+    "DEP-UNTOLD": Code(
+        "the ledger knows nothing of that deployment",
+        """\
+At a start, what served before is brought back. The database names a version for
+this name that the last deployment in the ledger does not name: something other
+than Garrison wrote to the database, or the ledger lost its last records.
+
+Find out which, with garrison audit verify and garrison audit list. Then deploy
+the version that is meant to serve.
+""",
+    ),
     "DEP-NO-EARLIER": Code(
         "nothing to go back to",
         """\
