@@ -8,11 +8,11 @@ DATA ?= ./garrison-data
 LISTEN ?= 127.0.0.1:8443
 BIN := .venv/bin
 
-.PHONY: help setup setup-bench up demo test check static bench soak fuzz lock docs status format
+.PHONY: help setup setup-bench up demo test check static bench soak fuzz lock docs status format bench-peers
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | \
-		while IFS=$$'\t' read -r name text; do printf '  make %-8s %s\n' "$$name" "$$text"; done
+		while IFS=$$'\t' read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
 
 setup: ## make .venv from the locks, install what the system lacks; quick when done
 	@$(PYTHON) scripts/setup.py
@@ -44,6 +44,10 @@ run-scripts = status=0; for script in $(1); do \
 
 bench: setup-bench ## the speed and memory figures, each a ratio made in one run
 	@$(call run-scripts,$(filter-out benchmarks/_% benchmarks/soak_%,$(sort $(wildcard benchmarks/*.py))))
+
+bench-peers: setup ## other scanners beside ours: make bench-peers FOLDER=labelled-files
+	@test -n "$(FOLDER)" || { echo "make bench-peers FOLDER=DIR, with a labels.csv in it or beside it"; exit 2; }
+	$(BIN)/python benchmarks/scanners/compare.py "$(FOLDER)" --markdown --classes
 
 soak: setup-bench ## the same doors under load for a longer time
 	@$(call run-scripts,$(sort $(wildcard benchmarks/soak_*.py)))

@@ -1,4 +1,4 @@
-"""Writes docs/reference/ from the code: actions, refusal codes, commands and settings.
+"""Writes docs/reference/ from the code: actions, refusal codes, rules of the scanner, commands and settings.
 
 python scripts/reference.py          write the pages
 python scripts/reference.py --check  exit 1 when a page is not what it would be written as
@@ -16,6 +16,10 @@ from pathlib import Path
 
 from garrison.app.cli.main import build_parser
 from garrison.app.settings import Settings
+from garrison.artifacts.scanners import SCANNERS
+from garrison.artifacts.scanners.judge import judge
+from garrison.artifacts.scanners.rules import RULES
+from garrison.artifacts.scanners.sources import BytesSource
 from garrison.core.actions import DESCRIPTIONS
 from garrison.core.codes import CODES
 from garrison.trust.roles import roles_that_may
@@ -62,6 +66,7 @@ def main(arguments: list[str]) -> int:
         "codes.md": codes_page(),
         "cli.md": cli_page(build_parser()),
         "settings.md": settings_page(),
+        "rules.md": rules_page(),
     }
     stale = [
         name
@@ -120,6 +125,50 @@ def codes_page() -> str:
                 "```",
             ]
     return _page(lines)
+
+
+def rules_page() -> str:
+    """A heading a rule, so that a SARIF result can link to it; an example where the vectors have one."""
+    examples = rule_examples()
+    lines = [
+        "# Rules of the scanner",
+        "",
+        NOTE,
+        "",
+        "What `garrison scan` can find in a file; `garrison explain artifact.pickle.call` prints one of them. A",
+        "rule is never renamed and never given another meaning. A finding of severity `medium` or above refuses",
+        "the file; one of severity `low` that stands for something not understood makes it `incomplete`. The",
+        "examples are what the scanner says of the test vectors.",
+    ]
+    areas: dict[str, list[str]] = {}
+    for rule in RULES:
+        areas.setdefault(rule.split(".")[1] if rule.count(".") > 1 else "any file", []).append(rule)
+    for area, rules in sorted(areas.items()):
+        lines += ["", f"## {area}"]
+        for rule in sorted(rules):
+            entry = RULES[rule]
+            lines += ["", f"### {rule}", "", f"*{entry.title[0].upper()}{entry.title[1:]}.* {entry.why}", ""]
+            lines.append(f"What to do: {entry.fix}.")
+            if rule in examples:
+                where, message = examples[rule]
+                lines += ["", "```text", where, f"  {message}", "```"]
+    return _page(lines)
+
+
+def rule_examples() -> dict[str, tuple[str, str]]:
+    """Rule -> (where, message) of the first test vector that brings it up."""
+    sys.path.insert(0, str(ROOT))
+    try:
+        from tests.vectors.artifacts import formats, make  # of the repository, not of the package
+    finally:
+        sys.path.remove(str(ROOT))
+    found: dict[str, tuple[str, str]] = {}
+    for vectors in (make, formats):
+        for name, data in {**vectors.REFUSED, **vectors.INCOMPLETE, **vectors.CLEAN}.items():
+            for finding in judge(BytesSource(name, data), SCANNERS).findings:
+                found.setdefault(finding.rule_id, (finding.where, finding.message))
+    # The sizes of compressed vectors differ from one version of zlib to the next.
+    return {rule: example for rule, example in found.items() if not rule.endswith("bomb")}
 
 
 def settings_page() -> str:
