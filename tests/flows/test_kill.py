@@ -26,8 +26,8 @@ from garrison.core.errors import GarrisonError
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("kill")]
 
-KILLS = 24
-START_KILLS = 6
+KILLS = 20
+START_KILLS = 5
 SERVE_KILLS = 4
 LONGEST = 60.0  # seconds any one step may take
 
