@@ -360,6 +360,9 @@ CLEAN = {
     "picture.gif": b"GIF89a\x01\0\x01\0\0\0\0,\0\0\0\0\x01\0\x01\0\0\x02\x02D\x01\0;",
     "picture.svg": b'<?xml version="1.0"?><!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN" "http://www.w3.org/x.dtd">'
     b'<svg xmlns="http://www.w3.org/2000/svg"><path d="M0 0"/></svg>',
+    "no_trees_model.txt": b"tree\nversion=v4\nnum_class=1\nobjective=binary sigmoid:1\n\nend of trees\n",
+    "no_type.mlmodel": proto((1, 4), (2, proto((1, proto((1, b"x")))))),
+    "number.json": b"1",
     "sound.wav": b"RIFF\x04\0\0\0WAVE",
     "words.txt.lz4": lz4(b'{"a": [1]}'),
     "long_name.tar": pax({}, "a" * 99 + "/" + "b" * 120 + ".txt"),

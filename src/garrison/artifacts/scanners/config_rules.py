@@ -19,6 +19,7 @@ from garrison.artifacts.scanners.config_python import (
     torchserve_handler,
 )
 from garrison.artifacts.scanners.oci import foreign_layer
+from garrison.artifacts.scanners.keras_config import judge_object
 from garrison.artifacts.scanners.paths import unsafe_path
 from garrison.artifacts.scanners.skops import judge_node
 from garrison.artifacts.scanners.sources import BytesSource
@@ -31,12 +32,13 @@ _LIBRARIES = frozenset({"diffusers", "transformers", "onnxruntime", "flax", "opt
 _PIPELINES = re.compile(
     r"(?:stable_diffusion|stable_diffusion_[a-z0-9_]{1,40}|kandinsky|deepfloyd_if|paint_by_example)\Z"
 )
-_KERAS = re.compile(r"(?:keras|keras\.[\w.]+|tensorflow\.keras\.[\w.]+|tf_keras\.[\w.]+|builtins)\Z")
 
 
 def judge_config(value: Any, name: str) -> Iterator[Seen]:
     """Findings and chat templates of one parsed JSON document."""
     base = name.rsplit("/", 1)[-1]
+    if not isinstance(value, dict | list):
+        return
     if isinstance(value, dict) and isinstance(value.get("_class_name"), str | list):
         yield from _pipeline(value)
     if isinstance(value, list) and base == "modules.json":
@@ -174,13 +176,8 @@ def _weight_map(value: Any, _table: dict[str, Any]) -> str:
 def _keras_class(value: Any, table: dict[str, Any]) -> str:
     if not isinstance(value, str) or "config" not in table:
         return ""
-    if value in ("Lambda", "__lambda__", "function") or value.endswith("TFOpLambda"):
-        return f"a {shown(value)} layer carries code"
-    module = table.get("module")
-    if isinstance(module, str) and not _KERAS.match(module):
-        return f"{shown(value)} is imported from {shown(module)}"
-    registered = table.get("registered_name")
-    return f"{shown(registered)} is custom code" if isinstance(registered, str) and ">" in registered else ""
+    found = (seen for seen in judge_object(table, "", is_model=False) if isinstance(seen, Finding))
+    return next((finding.message for finding in found), "")
 
 
 def _package(value: Any, _table: dict[str, Any]) -> str:

@@ -25,6 +25,7 @@ _KINDS = frozenset(
     | {2000, 2001, 2002, 2003, 2004, 2005, 2006}
 )
 _ALL = _PIPELINES | _NETWORKS | _KINDS | {502, 555, 556, 3000}
+_DESCRIPTION = frozenset({1, 10, 11, 12, 13, 20, 21, 50, 100})
 _LAYER = frozenset({1, 2, 3, 4, 5, 10})
 FIX = "convert the model again without custom parts"
 _ROOT = "@model_path/"
@@ -44,7 +45,8 @@ class CoreMl:
                 numbers.add(item.number)
         except (Malformed, EOFError):
             pass  # a damaged one is one all the same when its kind was seen
-        return bool(numbers & _ALL)
+        named = source.name.endswith(".mlmodel") and numbers <= {1, 2, 10}  # a description of no model
+        return bool(numbers & _ALL) or named
 
     def scan(self, source: Source) -> Iterator[Seen]:
         yield from _Spec(Reader(source)).model(0, source.size, 0)
@@ -81,15 +83,18 @@ class _Spec:
             elif number == 3000:
                 yield Gap("artifact.coreml.field", "a model serialised by a framework of its own", fix=FIX)
             elif number == 2 and item.is_span:
-                self._check(item, depth)
+                yield from self._description(item, depth)
             elif number not in (1, 10) and number not in _KINDS:
                 yield Gap("artifact.coreml.field", f"field {number} of the model is not understood", fix=FIX)
 
-    def _check(self, item: Field, depth: int) -> None:
-        """The description: its fields have to end where it ends."""
+    def _description(self, item: Field, depth: int) -> Iterator[Seen]:
+        """Inputs, outputs and metadata; whatever else would be another format in its place."""
         self._step(depth)
-        for _ in fields(self.reader, item.start, item.end):
+        for part in fields(self.reader, item.start, item.end):
             self._step(depth)
+            if part.number not in _DESCRIPTION:
+                message = f"field {part.number} of the description is not understood"
+                yield Gap("artifact.coreml.field", message, fix=FIX)
 
     def _pipeline(self, pipeline: Field, depth: int, *, is_plain: bool) -> Iterator[Seen]:
         self._step(depth)

@@ -44,6 +44,9 @@ class LightGbm:
         data = source.read_at(0, source.size)
         start = data.find(b"\nTree=")
         end = data.find(b"\nend of trees")
+        if start < 0 and (end >= 0 or b"\ntree_sizes=" not in data):
+            start = end if end >= 0 else len(data)  # a model of no trees
+            end = start
         if start < 0 or end < start:
             yield Gap("artifact.lightgbm.cut", "the trees are missing or have no end", fix=FIX)
             return
@@ -66,7 +69,8 @@ class LightGbm:
                         "artifact.lightgbm.size", f"tree {index} is not where it is said to be", fix=FIX
                     )
                 at += size
-        for index, block in enumerate(data[start + 1 : end].split(b"\nTree=")):
+        blocks = data[start + 1 : end].split(b"\nTree=") if end > start else []
+        for index, block in enumerate(blocks):
             yield from _tree(index, block)
         yield from _rest(data[end + 1 :])
 
