@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 from tests.runtime.stage import Served, SignedModel, need, sign_model
 
 from garrison.core.actions import Action
+from garrison.core.digest import Ref
 from garrison.core.errors import GarrisonError, Refused, Undecided, Usage
 from garrison.core.event import Event
 from garrison.runtime.running import innermost
@@ -33,6 +35,35 @@ def is_alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def test_a_server_that_is_started_while_it_ends_keeps_its_socket(
+    served: Served, embedding_model: SignedModel
+) -> None:
+    async def story() -> None:
+        spec = served.spec(embedding_model, need("bwrap"))
+        await served.supervisor.start(spec)
+        ending = asyncio.create_task(served.supervisor.stop(spec.ref))
+        await served.until(lambda: only(served).state == "stopped")
+        endpoint = await served.supervisor.start(spec)
+        await ending
+        await served.supervisor.stop(Ref("another", 1))
+        assert Path(endpoint.address.removeprefix("unix:")).is_socket()
+        assert only(served).state == "ready"
+        await served.supervisor.close()
+
+    asyncio.run(story())
+
+
+def test_what_the_system_refuses_at_a_start_is_a_sentence(
+    served: Served, embedding_model: SignedModel, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    spec = replace(served.spec(embedding_model, need("bwrap")), run_directory=tmp_path / "file")
+    with pytest.raises(Undecided) as refused:
+        asyncio.run(served.supervisor.start(spec))
+    assert refused.value.code == "HOST-IO"
+    assert [event.code for event in served.events] == ["HOST-IO"]
 
 
 @pytest.mark.row("B09", kind="R")

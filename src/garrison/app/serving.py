@@ -22,12 +22,14 @@ from garrison.core.errors import GarrisonError, Refused
 from garrison.core.event import Event, Outcome
 from garrison.evidence import store as events
 from garrison.runtime import store
+from garrison.runtime.sandboxes.ladder import sandbox_for
 from garrison.runtime.supervisor import ServerState, ServeSpec
 from garrison.trust import approved
 from garrison.trust.approved import ApprovedEntry
 from garrison.trust.verify import Verified, verify_release
 
 DRAIN_SECONDS = 30.0  # the version that was replaced finishes its answers before it ends
+RETRY_SECONDS = 0.2
 
 Progress = Callable[[str], None]
 
@@ -58,7 +60,11 @@ def deploy(house: House, order: Order, progress: Progress) -> dict[str, Any]:
         releases.record_verified(house.registry, order.subject, verified, "deploy")
         progress(f"starting {order.ref} in {order.isolation}")
         endpoint = _endpoint(house, order)
-        audit_id = _switch(house, order, entry, endpoint)
+        try:
+            audit_id = _switch(house, order, entry, endpoint)
+        except BaseException:
+            house.run(_end_unless_routed(house, order.ref))
+            raise
     state = _state_of(house, order.ref)
     return {
         "name": order.ref.name,
@@ -81,10 +87,11 @@ def stop(house: House, name: str, subject: Subject) -> str:
             store.stop_deployment(transaction.connection, name)
             audit_id = transaction.append(_event(house, Action.DEPLOY_STOP, subject, name, ""))
         house.routed.pop(name, None)
-        house.publish_snapshot()
-        if current is not None:
-            house.endpoints.pop(current.ref, None)
-            house.run(house.supervisor.stop(current.ref))
+        try:
+            house.publish_snapshot()
+        finally:
+            if current is not None:
+                house.run(_end_unless_routed(house, current.ref))
     return audit_id
 
 
@@ -153,6 +160,7 @@ def _endpoint(house: House, order: Order) -> Endpoint:
         and state.isolation == order.isolation
     ):
         return running
+    sandbox_for(order.isolation)  # refused here, what serves now is not stopped for it
     if state is not None and state.state not in ("failed", "stopped"):
         house.run(house.supervisor.stop(order.ref))
     settings = house.settings
@@ -210,14 +218,26 @@ def _switch(house: House, order: Order, entry: ApprovedEntry, endpoint: Endpoint
         )
         audit_id = transaction.append(event)
     house.routed[order.ref.name] = _route(endpoint)
-    house.publish_snapshot()
-    if before is not None and before.ref != order.ref:
-        asyncio.run_coroutine_threadsafe(_end_later(house, before.ref), house.loop)
+    try:
+        house.publish_snapshot()
+    finally:
+        if before is not None and before.ref != order.ref:
+            asyncio.run_coroutine_threadsafe(_end_later(house, before.ref), house.loop)
     return audit_id
 
 
 async def _end_later(house: House, ref: Ref) -> None:
+    """End a replaced server after its drain, and not while a deployment may be about to use it again."""
     await asyncio.sleep(DRAIN_SECONDS)
+    while not house.deploying.acquire(blocking=False):  # the loop may not wait for a thread
+        await asyncio.sleep(RETRY_SECONDS)
+    try:
+        await _end_unless_routed(house, ref)
+    finally:
+        house.deploying.release()
+
+
+async def _end_unless_routed(house: House, ref: Ref) -> None:
     if house.routed.get(ref.name, {}).get("version") != ref.version:
         house.endpoints.pop(ref, None)
         await house.supervisor.stop(ref)

@@ -32,6 +32,7 @@ from garrison.runtime.sandboxes.ladder import DEFAULT_LEVEL, sandbox_for
 from garrison.runtime.sandboxes.start import SOCKET_NAME
 from garrison.runtime.sandboxes.users import free_uid
 from garrison.runtime.servers.choose import Service, choose, is_wanted
+from garrison.storage.local import explained
 
 ACTOR = "service:runtime"
 CRASH_SECONDS = 0.2  # a server that stopped answering because it ended is reported ended by then
@@ -135,10 +136,14 @@ class Supervisor:
                 f"{spec.ref} is served already",
                 fix=f"garrison deploy status; to start it anew: garrison deploy stop {spec.ref.name}",
             )
+        if existing is not None and existing.running is not None:
+            await asyncio.wait({existing.running.ended})  # it is being ended; two of one uid never live
         server = _Server(spec, sandbox, self._free_uid(), _socket_path(spec))
         self._servers[spec.ref] = server
         try:
             await self._launch(server)
+            if not server.is_wanted:
+                raise _stopped(server)
         except BaseException as error:
             server.state = "failed" if server.is_wanted else "stopped"
             server.reason = error.code if isinstance(error, GarrisonError) else ""
@@ -182,7 +187,11 @@ class Supervisor:
         )
 
     def _free_uid(self) -> int:
-        live = (server for server in self._servers.values() if server.state not in ("failed", "stopped"))
+        live = (
+            server
+            for server in self._servers.values()
+            if server.state not in ("failed", "stopped") or server.running is not None
+        )
         return free_uid([server.uid for server in live])
 
     async def _launch(self, server: _Server) -> None:
@@ -190,10 +199,11 @@ class Supervisor:
         began = time.monotonic()
         try:
             await self._load_and_start(server)
-        except GarrisonError as error:
+        except (GarrisonError, OSError) as caught:
+            error = explained(caught) if isinstance(caught, OSError) else caught
             outcome = Outcome.DENIED if isinstance(error, Refused) else Outcome.ERROR
             await self._event(server, Action.RUNTIME_LOAD, outcome, error.code)
-            raise
+            raise error from caught
         server.state, server.ready_at, server.reason = "ready", time.monotonic(), ""
         seconds = round(server.ready_at - began, 3)
         await self._event(server, Action.RUNTIME_LOAD, Outcome.ALLOWED, seconds=seconds)
@@ -204,9 +214,7 @@ class Supervisor:
         loaded = await _load(spec)
         try:
             if not server.is_wanted:
-                raise Undecided(
-                    "RUN-NOT-READY", f"{spec.ref} was stopped while it started", fix="start it again"
-                )
+                raise _stopped(server)
             server.digest, server.verified, server.held = loaded.loaded, loaded.verified.digest, loaded.where
             service = choose(loaded, threads=spec.threads)
             server.tasks = service.tasks
@@ -302,7 +310,8 @@ class Supervisor:
         if server.running is not None:
             await server.running.end(self._timing.grace)
             server.running = None
-        shutil.rmtree(server.socket.parent, ignore_errors=True)
+        if self._servers.get(server.spec.ref) is server:  # else the directory is its successor's
+            shutil.rmtree(server.socket.parent, ignore_errors=True)
 
     async def _event(
         self, server: _Server, action: Action, outcome: Outcome, code: str = "", **facts: Any
@@ -383,6 +392,10 @@ def _make_socket_directory(directory: Path, uid: int) -> None:
     directory.mkdir(mode=0o700, parents=True)
     if os.geteuid() == 0:
         os.chown(directory, uid, uid)
+
+
+def _stopped(server: _Server) -> Undecided:
+    return Undecided("RUN-NOT-READY", f"{server.spec.ref} was stopped while it started", fix="start it again")
 
 
 def _not_ready(server: _Server, why: str) -> Undecided:
