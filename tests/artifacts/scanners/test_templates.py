@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from tests.vectors.artifacts import templates
 
 from garrison.artifacts.scanners import SCANNERS
 from garrison.artifacts.scanners.judge import judge
@@ -102,3 +103,29 @@ def test_a_template_in_the_manner_of_published_models_is_clean(template: str) ->
 def test_a_template_that_calls_something_unknown_is_incomplete() -> None:
     judged = judge(BytesSource("chat_template.jinja", b"{{ frobnicate(messages) }}"), SCANNERS)
     assert judged.verdict is Verdict.INCOMPLETE
+
+
+@pytest.mark.row("A02", kind="R")
+@pytest.mark.parametrize("model", templates.PUBLISHED)
+def test_the_template_of_a_model_family_is_clean(model: str) -> None:
+    judged = judge(BytesSource("chat_template.jinja", templates.PUBLISHED[model].encode()), SCANNERS)
+    assert (judged.verdict, judged.findings) == (Verdict.CLEAN, ())
+
+
+@pytest.mark.row("A02", kind="R")
+@pytest.mark.parametrize("order", templates.ORDERS)
+def test_an_order_hidden_in_a_template_is_refused(order: str) -> None:
+    for text in (
+        order,
+        "".join(f"{{{{ {part!r} }}}}" for part in (order[: len(order) // 2], order[len(order) // 2 :])),
+    ):
+        template = templates.QWEN + text
+        judged = judge(BytesSource("chat_template.jinja", template.encode("utf-8")), SCANNERS)
+        assert judged.verdict is Verdict.REFUSED
+
+
+@pytest.mark.row("A02", kind="R")
+@pytest.mark.parametrize("behaviour", templates.BEHAVIOURS)
+def test_a_template_that_waits_or_never_ends_is_refused(behaviour: str) -> None:
+    judged = judge(BytesSource("chat_template.jinja", (templates.LLAMA + behaviour).encode()), SCANNERS)
+    assert judged.verdict is Verdict.REFUSED

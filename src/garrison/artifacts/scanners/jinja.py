@@ -15,11 +15,13 @@ from jinja2.parser import Parser
 
 from garrison.artifacts.scanners import jinja_allowed as allowed
 from garrison.artifacts.scanners.base import Gap, Malformed, Seen, Source, critical, high, shown
+from garrison.artifacts.scanners.jinja_orders import orders
 from garrison.core.finding import Finding
 
 MAX_TEMPLATE = 1 << 20  # the longest published templates have under 100 kB
 MAX_RANGE = 10_000  # no template counts further than a conversation is long
 MAX_REPEAT = 10_000
+MAX_ROUNDS = 1_000_000  # of loops in loops over constant ranges; a conversation has some hundred messages
 FIX = "ask the author for a template without it, or replace the template with one you have read"
 
 # Statements and expressions that chat templates are made of. Anything else is not understood.
@@ -91,6 +93,8 @@ class Jinja:
                 if (seen.rule_id, seen.message) not in reported:
                     reported.add((seen.rule_id, seen.message))
                     yield seen
+        yield from _work(tree)
+        yield from orders(tree, FIX)
 
 
 def _walk(tree: nodes.Node) -> Iterator[nodes.Node]:
@@ -125,6 +129,50 @@ def _judge(node: nodes.Node, macros: set[str], computed: set[str]) -> Iterator[F
         yield high("artifact.template.work", "the template raises to a power", line, FIX)
     elif isinstance(node, nodes.Mul) and (_large(node.left) or _large(node.right)):
         yield high("artifact.template.work", "the template multiplies by a very large number", line, FIX)
+
+
+def _work(tree: nodes.Template) -> Iterator[Finding]:
+    """Loops in loops over constant ranges, and a text that doubles itself: small templates, endless work."""
+    stack: list[tuple[nodes.Node, int]] = [(tree, 1)]
+    while stack:
+        node, times = stack.pop()
+        if isinstance(node, nodes.For):
+            times *= _rounds(node.iter)
+            if times > MAX_ROUNDS:
+                message = f"loops in loops that go round {shown(times)} times"
+                yield high("artifact.template.work", message, f"line {node.lineno}", FIX)
+                return
+        elif isinstance(node, nodes.Assign) and times >= 1 and _doubles(node):
+            message = "the template adds a text to itself again and again"
+            yield high("artifact.template.work", message, f"line {node.lineno}", FIX)
+        stack.extend((child, times) for child in node.iter_child_nodes())
+
+
+def _rounds(node: nodes.Node) -> int:
+    """How often a loop over this goes round, when a constant says so."""
+    if isinstance(node, nodes.Call) and isinstance(node.node, nodes.Name) and node.node.name == "range":
+        numbers = [
+            part.value for part in node.args if isinstance(part, nodes.Const) and isinstance(part.value, int)
+        ]
+        return max([1, *numbers])
+    if isinstance(node, nodes.Const) and isinstance(node.value, str):
+        return max(1, len(node.value))
+    return 1
+
+
+def _doubles(node: nodes.Assign) -> bool:
+    """`set ns.x = ns.x ~ ns.x`: the target stands twice in what it is given."""
+    target = node.target
+    if not isinstance(target, nodes.NSRef) or not isinstance(
+        node.node, nodes.Concat | nodes.Add | nodes.List
+    ):
+        return False
+    same = [
+        part
+        for part in node.node.find_all(nodes.Getattr)
+        if part.attr == target.attr and isinstance(part.node, nodes.Name) and part.node.name == target.name
+    ]
+    return len(same) >= 2
 
 
 def _large(node: nodes.Node) -> bool:
@@ -219,6 +267,10 @@ def _range(node: nodes.Call, line: str) -> Iterator[Finding]:
 
 
 def _filter(node: nodes.Filter, line: str) -> Iterator[Finding | Gap]:
+    if any(_large(argument) for argument in (*node.args, *(keyword.value for keyword in node.kwargs))):
+        yield high(
+            "artifact.template.work", f"a very large number for the filter {shown(node.name)}", line, FIX
+        )
     if node.name in ("attr", "format", "xmlattr", "urlize", "random"):
         yield high("artifact.template.escape", f"the template uses the filter {node.name}", line, FIX)
     elif node.name not in allowed.FILTERS:

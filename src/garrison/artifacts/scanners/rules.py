@@ -652,6 +652,21 @@ RULES: dict[str, Rule] = {
         "Rendering it takes all of a machine's time or memory.",
         _TEMPLATE,
     ),
+    "artifact.template.order": Rule(
+        "a template that gives the model a hidden order",
+        "The text goes to the model with every conversation: it cancels instructions, hides, sends data away.",
+        _TEMPLATE,
+    ),
+    "artifact.template.hidden": Rule(
+        "a template with invisible characters",
+        "A person who reads the template does not see what the model is told.",
+        _TEMPLATE,
+    ),
+    "artifact.template.trigger": Rule(
+        "a template that waits for a word or a date",
+        "It behaves while it is tested and says something else in production.",
+        _TEMPLATE,
+    ),
     "artifact.template.syntax": Rule(
         "a template that does not parse",
         "What it does could not be judged.",
