@@ -131,7 +131,7 @@ def _with_policy(args: argparse.Namespace, report: ScanReport) -> ScanReport:
             raise Usage("CLI-USAGE", "--tier chooses a section of a policy", fix="add --policy FILE")
         return report
     from garrison.artifacts.scan_policy import apply, load_policy  # with the scanners, 60 ms; rarely wanted
-    from garrison.core.decision import Tier
+    from garrison.core.decision import Tier  # wanted with a policy alone
 
     tier = Tier(args.tier) if args.tier else None
     return apply(load_policy(args.policy), report, today=datetime.now(UTC).date(), tier=tier)

@@ -18,6 +18,7 @@ from garrison.artifacts.scanners.base import HEAD, Inner, Scanner, Source
 from garrison.artifacts.scanners.judge import Ask
 
 PAGE = 512  # member headers of a torch zip stand alone between tensors; larger pages keep more weights
+SMALL = 32 << 10  # files up to this size are kept whole: there is little to save
 MAX_PAGES = 8 << 11  # 8 MiB: the vocabulary of the largest tokenizers fits
 MAX_PARTS = 20_000  # parts whose recognition is remembered
 MAX_PACKED = 16 << 20
@@ -41,6 +42,8 @@ class Recorder:
         self._pages: dict[int, bytes] = {}
         self._recognised: dict[str, list[str]] = {}
         self._scanners: list[str] = []
+        if self.size <= SMALL:
+            self.read_at(0, self.size)
 
     def read_at(self, offset: int, length: int) -> bytes:
         length = min(length, self.size - offset)
