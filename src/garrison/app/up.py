@@ -173,9 +173,8 @@ async def _probe(house: House, say: Say) -> None:
 async def _fold(spool: SpoolReader, stop: asyncio.Event) -> None:
     """Move request events from the workers' spools into the ledger, a batch at a time."""
     while not stop.is_set():
-        with contextlib.suppress(
-            GarrisonError
-        ):  # the database is away: the spool keeps them, and bounds itself
+        # The database or the disk is away: the spool keeps them, and bounds itself.
+        with contextlib.suppress(GarrisonError, OSError):
             await asyncio.to_thread(spool.tick)
         await _pause(stop, FOLD_SECONDS)
 
@@ -188,13 +187,15 @@ async def _housekeeping(house: House, workers: Workers, stop: asyncio.Event) -> 
         if house.ledger.state().problem:
             await asyncio.to_thread(house.ledger.sign_head)
         if time.monotonic() - refreshed > house.settings.snapshot_seconds / 3:
-            with contextlib.suppress(GarrisonError):  # tried again in five seconds, long before it expires
+            # Tried again in five seconds, long before it expires.
+            with contextlib.suppress(GarrisonError, OSError):
                 await asyncio.to_thread(house.publish_snapshot)
                 refreshed = time.monotonic()
         if time.monotonic() - rotated > LEAF_LIFETIME.total_seconds() / 2:
-            with contextlib.suppress(GarrisonError):  # the old workers go on; tried again long before the end
+            # The old workers go on; tried again in five seconds, days before their certificates end.
+            with contextlib.suppress(GarrisonError, OSError):
                 await workers.rotate()
-            rotated = time.monotonic()
+                rotated = time.monotonic()
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from garrison.core.errors import Undecided
+from garrison.core.errors import GarrisonError, Undecided
 
 READY_SECONDS = 30.0  # the first start compiles the patterns; later ones are ready in a second
 RESTART_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0)  # pauses between restarts; the last one repeats
@@ -61,6 +61,8 @@ class Workers:
         self._workers: dict[int, _Worker] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._heard = asyncio.Condition()
+        self._alive: list[_Worker] = []  # also those that were replaced and drain
+        self._replacing = asyncio.Lock()
         self._stopping = False
         self._generation = 0
         self._newest = 0  # a worker that starts later may not serve by an older snapshot
@@ -72,12 +74,15 @@ class Workers:
 
     async def rotate(self) -> None:
         """Replace every worker, one by one, by a fresh one with a fresh certificate; no request fails."""
-        for index, old in list(self._workers.items()):
-            new = await self._launch(index)
-            old.retired = True
-            self._keep(index, new)
-            with contextlib.suppress(ProcessLookupError):
-                old.process.send_signal(signal.SIGTERM)
+        for index in list(self._workers):
+            async with self._replacing:
+                if self._stopping:
+                    return
+                new = await self._launch(index)
+                old = self._workers[index]
+                old.retired = True
+                self._keep(index, new)
+            _terminate(old)
 
     async def loaded(self, version: int) -> bool:
         """Wait until every worker serves by snapshot `version` or a newer one; False when one is late."""
@@ -95,16 +100,13 @@ class Workers:
     async def stop(self) -> None:
         """Let requests in progress finish, within bounds, then end every worker."""
         self._stopping = True
-        processes = [worker.process for worker in self._workers.values()]
-        for process in processes:
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(signal.SIGTERM)
+        for worker in self._alive:
+            _terminate(worker)
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=DRAIN_SECONDS)
-        for process in processes:
-            if process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
+        for worker in self._alive:
+            with contextlib.suppress(ProcessLookupError):
+                worker.process.kill()
         if self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -136,20 +138,20 @@ class Workers:
         while not self._stopping:
             await asyncio.sleep(RESTART_SECONDS[min(failures, len(RESTART_SECONDS) - 1)])
             try:
-                self._keep(index, await self._launch(index))
-            except (Undecided, OSError):
-                failures += 1
-            else:
+                async with self._replacing:
+                    if self._workers[index] is worker and not self._stopping:
+                        self._keep(index, await self._launch(index))
                 return
+            except (GarrisonError, OSError):
+                failures += 1
 
     async def _launch(self, index: int) -> _Worker:
         self._generation += 1
-        parent_read, parent_write = os.pipe()
-        heard, tells = os.pipe()
-        tls = _memory_file("tls", self._plane.tls())
-        config = _memory_file("gateway", self._config(index, tls, tells, parent_read))
-        inherited = (tls, parent_read, tells, config)
-        try:
+        with contextlib.ExitStack() as inherited, contextlib.ExitStack() as ours:
+            tls = _memory_file("tls", self._plane.tls(), inherited)
+            parent_read, parent_write = _pipe(read=inherited, write=ours)
+            heard, tells = _pipe(read=ours, write=inherited)
+            config = _memory_file("gateway", self._config(index, tls, tells, parent_read), inherited)
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-I",
@@ -157,15 +159,14 @@ class Workers:
                 "garrison.gateway.worker",
                 "--config",
                 str(config),
-                pass_fds=inherited,
+                pass_fds=(tls, parent_read, tells, config),
                 env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"},
                 stdin=asyncio.subprocess.DEVNULL,
                 start_new_session=True,
             )
-        finally:
-            for descriptor in inherited:
-                os.close(descriptor)
+            ours.pop_all()  # closed by `_listen`, at the end of the process
         worker = _Worker(process, asyncio.get_running_loop().time())
+        self._alive.append(worker)
         listening = asyncio.create_task(self._listen(worker, heard, parent_write))
         self._tasks.add(listening)
         listening.add_done_callback(self._tasks.discard)
@@ -225,6 +226,7 @@ class Workers:
                         self._heard.notify_all()
             await worker.process.wait()
         finally:
+            self._alive.remove(worker)
             transport.close()
             os.close(parent_write)
             async with self._heard:
@@ -232,8 +234,22 @@ class Workers:
                 self._heard.notify_all()
 
 
-def _memory_file(name: str, data: bytes) -> int:
+def _terminate(worker: _Worker) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        worker.process.send_signal(signal.SIGTERM)
+
+
+def _pipe(*, read: contextlib.ExitStack, write: contextlib.ExitStack) -> tuple[int, int]:
+    """Both ends of a pipe, each closed with its stack."""
+    reads, writes = os.pipe()
+    read.callback(os.close, reads)
+    write.callback(os.close, writes)
+    return reads, writes
+
+
+def _memory_file(name: str, data: bytes, closing: contextlib.ExitStack) -> int:
     descriptor = os.memfd_create(name)
+    closing.callback(os.close, descriptor)
     os.write(descriptor, data)
     os.lseek(descriptor, 0, os.SEEK_SET)
     return descriptor
