@@ -134,3 +134,13 @@ def test_without_hashes_the_verdict_is_the_same_and_the_digest_is_empty(tmp_path
     (tmp_path / "evil.pkl").write_bytes(make.SYSTEM)
     report = scan_path([tmp_path], options=Options(hash_files=False))
     assert [(file.verdict, file.sha256) for file in report.files] == [(Verdict.REFUSED, "")]
+
+
+def test_the_process_that_reads_the_command_imports_no_scanner() -> None:
+    """They cost 0.1 s and parse untrusted bytes; both belong into the worker."""
+    program = (
+        "import sys, garrison.app.cli.scan, garrison.app.cli.main\n"
+        "print([name for name in sys.modules if name.startswith('garrison.artifacts.scanners') or name == 'jinja2'])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
