@@ -21,6 +21,7 @@ from garrison.artifacts.scanners.judge import judge
 from garrison.artifacts.scanners.sources import BytesSource
 
 MAX_INPUT = 1 << 16  # larger inputs only make the search slow
+MAX_SEED = 1 << 13  # the search lives of seeds that are read in a millisecond
 MAX_SEEN = 50_000  # what one scanner may say of one input of this size before we call it endless
 SECONDS = 5.0  # for one input; a parser that needs longer for 64 kB is not linear
 CORPUS = Path(__file__).with_name("corpus")
@@ -62,12 +63,12 @@ def judged(data: bytes) -> None:
 
 def targets() -> dict[str, Target]:
     found = {scanner.format: _target(scanner) for scanner in SCANNERS}
-    seeds = tuple(data for data in _vectors() if len(data) <= MAX_INPUT)
+    seeds = tuple(data for data in _vectors() if len(data) <= MAX_SEED)
     return {**found, "judge": Target("judge", judged, (*seeds, *_kept("judge")))}
 
 
 def _target(scanner: Scanner) -> Target:
-    seeds = [data for data in _vectors() if len(data) <= MAX_INPUT]
+    seeds = [data for data in _vectors() if len(data) <= MAX_SEED]
     own = [data for data in seeds if scanner.recognises(data[:HEAD], BytesSource("", data))]
     own += list(_TEXTS.get(scanner.format, ()))
     return Target(scanner.format, lambda data: drive(scanner, data), (*own, *_kept(scanner.format)))

@@ -19,6 +19,7 @@ from typing import Any
 from garrison.artifacts.scanners.base import Gap, Inner, Malformed, Seen, Source, high, shown
 from garrison.artifacts.scanners.paths import unsafe_path
 from garrison.artifacts.scanners.sources import Spool, Window, chunks
+from garrison.artifacts.scanners.torch_tensors import record_findings
 from garrison.core.finding import Finding
 
 MAX_MEMBERS = 100_000  # a torch file has one per tensor; the largest have some thousands
@@ -88,6 +89,8 @@ class Zip:
         is_torch = any(member.name.endswith("/data.pkl") for member in members)
         is_script = is_torch and any(_TORCH_CODE.match(member.name) for member in members)
         yield from _members(source, spans, is_torch, is_script)
+        if is_torch:
+            yield from _torch_records(source, spans)
 
 
 def _find_end(source: Source) -> int | None:
@@ -286,6 +289,15 @@ def _members(
             )
             return
         yield from _unpack(Window(member.name, source, start, member.packed), member, name, kind)
+
+
+def _torch_records(source: Source, spans: list[tuple[int, int, int, Member]]) -> Iterator[Seen]:
+    """What `data.pkl` says of its storages, against the members that hold them."""
+    records = {member.name: member.size for _, _, _, member in spans}
+    for _, _, start, member in spans:
+        if member.name.endswith("/data.pkl") and member.method == 0:
+            window = Window(member.name, source, start, member.size)
+            yield from record_findings(records, member.name.removesuffix("/data.pkl"), window)
 
 
 def _script_kind(name: str) -> str:

@@ -22,6 +22,7 @@ from garrison.artifacts.scanners.pickle_machine import Broken, Machine
 from garrison.artifacts.scanners.pickle_opcodes import is_opcode, run
 from garrison.artifacts.scanners.pickle_values import Made
 from garrison.artifacts.scanners.sources import Reader, Window, all_zero
+from garrison.artifacts.scanners.torch_tensors import tensor_findings
 
 TRIAL_OPCODES = 2_000  # whoever gets this far without an error is a pickle
 MAX_STREAMS = 1_000
@@ -160,6 +161,7 @@ def _judge(machine: Machine, has_source: bool) -> Iterator[Seen]:
             yield critical("artifact.pickle.import", message)
     if compiled and not has_source:
         yield Gap("artifact.torchscript.code", "a TorchScript program, which is not judged")
+    yield from tensor_findings(machine)
     yield from machine.inner
 
 

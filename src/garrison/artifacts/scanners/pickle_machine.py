@@ -47,6 +47,7 @@ _MAGICS = (
     b"\x93NUMPY",
 )
 _FIRST = frozenset(b"\x80(]})NIJKMLFGSTUVXcBCi\x88\x89\x8a\x8b\x8c\x8d\x8e\x8f\x95\x96P0")
+_TENSORS = frozenset({"_rebuild_tensor", "_rebuild_tensor_v2"})
 _URLSAFE = bytes.maketrans(b"-_", b"+/")
 
 
@@ -68,6 +69,7 @@ class Machine:
         self.faults: list[tuple[str, str]] = []  # (rule, message) of what is refused
         self.inner: list[Inner] = []
         self.ids: list[Any] = []
+        self.tensors: list[Any] = []  # the arguments of every `torch._utils._rebuild_tensor*`
         self.after_build: Callable[[Machine, Made], None] | None = None
         self.opcodes = 0
         self.stopped = False
@@ -225,6 +227,8 @@ class Machine:
         judged = judge_call(callee, args, restored=restored)
         if judged.fault:
             self.fault("call", judged.fault)
+        if isinstance(callee, Global) and callee.module == "torch._utils" and callee.name in _TENSORS:
+            self.tensors.append(args)
         if judged.inner is not None:
             self._definite(judged.inner)
         self.push(Made(callee, args) if judged.value is None else judged.value)

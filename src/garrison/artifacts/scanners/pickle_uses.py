@@ -85,6 +85,10 @@ def use_of(module: str, name: str, ufuncs: frozenset[str]) -> Use:
         return Use.ALONE
     if pair in _RESTORED or module.startswith(_RESTORED_MODULES):
         return Use.RESTORED
+    if module == "torch" and name.endswith(
+        ("Storage", "Tensor")
+    ):  # calling one allocates as much as it is told
+        return Use.HELD if name != "Tensor" else Use.RESTORED
     if module in _HELD_MODULES or "._call_" in name or (module == "torch" and name in _HELD_TORCH):
         return Use.HELD
     if module == "numpy" and (name in ufuncs or name in _HELD_NUMPY):

@@ -79,6 +79,16 @@ CODE_RULES: dict[str, Rule] = {
         "The legacy torch file promises other lengths than it holds.",
         _CODE,
     ),
+    "artifact.torch.tensor": Rule(
+        "a tensor that reaches outside its storage",
+        "A reader that does not check takes memory that is not the model's.",
+        "save the weights again with torch.save, or as safetensors",
+    ),
+    "artifact.torch.record": Rule(
+        "a storage whose record is missing or has another size",
+        "Readers of different versions take different bytes for the weights.",
+        "save the weights again with torch.save, or as safetensors",
+    ),
     "artifact.torchscript.code": Rule(
         "a TorchScript program without its source",
         "Its classes run when the model is loaded or called; their source was not found.",
