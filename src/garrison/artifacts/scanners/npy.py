@@ -17,6 +17,7 @@ MAGIC = b"\x93NUMPY"
 MAX_HEADER = 65_536  # numpy itself refuses more than 10,000 by default
 MAX_RANK = 64  # NPY_MAXDIMS
 MAX_FIELDS = 4_096
+_LONG = re.compile(r"\b(\d+)L(?=[,)\s])")  # how Python 2 wrote the shape, which numpy still reads
 _SIMPLE = re.compile(r"[<>|=]?([biufcmMSUV?])(\d{0,9})(\[\w{1,8}\])?\Z")
 
 
@@ -45,14 +46,20 @@ class Npy:
             yield Inner("objects", Window("objects", source, start, source.size - start))
             return
         left = source.size - start
-        if count * item != left:
+        end = start + count * item
+        if (
+            count * item < left and source.read_at(end, len(MAGIC)) == MAGIC
+        ):  # several arrays saved one by one
+            yield Inner("next", Window("next", source, end, source.size - end))
+        elif count * item != left:
             message = f"the header describes {shown(count * item)} bytes of data; there are {left}"
             yield high("artifact.npy.size", message)
 
 
 def _header(raw: bytes) -> dict[str, Any]:
     try:
-        tree = ast.literal_eval(raw.decode("utf-8").strip())
+        text = raw.decode("utf-8").strip()
+        tree = ast.literal_eval(_LONG.sub(r"\1", text))
     except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError) as error:
         raise Malformed("artifact.npy.header", "the header is not a plain literal") from error
     if not isinstance(tree, dict) or set(tree) != {"descr", "fortran_order", "shape"}:
