@@ -13,7 +13,7 @@ import pickle
 import struct
 import zlib
 
-from tests.vectors.artifacts.make import PAYLOAD, SYSTEM, called, called_text, joblib_array, short
+from tests.vectors.artifacts.make import PAYLOAD, SYSTEM, called, called_text, joblib_array, short, zipped
 
 GADGETS = """
 _aix_support._read_cmd_output _io.FileIO _io.open _osx_support._read_output _osx_support.compiler_fixup
@@ -270,6 +270,9 @@ TRICKS: dict[str, tuple[bytes, str]] = {
     "in_base64_for_urls": (P4 + text(base64.urlsafe_b64encode(SYSTEM + b"\xff\xfe\xfb")) + b".", "posix.system("),
     "in_base64_without_padding": (P4 + text(base64.b64encode(SYSTEM + b"x").rstrip(b"=")) + b".", "posix.system("),
     "in_hexadecimal": (P4 + text(binascii.hexlify(SYSTEM)) + b".", "posix.system("),
+    "in_a_damaged_zip": (_nested(zipped([("a/data.pkl", SYSTEM)])[:-30] + b"R.", 1), "posix.system("),
+    "in_the_middle_of_bytes": (_nested(bytes(64) + SYSTEM, 1), "posix.system("),
+    "in_the_middle_of_many_bytes": (_nested(bytes(70_000) + SYSTEM, 1), "posix.system("),
     "in_zlib": (_nested(zlib.compress(SYSTEM), 1), "posix.system("),
     "in_gzip_in_base64": (P4 + text(base64.b64encode(gzip.compress(SYSTEM, mtime=0))) + b".", "posix.system("),
     "in_latin1_text": (pickle.dumps(SYSTEM, 2), "posix.system("),

@@ -12,6 +12,7 @@ import re
 import struct
 from collections import ChainMap
 from collections.abc import Callable, MutableMapping
+from itertools import islice
 from typing import Any
 
 from garrison.artifacts.scanners.base import Inner
@@ -24,6 +25,7 @@ from garrison.artifacts.scanners.sources import BytesSource, Reader, Window
 MAX_LINE = 1 << 20  # a text argument of protocol 0
 HELD = 4096  # constants up to this size are held, longer ones only pointed at
 MAX_FAULTS = 100  # a person reads the first few
+MAX_EMBEDDED = 16  # pickles looked for in the middle of one constant
 MAX_INNER = 20_000  # constants inside one stream that are looked into
 BOMB = 10_000_000  # written out this much larger than the stream itself, a value only exists to exhaust
 
@@ -47,6 +49,11 @@ _MAGICS = (
     b"\x93NUMPY",
 )
 _FIRST = frozenset(b"\x80(]})NIJKMLFGSTUVXcBCi\x88\x89\x8a\x8b\x8c\x8d\x8e\x8f\x95\x96P0")
+# A protocol header and at once an import that could be one.
+_EMBEDDED = re.compile(
+    rb"\x80[\x02-\x05](?:\x95.{8})?(?:c[A-Za-z_][\w.]*\n[A-Za-z_][\w.]*\n|\x8c[\x01-\x7f][A-Za-z_][\w.]*)",
+    re.DOTALL,
+)
 _TENSORS = frozenset({"_rebuild_tensor", "_rebuild_tensor_v2"})
 _URLSAFE = bytes.maketrans(b"-_", b"+/")
 
@@ -172,6 +179,7 @@ class Machine:
 
     def constant(self, value: bytes) -> None:
         self._look_into(value)
+        self._embedded(value)
         self._decode(value)
         self.push(value)
 
@@ -183,6 +191,7 @@ class Machine:
             self.inner.append(Inner(name, Window(name, self.reader.source, start, length), guess=True))
             head = self.reader.source.read_at(start, min(length, 1 << 20))
             self._decode(head[: len(head) // 4 * 4])
+            self._embedded(head)
         else:
             self.fault("limit", f"more than {MAX_INNER} constants to look into")
         self.push(Blob(start, length))
@@ -195,6 +204,16 @@ class Machine:
             return
         name = f"constant at {self.reader.offset - len(data)}"
         self.inner.append(Inner(name, BytesSource(name, data), guess=True))
+
+    def _embedded(self, data: bytes) -> None:
+        """Pickles in the middle of a constant: the members of a container too damaged for its own scanner."""
+        if self.trial or len(data) < 24:
+            return
+        for match in islice(_EMBEDDED.finditer(data, 1), MAX_EMBEDDED):
+            if len(self.inner) < MAX_INNER:
+                name = f"constant at {self.reader.offset}, byte {match.start()}"
+                part = data[match.start() : match.start() + (1 << 16)]
+                self.inner.append(Inner(name, BytesSource(name, part), guess=True))
 
     def _decode(self, data: bytes) -> None:
         """Text that stands for bytes: hexadecimal, or base64 in either alphabet."""
