@@ -73,7 +73,7 @@ class Zip:
         for member in members:
             start, stop = _local(source, member, directory)
             spans.append((member.local, stop, start, member))
-        at = 0
+        at = _prefix(source, spans)
         for begin, stop, _, member in sorted(spans, key=lambda span: span[:2]):
             if begin < at:
                 raise Malformed(
@@ -91,6 +91,13 @@ class Zip:
         yield from _members(source, spans, is_torch, is_script)
         if is_torch:
             yield from _torch_records(source, spans)
+
+
+def _prefix(source: Source, spans: list[tuple[int, int, int, Member]]) -> int:
+    """Bytes in front that are another scanner's: a TFLite model, which accounts for them up to the archive."""
+    if source.read_at(4, 4) == b"TFL3" and spans:
+        return min(begin for begin, _, _, _ in spans)
+    return 0
 
 
 def _find_end(source: Source) -> int | None:
@@ -348,7 +355,9 @@ def _zip_lzma(packed: Window) -> tuple[Any, int]:
     if len(head) < 9 or head[2:4] != b"\x05\x00":
         raise Malformed("artifact.zip.damaged", "LZMA properties that are not understood")
     code, size = head[4], int.from_bytes(head[5:9], "little")
-    if code >= 225 or size > 64 << 20:
+    if (
+        code >= 225 or code % 9 + code // 9 % 5 > 4 or not 4096 <= size <= 64 << 20
+    ):  # lc + lp, as liblzma wants
         raise Malformed("artifact.zip.damaged", "LZMA properties that are not understood")
     chain = [
         {"id": lzma.FILTER_LZMA1, "dict_size": size, "lc": code % 9, "lp": code // 9 % 5, "pb": code // 45}
