@@ -10,12 +10,14 @@ from garrison.artifacts.scanners.compressed import COMPRESSED
 from garrison.artifacts.scanners.coreml import CoreMl, CoreMlWeights
 from garrison.artifacts.scanners.executables import Executable
 from garrison.artifacts.scanners.gguf import Gguf
+from garrison.artifacts.scanners.hdf5 import Hdf5
 from garrison.artifacts.scanners.images import Image
 from garrison.artifacts.scanners.jinja import Jinja
 from garrison.artifacts.scanners.json_data import Json
 from garrison.artifacts.scanners.lightgbm import LightGbm
 from garrison.artifacts.scanners.lz4 import Lz4
 from garrison.artifacts.scanners.modelfile import Modelfile
+from garrison.artifacts.scanners.msgpack_flax import MsgpackFlax
 from garrison.artifacts.scanners.npy import Npy
 from garrison.artifacts.scanners.onnx import Onnx
 from garrison.artifacts.scanners.pickle import Pickle
@@ -23,6 +25,15 @@ from garrison.artifacts.scanners.rdata import RData
 from garrison.artifacts.scanners.safetensors import Safetensors
 from garrison.artifacts.scanners.sentencepiece import SentencePiece
 from garrison.artifacts.scanners.text import Text
+from garrison.artifacts.scanners.tf_checkpoint import CheckpointIndex
+from garrison.artifacts.scanners.tf_saved import (
+    CheckpointState,
+    Fingerprint,
+    KerasMetadata,
+    SavedModel,
+    TensorflowGraph,
+)
+from garrison.artifacts.scanners.tflite import TfLite
 from garrison.artifacts.scanners.torchscript import TorchScript
 from garrison.artifacts.scanners.xgboost import XgboostBinary, XgboostUbj
 from garrison.artifacts.scanners.xml_models import Xml
@@ -30,10 +41,12 @@ from garrison.artifacts.scanners.yaml_data import Yaml
 from garrison.core.plugins import with_installed
 
 SCANNERS: tuple[Scanner, ...] = (
-    *(Gguf(), Safetensors(), Npy(), Onnx(), Zip(), Tar(), *COMPRESSED, Lz4()),
+    *(Gguf(), Safetensors(), Npy(), Onnx(), Hdf5(), TfLite(), Zip(), Tar(), *COMPRESSED, Lz4()),
     *(Pickle(), SentencePiece(), Json(), Yaml(), Jinja(), Text()),
     *(Xml(), RData(), Executable(), Image(), CoreMl(), CoreMlWeights()),
     *(XgboostUbj(), XgboostBinary(), LightGbm(), CatBoost(), Modelfile()),
+    *(SavedModel(), TensorflowGraph(), KerasMetadata(), Fingerprint(), CheckpointIndex(), CheckpointState()),
+    MsgpackFlax(),
     *(TorchScript(), Pickle("torchscript-pickle", compiled=True)),  # only where a torch archive says so
 )
 

@@ -18,8 +18,8 @@ from garrison.artifacts.scanners.config_python import (
     plain_target,
     torchserve_handler,
 )
-from garrison.artifacts.scanners.oci import foreign_layer
 from garrison.artifacts.scanners.keras_config import judge_object
+from garrison.artifacts.scanners.oci import foreign_layer
 from garrison.artifacts.scanners.paths import unsafe_path
 from garrison.artifacts.scanners.skops import judge_node
 from garrison.artifacts.scanners.sources import BytesSource

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 
 from garrison.artifacts.scanners.base import Gap, Malformed, Seen, Source
 from garrison.artifacts.scanners.config_rules import judge_config
+from garrison.artifacts.scanners.keras_config import KERAS_OBJECT, is_document, judge_keras
 from garrison.artifacts.scanners.strict_json import MAX_JSON, BadJson, parse
 from garrison.artifacts.scanners.xgboost import judge_xgboost
+from garrison.core.finding import Finding
 
 _BEGINS = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:\{\s*[\"}]|\[\s*[\"\[\]{\dtfn-])")
 
@@ -32,5 +34,10 @@ class Json:
                 "artifact.json.syntax", f"not strict JSON: {error}", fix="repair the file or leave it out"
             )
             return
-        yield from judge_config(value, source.name)
+        if is_document(value):
+            yield from judge_keras(value, is_model=True)
+        # In a Keras model its own judgement has said what the rule for single objects would repeat.
+        for seen in judge_config(value, source.name):
+            if not (is_document(value) and isinstance(seen, Finding) and seen.rule_id == KERAS_OBJECT):
+                yield seen
         yield from judge_xgboost(value)

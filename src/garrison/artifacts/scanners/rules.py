@@ -10,6 +10,7 @@ from garrison.artifacts.scanners.rule import Rule as Rule
 from garrison.artifacts.scanners.rules_code import CODE_RULES
 from garrison.artifacts.scanners.rules_containers import CONTAINER_RULES
 from garrison.artifacts.scanners.rules_formats import FORMAT_RULES
+from garrison.artifacts.scanners.rules_frameworks import FRAMEWORK_RULES
 
 _AGAIN = "get the file again from its author; a file that is written like this is not loaded"
 _INSIDE = "keep what the model refers to inside its directory, and name it by a relative path"
@@ -20,6 +21,7 @@ RULES: dict[str, Rule] = {
     **CONTAINER_RULES,
     **CODE_RULES,
     **FORMAT_RULES,
+    **FRAMEWORK_RULES,
     # --- what every format shares ---
     "artifact.unknown": Rule(
         "content that no scanner understands",
