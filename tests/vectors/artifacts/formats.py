@@ -160,7 +160,7 @@ text: |
     indented
 optim: {name: novograd, lr: 0.05, betas: [0.8, 0.5]}
 """
-DOCTYPE = '<!DOCTYPE net [<!ENTITY x SYSTEM "file:///etc/passwd">]>'
+DOCTYPE = '<!DOCTYPE net [<!ENTITY x SYSTEM "/etc/passwd">]>'
 UBJ = REAL["xgb_binary_logistic_dart.ubj"]
 XGB = json.loads(REAL["xgb_binary_logistic_gbtree.json"])
 

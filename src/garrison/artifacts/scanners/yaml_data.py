@@ -18,10 +18,10 @@ from garrison.artifacts.scanners.yaml_values import AliasBomb, BadYaml
 _NAME = re.compile(r".*\.(?:ya?ml|dvc)\Z|MLmodel\Z|dvc\.lock\Z", re.IGNORECASE)
 _PLAIN = frozenset(
     f"!!{name}"
-    for name in "str int float bool null seq map set omap pairs binary timestamp merge".split()  # noqa: SIM905
+    for name in "str int float bool null seq map set omap pairs binary timestamp merge".split()  # noqa: SIM905 - a table of words
 ) | frozenset(
     f"!!python/{name}"
-    for name in "none bool str unicode bytes int long float complex list tuple dict".split()  # noqa: SIM905
+    for name in "none bool str unicode bytes int long float complex list tuple dict".split()  # noqa: SIM905 - a table of words
 )
 _CORE = re.compile(r"!<tag:yaml\.org,2002:([^>]*)>\Z")
 _RAW_TAG = re.compile(
