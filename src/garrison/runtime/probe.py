@@ -23,11 +23,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from garrison.confine.seccomp import machine_named
 from garrison.core.errors import Undecided
 from garrison.runtime.held import SEALS
 from garrison.runtime.sandboxes.bare import Bare
 from garrison.runtime.sandboxes.base import MIB, Launch, Limits, Sandbox
-from garrison.confine.seccomp import machine_named
 from garrison.runtime.sandboxes.users import free_uid
 
 PROGRAM = Path(__file__).resolve().parent / "probes" / "escape.py"

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from garrison.confine.seccomp import filter_program, machine_named
 from garrison.core.errors import Refused, Undecided
 from garrison.runtime.sandboxes.base import Launch
 from garrison.runtime.sandboxes.places import HERE
-from garrison.confine.seccomp import filter_program, machine_named
 
 CONFINE = HERE / "confine.py"
 DESCEND = HERE / "descend.py"
