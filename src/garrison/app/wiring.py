@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import stat
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +17,7 @@ from pathlib import Path
 from garrison.app.house import House
 from garrison.app.settings import Settings
 from garrison.artifacts.registry import Registry
-from garrison.core.errors import Undecided
+from garrison.core.errors import Refused, Undecided
 from garrison.evidence.ledger import Ledger
 from garrison.evidence.witness import FileWitness, TokenWitness, Witnesses, accepted_loss, clear_accepted_loss
 from garrison.runtime.supervisor import Supervisor
@@ -30,6 +31,7 @@ from garrison.trust.policy import base_policy
 from garrison.trust.stray_keys import refuse_offered_keys
 
 SOFTWARE_TOKEN = "SoftHSM (software)"
+ROOMS = ("run", "run/spool", "run/models", "keys", "keys/public", "models", "objects", "witness")
 KEY_LABELS = ("release", "ledger", "token", "snapshot", "ca")
 
 
@@ -38,22 +40,18 @@ def utc_now() -> datetime:
 
 
 def make_data_directory(data: Path) -> bool:
-    """Make the data directory (0700) and its rooms; True when it is new. Raises `Undecided` DATA-READONLY."""
+    """Make the data directory (0700) and its rooms; True when it is new.
+
+    Raises `Undecided` DATA-READONLY, and `Refused` DATA-SHARED when somebody else could change what is in it.
+    """
     is_new = not data.exists()
     with full_disk_explained():
         try:
             data.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for name in (
-                "run",
-                "run/spool",
-                "run/models",
-                "keys",
-                "keys/public",
-                "models",
-                "objects",
-                "witness",
-            ):
+            _check_own(data)
+            for name in ROOMS:
                 (data / name).mkdir(mode=0o700, exist_ok=True)
+                _check_own(data / name)
         except (FileExistsError, NotADirectoryError) as error:
             raise Undecided(
                 "DATA-READONLY",
@@ -63,6 +61,20 @@ def make_data_directory(data: Path) -> bool:
         except OSError as error:
             raise explained(error) from error
     return is_new
+
+
+def _check_own(directory: Path) -> None:
+    """Whoever may write in a directory of ours can put other keys, sockets and models in the place of ours."""
+    found = directory.stat()
+    if found.st_uid == os.geteuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return
+    raise Refused(
+        "DATA-SHARED",
+        f"{directory} belongs to user {found.st_uid} with mode {stat.S_IMODE(found.st_mode):04o}: others than "
+        f"user {os.geteuid()} could change what is in it",
+        fix=f"if what is in it is trusted: chown {os.geteuid()} {directory}; chmod 700 {directory}; "
+        "else choose another place with --data DIR",
+    )
 
 
 def open_keys(settings: Settings) -> tuple[Token, tuple[PublicKey, ...]]:

@@ -46,14 +46,14 @@ def pull(registry: Registry, ref: Ref, destination: Path, subject: Subject) -> d
             _copy_out(registry, release, partial)
             for path, data in beside.items():
                 write_atomically(path, data, mode=0o644)
-            partial.rename(destination)
+            audit_id = record(registry, subject, Action.ARTIFACT_PULL, ref, verified.digest, {})
+            partial.rename(destination)  # last: no copy without its event
     except BaseException:
         remove_tree(partial)
         for path in beside:
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
         raise
-    audit_id = record(registry, subject, Action.ARTIFACT_PULL, ref, verified.digest, {})
     return {"ref": str(ref), "digest": verified.digest, "path": str(destination), "audit_id": audit_id}
 
 

@@ -67,8 +67,21 @@ def open_database(path: Path, *, read_only: bool = False) -> Database:
         pool_size=4,
     )
     if not read_only:
+        _make_private(path)
         event.listen(engine, "connect", _durable)
     return Database(engine)
+
+
+def _make_private(path: Path) -> None:
+    """For this user alone from the start; SQLite gives its other files the same mode."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise Undecided(
+            "DB-UNAVAILABLE",
+            f"the database {path} cannot be opened: {error.strerror}",
+            fix="check that the data directory is there and writable (garrison doctor), then try again",
+        ) from error
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:

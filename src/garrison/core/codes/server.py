@@ -115,6 +115,17 @@ The server keeps everything below one directory, which must be a directory and
 writable for the user that runs it. Nothing was changed.
 """,
     ),
+    "DATA-SHARED": Code(
+        "others could change the data directory",
+        """\
+The data directory, or a directory in it, belongs to another user or may be
+written by a group or by everybody. Whoever can write there can put keys, sockets
+or models of their own in the place of Garrison's.
+
+If you trust what is in it, make it yours alone (chown, chmod 700). If you do not
+know who made it, choose another place with --data DIR.
+""",
+    ),
     "DB-NEWER": Code(
         "the database is from a later release",
         """\
