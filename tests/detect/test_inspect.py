@@ -197,7 +197,7 @@ def test_a_compiled_database_is_kept_and_a_damaged_one_is_made_anew(tmp_path: Pa
                 file.write_bytes(damage)
         again = Inspector(directions=(Direction.OUTPUT,), cache=cache)
         assert again.inspect(f"key {KEY}", Direction.OUTPUT).text == "key [REDACTED:aws-key]"
-        assert len(list(cache.iterdir())) == 1
+        assert len(list(cache.iterdir())) == 2  # whole texts and streams
     assert Inspector(directions=(Direction.OUTPUT,), cache=cache).inspect(KEY, Direction.OUTPUT).findings
 
 

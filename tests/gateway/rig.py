@@ -23,7 +23,6 @@ from tests.fakes.upstream import Upstream
 from garrison.core.digest import canonical_json
 from garrison.core.event import format_time
 from garrison.detect.inspect import Inspector
-from garrison.detect.stream import StreamRedactor
 from garrison.evidence.spool_writer import SpoolWriter
 from garrison.gateway.config import HttpLimits, UpstreamLimits
 from garrison.gateway.limits import Limiter
@@ -101,7 +100,6 @@ class Rig:
             snapshots=snapshots,
             limiter=Limiter(self.loop.time),
             inspector=self.inspector,
-            redactor=lambda: StreamRedactor(self.inspector),
             pool=Pool(self.upstream_limits, self.loop),
             spool=SpoolWriter(spool, "rig", dumps=orjson.dumps),
             metrics=Metrics(),

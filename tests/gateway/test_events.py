@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -122,10 +122,16 @@ def test_a_detector_that_fails_lets_nothing_through(rig: Rig) -> None:
 
 
 def test_an_output_detector_that_fails_lets_nothing_through(rig: Rig) -> None:
-    def broken() -> Any:
-        raise RuntimeError("no")
+    class Broken:
+        def is_clean(self, texts: Sequence[str], direction: Direction) -> bool:
+            if direction is Direction.OUTPUT:
+                raise RuntimeError("no")
+            return True
 
-    rig.plane.redactor = broken
+        def open_output(self) -> Any:
+            raise RuntimeError("no")
+
+    rig.plane.inspector = Broken()
     rig.upstream.answer = lambda asked: words(CANARY) if asked.body.get("stream") else completion(CANARY)
     for stream in (True, False):
         answer = rig.ask(chat(stream=stream))

@@ -24,7 +24,6 @@ from tests.gateway.rig import Rig, chat
 
 from garrison.core.errors import Undecided
 from garrison.detect.inspect import Inspector
-from garrison.detect.stream import StreamRedactor
 from garrison.gateway.config import UpstreamLimits
 from garrison.gateway.openai_shapes import CHAT, Call, parse_call
 from garrison.gateway.redaction import Redaction
@@ -44,7 +43,7 @@ def run(
     inspector: Inspector, pieces: Iterable[bytes], **fields: Any
 ) -> tuple[dict[int, dict[str, str]], bytes]:
     """What a client assembles from a stream fed in `pieces`: {choice: {field: text}}, and the raw bytes."""
-    redaction = Redaction(lambda: StreamRedactor(inspector))
+    redaction = Redaction(inspector)
     events = Stream(call_of(**fields), "r-1", "smollm2@1", 1, redaction, 1 << 16)
     out = b"".join(events.feed(piece) for piece in pieces)
     redaction.close()
@@ -131,7 +130,7 @@ def test_any_cut_of_the_bytes_gives_the_text_of_the_whole_answer(
     cuts = sorted(data.draw(st.lists(st.integers(0, len(wire)), max_size=8)))
     pieces = [wire[start:end] for start, end in zip([0, *cuts], [*cuts, len(wire)], strict=True)]
     texts, _ = run(inspector, pieces)
-    redaction = Redaction(lambda: StreamRedactor(inspector))
+    redaction = Redaction(inspector)
     assert texts[0].get("content", "") == redaction.whole(spoken)
 
 

@@ -6,6 +6,7 @@ normalised form and on the views that its encodings open. An `Inspector` belongs
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,8 @@ from garrison.detect.rulepack import Rule, built_in_rules
 from garrison.detect.stream import StreamRedactor
 
 BLOCK_AT = 0.80
+SEPARATOR = "\n"  # between joined texts: no word crosses it, and the triggers' `^` and `$` match beside it
+_ABSOLUTE = re.compile(r"\\[AzZGK]")  # anchors that no separator satisfies
 MAX_TEXT = 8 * 1024 * 1024  # characters; a request body is smaller, and documents come in parts
 
 # What happens to a value, by who wrote the text. A caller may speak of people; a model needs no key.
@@ -60,6 +63,8 @@ class Inspector:
         }
         self._block = BlockScanner(incoming, cache) if set(directions) - {Direction.OUTPUT} else None
         self._stream = StreamScanner(outgoing, cache) if Direction.OUTPUT in directions else None
+        self._answers = BlockScanner(outgoing, cache) if Direction.OUTPUT in directions else None
+        self._joins = not any(_ABSOLUTE.search(rule.trigger) for rule in known)
 
     def inspect(self, text: str, direction: Direction) -> Inspection:
         """Judge a whole text. Raises `Refused` PRM-LENGTH for one over `MAX_TEXT` characters."""
@@ -72,6 +77,20 @@ class Inspector:
         if direction is Direction.OUTPUT:
             return self._inspect_output(text)
         return self._inspect_incoming(text, direction)
+
+    def is_clean(self, texts: Sequence[str], direction: Direction) -> bool:
+        """Whether `inspect` would let every one of these texts pass as it is, without a finding.
+
+        One scan over all of them, joined. False says only that they have to be looked at one by one.
+        """
+        if not self._joins and len(texts) != 1:
+            return False
+        joined = texts[0] if len(texts) == 1 else SEPARATOR.join(texts)
+        if len(joined) > MAX_TEXT:
+            return False
+        if direction is Direction.OUTPUT:
+            return self._answers is not None and not self._answers.scan(joined)
+        return joined.isascii() and not self._scan(joined, direction)
 
     def open_output(self) -> tuple[TextStream, Redaction]:
         """For `StreamRedactor`."""

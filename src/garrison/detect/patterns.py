@@ -18,6 +18,12 @@ import hyperscan
 from garrison.core.errors import Undecided, Usage
 from garrison.detect.rulepack import Rule, digest
 
+# Whole texts are also scanned joined by line feeds, where `^` and `$` have to match as at a text's own ends.
+# A trigger that fires once too often costs a confirmation and changes no answer.
+_FLAGS = {
+    hyperscan.HS_MODE_BLOCK: hyperscan.HS_FLAG_DOTALL | hyperscan.HS_FLAG_MULTILINE,
+    hyperscan.HS_MODE_STREAM: hyperscan.HS_FLAG_DOTALL,
+}
 _CONTINUATION = bytes(range(0x80, 0xC0))  # every byte of a code point in UTF-8 but its first
 
 
@@ -31,13 +37,14 @@ def encode(text: str) -> bytes:
 
 def _compile(rules: Sequence[Rule], mode: int) -> Any:
     database = hyperscan.Database(mode=mode)
-    caseless = hyperscan.HS_FLAG_CASELESS | hyperscan.HS_FLAG_DOTALL
+    plain = _FLAGS[mode]
+    caseless = plain | hyperscan.HS_FLAG_CASELESS
     try:
         database.compile(
             expressions=[rule.trigger.encode() for rule in rules],
             ids=list(range(len(rules))),
             elements=len(rules),
-            flags=[caseless if rule.caseless else hyperscan.HS_FLAG_DOTALL for rule in rules],
+            flags=[caseless if rule.caseless else plain for rule in rules],
         )
     except hyperscan.HyperscanError as cause:
         raise Usage(
@@ -68,7 +75,7 @@ def _open(rules: Sequence[Rule], mode: int, cache: Path | None) -> Any:
     if cache is None:
         return _compile(rules, mode)
     engine = version("hyperscan")
-    path = cache / f"{digest(rules)}-{mode}-{engine}.hsdb"
+    path = cache / f"{digest(rules)}-{mode}-{_FLAGS[mode]}-{engine}.hsdb"
     database = _stored(path, mode)
     if database is None:
         database = _compile(rules, mode)

@@ -6,6 +6,7 @@ type-check. Nothing here waits, and nothing has been sent to a model server when
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,7 +18,7 @@ from garrison.core.errors import Refused, Usage
 from garrison.detect.base import Direction, Inspection, Outcome
 from garrison.gateway.http_parse import Head
 from garrison.gateway.limits import DEFAULT_COMPLETION, Limiter
-from garrison.gateway.openai_shapes import Call, rewrite_strings
+from garrison.gateway.openai_shapes import Call, rewrite_strings, strings_of
 from garrison.gateway.record import Record
 from garrison.gateway.snapshot import Snapshot
 from garrison.trust.identity import Principal, refusal
@@ -29,6 +30,8 @@ _SEAL = object()
 
 class Inspect(Protocol):
     """`detect.inspect.Inspector`, as the pipeline uses it."""
+
+    def is_clean(self, texts: Sequence[str], direction: Direction) -> bool: ...
 
     def inspect(self, text: str, direction: Direction) -> Inspection: ...
 
@@ -116,7 +119,9 @@ def admit(
     wanted = (call.max_tokens or DEFAULT_COMPLETION) * call.choices if call.operation.streams else 0
     estimate = characters // CHARACTERS_PER_TOKEN + wanted
     record.reservation = limiter.reserve(subject.name, endpoint.name, estimate, snapshot.limits)
-    body = inspected(call, inspector, record, leaves=not endpoint.version)
+    body = call.body
+    if not inspector.is_clean(strings_of(body), Direction.INPUT):
+        body = inspected(call, inspector, record, leaves=not endpoint.version)
     record.prompt_tokens = characters // CHARACTERS_PER_TOKEN
     body["model"] = endpoint.name
     if call.stream:

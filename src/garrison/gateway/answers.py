@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -19,14 +18,14 @@ from garrison.gateway.redaction import Redaction
 from garrison.gateway.upstreams.connection import malformed
 
 MAX_TOOL_CALLS = 64
+MAX_COUNT = 1 << 32  # tokens: more is no count
 TEXT_FIELDS = ("content", "refusal", "reasoning_content")
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}\Z")
 FINISHES = frozenset({"stop", "length", "tool_calls", "content_filter", "function_call"})
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(NamedTuple):
     """Tokens, as the model server counted them."""
 
     prompt: int
@@ -44,10 +43,10 @@ def usage_of(value: Any) -> Usage | None:
     """The usage object of an answer, or None when it has none that counts."""
     if not isinstance(value, dict):
         return None
-    counts = [value.get("prompt_tokens", 0), value.get("completion_tokens", 0)]
-    if not all(type(count) is int and 0 <= count < 1 << 32 for count in counts):
+    prompt, completion = value.get("prompt_tokens", 0), value.get("completion_tokens", 0)
+    if type(prompt) is not int or type(completion) is not int:
         return None
-    return Usage(*counts)
+    return Usage(prompt, completion) if 0 <= prompt < MAX_COUNT and 0 <= completion < MAX_COUNT else None
 
 
 def rebuild(
@@ -90,14 +89,15 @@ def _choices(
     most = call.choices * (len(call.body["prompt"]) if isinstance(call.body.get("prompt"), list) else 1)
     if not isinstance(choices, list) or not 0 < len(choices) <= most:
         raise malformed("an answer without the choices that were asked for")
+    logprobs = bool(call.body.get("logprobs"))
     shown = []
     for number, choice in enumerate(choices):
         if not isinstance(choice, dict):
             raise malformed("a choice that is not an object")
-        before = len(redaction.findings) if call.body.get("logprobs") else 0
+        before = len(redaction.findings) if logprobs else 0
         one = {"index": number, **rebuilt(choice, redaction), "finish_reason": finish_of(choice)}
         # Log probabilities spell the text again, token by token: they go when any of it was replaced.
-        if call.body.get("logprobs") and isinstance(choice.get("logprobs"), dict):
+        if logprobs and isinstance(choice.get("logprobs"), dict):
             one["logprobs"] = choice["logprobs"] if len(redaction.findings) == before else None
         shown.append(one)
     return shown

@@ -2,17 +2,17 @@
 
 An exchange reads the body when asked (`body()`), answers once (`send`) or as a stream (`start`, `write`,
 `finish`), and can be `cut` from outside - the client left, its token was revoked, time is up - which
-cancels the task that serves it and says why.
+cancels the turn that serves it and says why.
 """
 
 from __future__ import annotations
 
-import asyncio
 from typing import Protocol
 
 from garrison.core.errors import GarrisonError
 from garrison.gateway.config import HttpLimits
 from garrison.gateway.http_parse import ChunkedBody, Head, too_large
+from garrison.gateway.turns import Signal, Turn
 
 _REASONS = {
     200: "OK",
@@ -36,8 +36,6 @@ STATUS_LINES = {
     status: b"HTTP/1.1 %d %s\r\n" % (status, reason.encode()) + _COMMON for status, reason in _REASONS.items()
 }
 
-Headers = tuple[tuple[bytes, bytes], ...]
-
 
 class Wire(Protocol):
     """What an exchange needs from its connection."""
@@ -45,8 +43,8 @@ class Wire(Protocol):
     def send(self, data: bytes) -> None:
         """Queue bytes for the client; nothing happens once it has left."""
 
-    def writable(self) -> asyncio.Future[None] | None:
-        """A future that resolves when the client has taken enough, or None when it has already."""
+    def writable(self) -> Signal | None:
+        """What is set when the client has taken enough, or None when it has already."""
 
     def done(self, exchange: Exchange) -> None:
         """The answer is complete; the connection may go on to its next request or close."""
@@ -56,16 +54,15 @@ class Exchange:
     """One request. `defect` is set when the head could not be understood; then there is no body."""
 
     __slots__ = (
+        "_arrived",
         "_body",
-        "_body_waiter",
         "_chunks",
-        "_length",
         "_limits",
+        "_missing",
         "_wire",
         "body_complete",
         "cut_by",
         "defect",
-        "entered",
         "finished",
         "gone",
         "head",
@@ -73,7 +70,7 @@ class Exchange:
         "peer",
         "started",
         "streaming",
-        "task",
+        "turn",
     )
 
     def __init__(
@@ -81,92 +78,97 @@ class Exchange:
     ) -> None:
         self._wire = wire
         self._limits = limits
-        self._body = bytearray()
-        self._body_waiter: asyncio.Future[None] | None = None
-        chunked = head is not None and head.length is None
-        self._chunks = ChunkedBody(limits.body_bytes) if chunked else None
-        self._length = head.length or 0 if head is not None else 0
+        self._body: bytes | bytearray = b""
+        self._arrived: Signal | None = None
+        self._chunks: ChunkedBody | None = None
+        self._missing = 0  # bytes of a body with a length that are still to come
         self.head = head
         self.defect = defect
         self.peer = peer
-        self.keep_alive = head is not None and head.keep_alive and defect is None
-        self.body_complete = not chunked and self._length == 0
+        self.keep_alive = False
+        self.body_complete = True
+        if head is not None:
+            self.keep_alive = head.keep_alive and defect is None
+            if head.length is None:
+                self._chunks = ChunkedBody(limits.body_bytes)
+                self.body_complete = False
+            elif head.length:
+                self._missing = head.length
+                self.body_complete = False
         self.gone = False
-        self.entered = False  # the task that serves it has begun
         self.finished = False
         self.cut_by: GarrisonError | None = None
         self.started = False
         self.streaming = False
-        self.task: asyncio.Task[None] | None = None
+        self.turn: Turn | None = None
 
     # --- the body ---
 
-    def feed(self, buffer: bytearray) -> None:
-        """Take this request's body bytes from the front of `buffer`. Raises `Usage` HTTP-FRAMING, HTTP-BODY."""
-        if self._chunks is not None:
-            self._chunks.feed(bytes(buffer))
-            buffer.clear()
-            if self._chunks.done:
-                buffer += self._chunks.rest
-                self._complete()
-            return
-        missing = self._length - len(self._body)
-        self._body += buffer[:missing]
-        del buffer[:missing]
-        if len(self._body) == self._length:
-            self._complete()
+    def feed(self, data: bytes) -> bytes:
+        """Take this request's body from the front of `data`; what is left belongs to the next request.
 
-    def _complete(self) -> None:
-        self.body_complete = True
-        if self._body_waiter is not None and not self._body_waiter.done():
-            self._body_waiter.set_result(None)
+        Raises `Usage` HTTP-FRAMING or HTTP-BODY. Whoever waits for the body is told by `arrived`.
+        """
+        if self._chunks is not None:
+            self._chunks.feed(data)
+            self.body_complete = self._chunks.done
+            return self._chunks.rest
+        body, rest = data[: self._missing], data[self._missing :]
+        self._missing -= len(body)
+        self.body_complete = self._missing == 0
+        if not self._body:
+            self._body = body
+        else:
+            if isinstance(self._body, bytes):
+                self._body = bytearray(self._body)
+            self._body += body
+        return rest
+
+    def arrived(self) -> None:
+        """The body is complete, or will never be."""
+        if self._arrived is not None:
+            self._arrived.set()
 
     def fail_body(self, error: GarrisonError) -> None:
         """The body will not arrive whole: whoever waits for it is told why."""
         self.defect = error
         self.keep_alive = False
-        if self._body_waiter is not None and not self._body_waiter.done():
-            self._body_waiter.set_exception(error)
+        self.arrived()
 
     async def body(self) -> bytes:
         """The whole request body. Raises `Usage` HTTP-BODY, HTTP-FRAMING or HTTP-TIMEOUT."""
-        if self._length > self._limits.body_bytes:
+        if self.head is not None and (self.head.length or 0) > self._limits.body_bytes:
             raise too_large(self._limits.body_bytes)
-        if self.defect is not None:
-            raise self.defect
-        if not self.body_complete:
+        if not self.body_complete and self.defect is None:
             if self.head is not None and self.head.expects_continue:
                 self._wire.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-            self._body_waiter = asyncio.get_running_loop().create_future()
-            await self._body_waiter
+            self._arrived = Signal()
+            await self._arrived
+        if self.defect is not None:
+            raise self.defect
         return self._chunks.body if self._chunks is not None else bytes(self._body)
 
     # --- the answer ---
 
-    def send(self, status: int, headers: Headers, body: bytes) -> None:
-        """The whole answer at once."""
+    def send(self, status: int, headers: bytes, body: bytes) -> None:
+        """The whole answer at once. `headers` are complete lines."""
         self.started = True
-        head = [STATUS_LINES[status]]
-        head += [b"%s: %s\r\n" % pair for pair in headers]
-        head.append(b"content-length: %d\r\n" % len(body))
-        head.append(b"\r\n" if self._reusable() else b"connection: close\r\n\r\n")
-        head.append(body)
-        self._wire.send(b"".join(head))
+        end = b"\r\n" if self._reusable() else b"connection: close\r\n\r\n"
+        self._wire.send(
+            b"%b%bcontent-length: %d\r\n%b%b" % (STATUS_LINES[status], headers, len(body), end, body)
+        )
         self._wire.done(self)
 
-    def start(self, status: int, headers: Headers) -> None:
+    def start(self, status: int, headers: bytes) -> None:
         """The head of a streamed answer; `write` and `finish` follow."""
         self.started = self.streaming = True
-        head = [STATUS_LINES[status]]
-        head += [b"%s: %s\r\n" % pair for pair in headers]
-        head.append(b"transfer-encoding: chunked\r\n")
-        head.append(b"\r\n" if self._reusable() else b"connection: close\r\n\r\n")
-        self._wire.send(b"".join(head))
+        end = b"\r\n" if self._reusable() else b"connection: close\r\n\r\n"
+        self._wire.send(b"%b%btransfer-encoding: chunked\r\n%b" % (STATUS_LINES[status], headers, end))
 
-    def write(self, data: bytes) -> asyncio.Future[None] | None:
+    def write(self, data: bytes) -> Signal | None:
         """One chunk of a streamed answer. Await what is returned, if anything, before writing more."""
         if data:
-            self._wire.send(b"%x\r\n%s\r\n" % (len(data), data))
+            self._wire.send(b"%x\r\n%b\r\n" % (len(data), data))
         return self._wire.writable()
 
     def finish(self) -> None:
@@ -184,10 +186,9 @@ class Exchange:
 
     def cut(self, error: GarrisonError | None) -> None:
         """Stop serving this request: `error` says why, None that the client has left."""
-        if self.task is None or self.task.done() or self.gone or self.cut_by is not None:
+        if self.turn is None or self.turn.done or self.gone or self.cut_by is not None:
             return
         if error is None:
             self.gone = True
         self.cut_by = error
-        if self.entered:  # a task that is cancelled before its first step would leave no event
-            self.task.cancel()
+        self.turn.cancel()

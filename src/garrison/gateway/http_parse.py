@@ -9,7 +9,7 @@ Vendor clients send none of these forms.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from garrison.core.errors import Usage
 from garrison.gateway.config import HttpLimits
@@ -17,9 +17,11 @@ from garrison.gateway.config import HttpLimits
 HEAD_END = b"\r\n\r\n"
 
 # RFC 9112 section 3 and 5; possessive quantifiers, so that no input is matched twice.
-_REQUEST_LINE = re.compile(rb"([A-Z]{1,16}+) ([!-~]++) HTTP/([0-9]\.[0-9])\r\n")
-_HEADERS = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t -~]*+\r\n)*+")
-_HEADER = re.compile(rb"([^:\r\n]++):[ \t]*+([\t -~]*+)\r\n")
+_REQUEST_LINE = re.compile(rb"([A-Z]{1,16}+) ([!-~]++) HTTP/([0-9]\.[0-9])\Z")
+# What is left of a name or a value without these bytes is not allowed in it: `translate` looks at each byte
+# once, several times faster than a regular expression does.
+_NAME_BYTES = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_VALUE_BYTES = b"\t" + bytes(range(0x20, 0x7F))
 _LENGTH = re.compile(rb"[0-9]{1,10}+\Z")
 _HOST = re.compile(rb"[A-Za-z0-9.:_\[\]-]{1,255}+\Z")
 _CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,7}+\Z")
@@ -43,8 +45,7 @@ _ONCE = frozenset(
 _CONNECTION = frozenset({b"close", b"keep-alive"})
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """One request's head. Header names are lower case; `length` is None when the body is chunked."""
 
     method: str
@@ -63,7 +64,8 @@ def parse_head(raw: bytes, limits: HttpLimits) -> Head:
     """The head in `raw`, which ends with an empty line. Raises `Usage` HTTP-SYNTAX, HTTP-FRAMING, HTTP-UPGRADE
     or HTTP-HEADERS; the connection cannot be used afterwards.
     """
-    line = _REQUEST_LINE.match(raw)
+    first, *lines = raw[:-4].split(b"\r\n")
+    line = _REQUEST_LINE.match(first)
     if line is None:
         raise bad("HTTP-SYNTAX", "the request line is not METHOD /path HTTP/1.1")
     method, target, version = line.groups()
@@ -71,10 +73,7 @@ def parse_head(raw: bytes, limits: HttpLimits) -> Head:
         raise bad("HTTP-SYNTAX", "only HTTP/1.1 is spoken here")
     if not target.startswith(b"/"):
         raise bad("HTTP-SYNTAX", "the request target is not a path")
-    end = len(raw) - 2
-    if _HEADERS.fullmatch(raw, line.end(), end) is None:
-        raise bad("HTTP-SYNTAX", "a header line is not name: value in plain ASCII")
-    headers = _collect(_HEADER.findall(raw, line.end(), end), limits)
+    headers = _collect(lines, limits)
     if not _HOST.match(headers.get(b"host", b"")):
         raise bad("HTTP-SYNTAX", "exactly one well-formed Host header is required")
     length = _framing(headers)
@@ -89,20 +88,24 @@ def parse_head(raw: bytes, limits: HttpLimits) -> Head:
     return Head(method.decode(), target.decode(), headers, length, connection == b"keep-alive", bool(expect))
 
 
-def is_hopeless(begun: bytearray) -> bool:
+def is_hopeless(begun: bytes | bytearray) -> bool:
     """Whether an unfinished head can no longer become one; waiting for the rest would waste the client's time."""
     return _BARE_LF.search(begun) is not None
 
 
-def _collect(lines: list[tuple[bytes, bytes]], limits: HttpLimits) -> dict[bytes, bytes]:
+def _collect(lines: list[bytes], limits: HttpLimits) -> dict[bytes, bytes]:
+    """RFC 9112 section 5: `name: value`, nothing before the colon but the name, nothing folded."""
     if len(lines) > limits.header_count:
         raise bad("HTTP-HEADERS", f"{len(lines)} headers; at most {limits.header_count} are read")
     headers: dict[bytes, bytes] = {}
-    for name, value in lines:
+    for line in lines:
+        name, colon, value = line.partition(b":")
+        if not colon or not name or name.translate(None, _NAME_BYTES) or value.translate(None, _VALUE_BYTES):
+            raise bad("HTTP-SYNTAX", "a header line is not name: value in plain ASCII")
         lower = name.lower()
-        if lower in headers and lower in _ONCE:
+        if lower in _ONCE and lower in headers:
             raise bad("HTTP-FRAMING", f"the header {lower.decode()} stands there twice")
-        headers[lower] = value.rstrip(b" \t")
+        headers[lower] = value.strip(b" \t")
     return headers
 
 

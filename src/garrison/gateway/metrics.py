@@ -150,9 +150,9 @@ def answer_scrape(metrics: Metrics, gauges: Mapping[str, float], exchange: Excha
     """GET /metrics on the loopback listener; anything else is 404."""
     head = exchange.head
     if head is None or exchange.defect is not None:
-        exchange.send(400, (), b"")
+        exchange.send(400, b"", b"")
     elif head.method == "GET" and head.target == "/metrics":
-        kind = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
-        exchange.send(200, (kind,), metrics.render(gauges))
+        kind = b"content-type: text/plain; version=0.0.4; charset=utf-8\r\n"
+        exchange.send(200, kind, metrics.render(gauges))
     else:
-        exchange.send(404, (), b"")
+        exchange.send(404, b"", b"")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from garrison.core.errors import Usage
 from garrison.gateway.strict_json import parse_object
@@ -76,8 +76,7 @@ EMBEDDINGS = Operation(
 OPERATIONS = {operation.path: operation for operation in (CHAT, COMPLETIONS, EMBEDDINGS)}
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """A parsed request. `body` holds listed fields only; `model` and usage options are set when it is sent."""
 
     operation: Operation
@@ -93,11 +92,11 @@ class Call:
 def parse_call(operation: Operation, raw: bytes, depth: int) -> Call:
     """The request in `raw`. Raises `Usage` HTTP-JSON, GW-STEER, GW-FIELD or GW-PART."""
     body = parse_object(raw, depth)
-    for name in body.keys() - operation.fields:
-        if name in _DROPPED:
+    if not operation.fields.issuperset(body):
+        for name in body.keys() - operation.fields:
+            if name not in _DROPPED:
+                raise _unknown(name, operation)
             del body[name]
-        else:
-            raise _unknown(name, operation)
     model = body.get("model")
     if not isinstance(model, str) or not 0 < len(model) <= MAX_NAME:
         raise _field("model", "the name of a model")
@@ -109,7 +108,7 @@ def parse_call(operation: Operation, raw: bytes, depth: int) -> Call:
     options = body.pop("stream_options", None) or {}
     if not isinstance(stream, bool) or not isinstance(options, dict):
         raise _field("stream", "true or false, with stream_options an object")
-    if options.keys() - {"include_usage"}:
+    if options and options.keys() != {"include_usage"}:
         raise _field("stream_options", "an object with include_usage only")
     if stream and (body.get("logprobs") or body.get("top_logprobs")):
         raise _field("logprobs", "left out of streams: they would show what is redacted later")
@@ -133,9 +132,8 @@ def _messages(messages: Any) -> list[dict[str, Any]]:
     for message in messages:
         if not isinstance(message, dict) or message.get("role") not in _ROLES:
             raise _field("messages", f"messages with one of the roles {', '.join(sorted(_ROLES))}")
-        unknown = message.keys() - _MESSAGE
-        if unknown:
-            raise _unknown(min(unknown), CHAT)
+        if not _MESSAGE.issuperset(message):
+            raise _unknown(min(message.keys() - _MESSAGE), CHAT)
         content = message.get("content")
         if isinstance(content, list):
             message["content"] = "\n".join(map(_text_part, content))
@@ -196,6 +194,29 @@ def rewrite_strings(value: Any, rewrite: Callable[[str], str]) -> Any:
     if isinstance(value, list):
         return [rewrite_strings(item, rewrite) for item in value]
     return value
+
+
+def strings_of(body: dict[str, Any]) -> list[str]:
+    """Every string that `rewrite_strings` would rewrite in a body, the name of the model left out."""
+    found: list[str] = []
+    for name, value in body.items():
+        if name != "model" and type(value) is not int:
+            _gather(value, found)
+    return found or [""]
+
+
+def _gather(value: Any, found: list[str]) -> None:
+    if isinstance(value, str):
+        if value not in _VOCABULARY:
+            found.append(value)
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            if name not in _VOCABULARY:
+                found.append(name)
+            _gather(item, found)
+    elif isinstance(value, list):
+        for item in value:
+            _gather(item, found)
 
 
 def _field(name: str, expected: str) -> Usage:

@@ -7,7 +7,6 @@ nothing leaves here that was not inspected.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -33,8 +32,8 @@ from garrison.gateway.limits import Limiter
 from garrison.gateway.metrics import Metrics
 from garrison.gateway.openai_shapes import OPERATIONS, parse_call
 from garrison.gateway.record import ClockText, Record
-from garrison.gateway.redaction import Redaction, Redactor
-from garrison.gateway.replies import error_headers, error_json, id_headers, status_of
+from garrison.gateway.redaction import OutputInspector, Redaction
+from garrison.gateway.replies import EVENTS, JSON, TEXT, error_headers, error_json, id_headers, status_of
 from garrison.gateway.snapshot import Snapshot, SnapshotFile
 from garrison.gateway.streams import Stream
 from garrison.gateway.upstreams.connection import Response, malformed
@@ -42,11 +41,12 @@ from garrison.gateway.upstreams.pool import Pool
 from garrison.trust.identity import Principal, refusal
 
 GRACE_SECONDS = 60.0  # an answer that has begun may end this long after its token has expired
-LAST_BYTES_SECONDS = 0.5
 MODELS = "/v1/models"
 PROBES = ("/livez", "/readyz")
-JSON = (b"content-type", b"application/json")
-EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
+
+
+class Inspector(Inspect, OutputInspector, Protocol):
+    """`detect.inspect.Inspector`: what people write and what models answer."""
 
 
 class Spool(Protocol):
@@ -63,8 +63,7 @@ class Plane:
 
     snapshots: SnapshotFile
     limiter: Limiter
-    inspector: Inspect
-    redactor: Callable[[], Redactor]
+    inspector: Inspector
     pool: Pool
     spool: Spool
     metrics: Metrics
@@ -101,16 +100,13 @@ class Plane:
 
 async def handle(plane: Plane, exchange: Exchange) -> None:
     """Serve one request. Never raises; leaves exactly one event (none for the liveness probes)."""
-    exchange.entered = True
     if exchange.head is not None and exchange.head.target in PROBES:
         probe(plane, exchange, exchange.head.target)
         return
     plane.count += 1
     record = Record(f"r-{plane.prefix}{plane.count:08x}", plane.clock())
-    redaction = Redaction(plane.redactor)
+    redaction = Redaction(plane.inspector)
     try:
-        if exchange.gone:
-            raise asyncio.CancelledError
         head = route(exchange, record)
         snapshot = plane.snapshots.current(plane.wall())
         record.snapshot_version = snapshot.version
@@ -179,18 +175,18 @@ async def answer(
     )
     try:
         if response.status != 200:
-            raise upstream_error(response.status, await _whole(response, 65_536), redaction)
+            raise upstream_error(response.status, await response.whole(65_536), redaction)
         if admitted.call.stream:
             await stream(plane, exchange, admitted, response, record, redaction)
             return
         _expect(response, "application/json")
-        raw = await _whole(response, plane.upstream.answer_bytes)
+        raw = await response.whole(plane.upstream.answer_bytes)
         body, usage = rebuild(
             raw, admitted.call, record.request_id, admitted.served, int(plane.wall()), redaction
         )
         record.first_byte = plane.clock()
         count(record, usage, redaction)
-        exchange.send(200, (JSON, *id_headers(record.request_id)), body)
+        exchange.send(200, JSON + id_headers(record.request_id), body)
     finally:
         response.close()
 
@@ -213,7 +209,7 @@ async def stream(
         redaction,
         plane.upstream.event_bytes,
     )
-    exchange.start(200, (EVENTS, *id_headers(record.request_id)))
+    exchange.start(200, EVENTS + id_headers(record.request_id))
     try:
         while not events.done:
             data = await response.read()
@@ -226,7 +222,7 @@ async def stream(
                 if writable is not None:
                     await writable
         exchange.finish()
-        await _read_out(response)
+        response.let_go()
     finally:
         count(record, events.usage, redaction, events.pieces)
 
@@ -241,7 +237,7 @@ def list_models(exchange: Exchange, snapshot: Snapshot, principal: Principal, re
     record.policy_version = snapshot.policy.version
     record.complete()
     body = orjson.dumps({"object": "list", "data": models})
-    exchange.send(200, (JSON, *id_headers(record.request_id)), body)
+    exchange.send(200, JSON + id_headers(record.request_id), body)
 
 
 def probe(plane: Plane, exchange: Exchange, target: str) -> None:
@@ -252,7 +248,7 @@ def probe(plane: Plane, exchange: Exchange, target: str) -> None:
             plane.snapshots.current(plane.wall())
         except Undecided:
             ready = False
-    exchange.send(200 if ready else 503, ((b"content-type", b"text/plain"),), b"ok\n" if ready else b"no\n")
+    exchange.send(200 if ready else 503, TEXT, b"ok\n" if ready else b"no\n")
 
 
 def refuse(exchange: Exchange, record: Record, error: GarrisonError) -> None:
@@ -302,25 +298,6 @@ def close(plane: Plane, record: Record, redaction: Redaction) -> None:
     except GarrisonError:
         plane.unrecorded += 1  # begin() refuses new requests for the same reason
         plane.metrics.defect("spool")
-
-
-async def _whole(response: Response, limit: int) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    while data := await response.read():
-        parts.append(data)
-        size += len(data)
-        if size > limit:
-            raise malformed(f"more than {limit} bytes")
-    return b"".join(parts)
-
-
-async def _read_out(response: Response) -> None:
-    """Wait a moment for the end that follows `[DONE]`, so that the connection can be used again."""
-    with contextlib.suppress(GarrisonError, TimeoutError):
-        if not response.ended:
-            async with asyncio.timeout(LAST_BYTES_SECONDS):
-                await _whole(response, 4_096)
 
 
 def _expect(response: Response, kind: str) -> None:

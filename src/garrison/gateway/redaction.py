@@ -1,46 +1,44 @@
 """Output inspection as the answers need it: one redactor per text, the same for whole answers and streams.
 
-A whole answer goes through the very object that a stream goes through, so the two cannot differ.
+A whole answer in which anything may be found goes through the very object that a stream goes through, so the
+two cannot differ.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import orjson
 
-from garrison.detect.base import TextFinding
+from garrison.detect.base import Direction, TextFinding
+from garrison.detect.stream import OutputRules, StreamRedactor
 from garrison.gateway.openai_shapes import rewrite_strings
 
 MAX_FINDINGS = 50  # kept per request; more of the same tells nobody more
 
 
-class Redactor(Protocol):
-    """One text in pieces. What comes out may be shown; the rest is held back or replaced."""
+class OutputInspector(OutputRules, Protocol):
+    """`detect.inspect.Inspector`, as answers need it."""
 
-    def feed(self, text: str) -> str: ...
-
-    def close(self) -> str: ...
-
-    @property
-    def findings(self) -> Sequence[TextFinding]: ...
+    def is_clean(self, texts: Sequence[str], direction: Direction) -> bool:
+        """Whether nothing is to be found in any of these texts."""
 
 
 class Redaction:
     """All output inspection of one request: makes redactors and gathers what they found."""
 
-    __slots__ = ("_new", "_open", "_seen", "characters")
+    __slots__ = ("_inspector", "_open", "_seen", "characters")
 
-    def __init__(self, new: Callable[[], Redactor]) -> None:
-        self._new = new
-        self._open: list[Redactor] = []
+    def __init__(self, inspector: OutputInspector) -> None:
+        self._inspector = inspector
+        self._open: list[StreamRedactor] = []
         self._seen: list[TextFinding] = []
         self.characters = 0
 
-    def begin(self) -> Redactor:
+    def begin(self) -> StreamRedactor:
         """A redactor for one text that arrives in pieces."""
-        redactor = self._new()
+        redactor = StreamRedactor(self._inspector)
         self._open.append(redactor)
         return redactor
 
@@ -49,7 +47,9 @@ class Redaction:
         if not text:
             return text
         self.characters += len(text)
-        redactor = self._new()
+        if self._inspector.is_clean((text,), Direction.OUTPUT):
+            return text
+        redactor = StreamRedactor(self._inspector)
         shown = redactor.feed(text) + redactor.close()
         self._seen += redactor.findings
         return shown
@@ -70,6 +70,8 @@ class Redaction:
 
     def close(self) -> tuple[TextFinding, ...]:
         """End every redactor, also of a stream that was cut, and return what was found. What was held is lost."""
+        if not self._open and not self._seen:
+            return ()
         for redactor in self._open:
             redactor.close()
         return self.findings

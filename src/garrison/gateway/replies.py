@@ -8,7 +8,6 @@ from typing import Any
 import orjson
 
 from garrison.core.errors import GarrisonError
-from garrison.gateway.exchange import Headers
 
 _STATUS = {
     "GW-MODEL": 404,
@@ -39,6 +38,12 @@ _TYPES = {
 }
 
 
+# Header lines of the answers.
+JSON = b"content-type: application/json\r\n"
+EVENTS = b"content-type: text/event-stream; charset=utf-8\r\n"
+TEXT = b"content-type: text/plain\r\n"
+
+
 def status_of(error: GarrisonError) -> int:
     return _STATUS.get(error.code, error.http_status)
 
@@ -56,18 +61,19 @@ def error_json(error: GarrisonError, request_id: str) -> bytes:
     return orjson.dumps({"error": body})
 
 
-def error_headers(error: GarrisonError, request_id: str) -> Headers:
-    headers = [(b"content-type", b"application/json"), *id_headers(request_id)]
+def error_headers(error: GarrisonError, request_id: str) -> bytes:
+    """The header lines of a refusal."""
+    lines = [JSON, id_headers(request_id)]
     status = status_of(error)
     if error.retry_after is not None:
-        headers.append((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after))))
+        lines.append(b"retry-after: %d\r\n" % max(1, math.ceil(error.retry_after)))
     if status == 401:
-        headers.append((b"www-authenticate", b'Bearer realm="garrison"'))
+        lines.append(b'www-authenticate: Bearer realm="garrison"\r\n')
     if error.code == "GW-METHOD":
-        headers.append((b"allow", str(error.evidence.get("allow", "")).encode()))
-    return tuple(headers)
+        lines.append(b"allow: %b\r\n" % str(error.evidence.get("allow", "")).encode())
+    return b"".join(lines)
 
 
-def id_headers(request_id: str) -> Headers:
+def id_headers(request_id: str) -> bytes:
     value = request_id.encode()
-    return ((b"x-request-id", value), (b"x-garrison-audit-id", value))
+    return b"x-request-id: %b\r\nx-garrison-audit-id: %b\r\n" % (value, value)

@@ -18,8 +18,10 @@ from garrison.core.errors import GarrisonError, Usage
 from garrison.gateway.config import HttpLimits
 from garrison.gateway.exchange import Exchange
 from garrison.gateway.http_parse import HEAD_END, bad, is_hopeless, parse_head
+from garrison.gateway.turns import Signal, Turn
 
 TICK_SECONDS = 0.25  # how late a deadline may be noticed
+LAST_EVENTS_SECONDS = 0.02  # what was cut at the end of a drain writes its event
 
 Serve = Callable[[Exchange], Coroutine[Any, Any, None]]
 
@@ -68,7 +70,7 @@ class Server:
             await asyncio.sleep(0.02)
         for connection in list(self.connections):
             connection.abort()
-        await asyncio.sleep(0)
+        await asyncio.sleep(LAST_EVENTS_SECONDS if seconds else 0)
 
 
 class Connection(asyncio.Protocol):
@@ -89,10 +91,10 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self._buffer = bytearray()
+        self._buffer: bytes | bytearray = b""  # read and not yet used; most requests come in one piece
         self._exchange: Exchange | None = None
         self._transport: asyncio.Transport | None = None
-        self._writable: asyncio.Future[None] | None = None
+        self._writable: Signal | None = None
         self._reading = True
         self._lingering = False
         self._head_begun = False
@@ -120,15 +122,20 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, _exc: Exception | None) -> None:
         self._server.connections.discard(self)
         self._transport = None
+        self._writable = None
         self.deadline = inf
-        self.resume_writing()
         if self._exchange is not None:
             self._exchange.cut(None)
 
     def data_received(self, data: bytes) -> None:
         if self._lingering:
             return
-        self._buffer += data
+        if not self._buffer:
+            self._buffer = data
+        else:
+            if isinstance(self._buffer, bytes):
+                self._buffer = bytearray(self._buffer)
+            self._buffer += data
         if self._exchange is None:
             self._next()
         elif not self._exchange.body_complete:
@@ -140,15 +147,15 @@ class Connection(asyncio.Protocol):
         return False  # a half-closed client has left
 
     def pause_writing(self) -> None:
-        self._writable = self._server.loop.create_future()
+        self._writable = Signal()
         self.deadline = self._server.loop.time() + self._server.limits.stall_seconds
 
     def resume_writing(self) -> None:
-        waiter, self._writable = self._writable, None
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        waiting, self._writable = self._writable, None
         if self._exchange is not None and self._exchange.body_complete:
             self.deadline = inf
+        if waiting is not None:
+            waiting.set()
 
     # --- reading requests ---
 
@@ -168,8 +175,7 @@ class Connection(asyncio.Protocol):
                 self._head_begun = True
                 self.deadline = self._server.loop.time() + limits.head_seconds
             return
-        raw = bytes(buffer[: end + 4])
-        del buffer[: end + 4]
+        raw, self._buffer = bytes(buffer[: end + 4]), buffer[end + 4 :]
         try:
             head = parse_head(raw, limits)
         except Usage as error:
@@ -184,24 +190,28 @@ class Connection(asyncio.Protocol):
         self._begin(exchange)
 
     def _more_body(self, exchange: Exchange) -> None:
+        """Give the exchange what has come. Last, because it may answer then and there."""
+        data, self._buffer = bytes(self._buffer), b""
         try:
-            exchange.feed(self._buffer)
+            self._buffer = exchange.feed(data)
         except Usage as error:
             exchange.fail_body(error)
-            self._buffer.clear()
+            return
         if exchange.body_complete:
             self.deadline = inf
+            exchange.arrived()
 
     def _refuse(self, error: GarrisonError) -> None:
         """What was sent is not a request. It is still answered and recorded like one, by the same path."""
-        self._buffer.clear()
+        self._buffer = b""
         self.deadline = inf
         self._begin(Exchange(self, None, error, self.peer, self._server.limits))
 
     def _begin(self, exchange: Exchange) -> None:
         self._head_begun = False
         self._exchange = exchange
-        exchange.task = self._server.loop.create_task(self._server.serve(exchange))
+        exchange.turn = Turn(self._server.serve(exchange))
+        exchange.turn.resume()
 
     def _pause_reading(self) -> None:
         if self._reading and self._transport is not None:
@@ -214,7 +224,7 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.write(data)
 
-    def writable(self) -> asyncio.Future[None] | None:
+    def writable(self) -> Signal | None:
         return self._writable
 
     def done(self, exchange: Exchange) -> None:
@@ -226,7 +236,7 @@ class Connection(asyncio.Protocol):
             self._lingering = True
             if self._transport.can_write_eof():
                 self._transport.write_eof()
-            self._buffer.clear()
+            self._buffer = b""
             self.deadline = self._server.loop.time() + self._server.limits.linger_seconds
             return
         if not exchange.keep_alive or self._server.draining:
@@ -236,7 +246,12 @@ class Connection(asyncio.Protocol):
         if not self._reading:
             self._reading = True
             self._transport.resume_reading()
-        self._next()
+        if self._buffer:  # not now: what was sent at once would be answered ever deeper in the stack
+            self._server.loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        if self._exchange is None and not self._lingering and self._transport is not None:
+            self._next()
 
     # --- from the server ---
 

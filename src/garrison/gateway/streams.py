@@ -13,9 +13,10 @@ from typing import Any
 import orjson
 
 from garrison.core.errors import Undecided
+from garrison.detect.stream import StreamRedactor
 from garrison.gateway.answers import MAX_TOOL_CALLS, TEXT_FIELDS, Usage, finish_of, tool_call, usage_of
 from garrison.gateway.openai_shapes import CHAT, Call
-from garrison.gateway.redaction import Redaction, Redactor
+from garrison.gateway.redaction import Redaction
 from garrison.gateway.sse import EventParser
 from garrison.gateway.upstreams.connection import malformed
 
@@ -25,7 +26,7 @@ DONE = b"data: [DONE]\n\n"
 
 @dataclass(slots=True)
 class _Choice:
-    redactors: dict[str, Redactor] = field(default_factory=dict)
+    redactors: dict[str, StreamRedactor] = field(default_factory=dict)
     pending: dict[str, str] = field(default_factory=dict)  # read, not yet inspected
     tools: dict[int, dict[str, Any]] = field(default_factory=dict)
     opened: bool = False

@@ -25,7 +25,6 @@ import uvloop
 from garrison.core.errors import GarrisonError, Undecided, Usage
 from garrison.detect.base import Direction
 from garrison.detect.inspect import Inspector
-from garrison.detect.stream import StreamRedactor
 from garrison.evidence.spool_writer import SpoolWriter
 from garrison.gateway.config import MAX_CONFIG_BYTES, WorkerConfig, parse_worker_config
 from garrison.gateway.exchange import Exchange
@@ -135,7 +134,6 @@ def build(config: WorkerConfig, spool: SpoolWriter, loop: asyncio.AbstractEventL
         snapshots=snapshots,
         limiter=Limiter(loop.time, config.workers),
         inspector=inspector,
-        redactor=lambda: StreamRedactor(inspector),
         pool=Pool(config.upstream, loop),
         spool=spool,
         metrics=Metrics(),
@@ -156,7 +154,6 @@ async def _tick_on(plane: Plane, server: Server) -> None:
 
 
 async def _scrape(plane: Plane, server: Server, exchange: Exchange) -> None:
-    exchange.entered = True
     gauges = {
         "garrison_gateway_connections": len(server.connections),
         "garrison_gateway_requests_active": len(plane.active),

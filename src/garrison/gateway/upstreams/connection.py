@@ -15,21 +15,35 @@ import httptools
 
 from garrison.core.errors import GarrisonError, Undecided
 from garrison.gateway.config import UpstreamLimits
+from garrison.gateway.turns import Signal
 
+LAST_BYTES_SECONDS = 0.5  # for the end that follows the last event of a stream
+LAST_BYTES = 4_096
 READ_BYTES = 16_384  # as much as a TLS record or a default socket read; about 60 streamed tokens
 
 
 class Response:
     """An answer whose head has come. `read` until it gives no bytes; always `close` at the end."""
 
-    __slots__ = ("_chunks", "_connection", "_error", "_held", "_waiter", "content_type", "ended", "status")
+    __slots__ = (
+        "_arrived",
+        "_chunks",
+        "_connection",
+        "_error",
+        "_held",
+        "_is_over",
+        "content_type",
+        "ended",
+        "status",
+    )
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._chunks: list[bytes] = []
         self._held = 0
-        self._waiter: asyncio.Future[None] | None = None
+        self._arrived = Signal()
         self._error: GarrisonError | None = None
+        self._is_over = False  # nobody reads on: what still comes is counted and dropped
         self.ended = False
         self.status = 0
         self.content_type = ""
@@ -44,43 +58,62 @@ class Response:
                 raise self._error
             if self.ended:
                 return b""
-            await self._wait()
+            await self._arrived
         data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
         self._chunks.clear()
         self._held = 0
         self._connection.resume()
         return data
 
+    async def whole(self, limit: int) -> bytes:
+        """All of it. Raises what `read` raises, and `Undecided` GW-ANSWER above `limit` bytes."""
+        while not self.ended and self._error is None and self._held <= limit:
+            await self._arrived
+            self._connection.resume()
+        if self._held > limit:
+            raise malformed(f"more than {limit} bytes")
+        if self._error is not None:
+            raise self._error
+        return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+
     async def head(self) -> None:
         """Wait for status and headers."""
         while self.status == 0:
             if self._error is not None:
                 raise self._error
-            await self._wait()
-
-    async def _wait(self) -> None:
-        self._waiter = asyncio.get_running_loop().create_future()
-        await self._waiter
+            await self._arrived
 
     def wake(self) -> None:
-        waiter, self._waiter = self._waiter, None
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        self._arrived.set()
 
     def fail(self, error: GarrisonError) -> None:
         self._error = self._error or error
-        self.wake()
+        self._arrived.set()
+
+    def spoil(self, error: GarrisonError) -> None:
+        """`fail` from inside the parser: the reader is woken after it."""
+        self._error = self._error or error
 
     def take(self, data: bytes) -> int:
         """Hold bytes for the reader and return how many are held now."""
-        self._chunks.append(data)
         self._held += len(data)
-        self.wake()
+        if not self._is_over:
+            self._chunks.append(data)
+        elif self._held > LAST_BYTES:
+            self._connection.abort()
         return self._held
+
+    def let_go(self) -> None:
+        """Everything that is wanted was read: the connection may be used again if the end follows soon."""
+        if not self.ended:
+            self._is_over = True
+            self._chunks.clear()
+            self._held = 0
+            self._connection.expect_end()
 
     def close(self) -> None:
         """Give the connection back if the answer was read to its end, else close it: that cancels the work."""
-        if not self.ended:
+        if not self.ended and not self._is_over:
             self._connection.abort()
 
 
@@ -99,7 +132,7 @@ class Connection(asyncio.BufferedProtocol):
         self._view = memoryview(bytearray(READ_BYTES))
         self._transport: asyncio.Transport | None = None
         self._response: Response | None = None
-        self._parser: httptools.HttpResponseParser | None = None
+        self._parser = httptools.HttpResponseParser(self)  # one for all answers: making one costs
         self._paused = False
         self._received = 0
         self._framed = False
@@ -112,7 +145,6 @@ class Connection(asyncio.BufferedProtocol):
     def ask(self, request: bytes) -> Response:
         """Send one whole request; its response follows."""
         response = self._response = Response(self)
-        self._parser = httptools.HttpResponseParser(self)
         self._received = 0
         self._framed = False
         now = self._now()
@@ -123,6 +155,11 @@ class Connection(asyncio.BufferedProtocol):
         else:
             self._transport.write(request)
         return response
+
+    def expect_end(self) -> None:
+        """The answer ends within a moment, or the connection does."""
+        self.resume()
+        self._until = self.deadline = self._now() + LAST_BYTES_SECONDS
 
     @property
     def is_open(self) -> bool:
@@ -162,13 +199,20 @@ class Connection(asyncio.BufferedProtocol):
         return self._view
 
     def buffer_updated(self, nbytes: int) -> None:
-        if self._parser is None or self._response is None:
+        response = self._response
+        if response is None:
             self.abort()  # bytes that nobody asked for: the next answer could not be told from them
             return
         try:
             self._parser.feed_data(self._view[:nbytes])
         except httptools.HttpParserError:
             self._fail(malformed("an answer that is not HTTP"))
+            return
+        if self._response is response and response.status:
+            # While it is paused the client is slow, not the model server.
+            idle = self._until if self._paused else self._now() + self._limits.idle_seconds
+            self.deadline = min(idle, self._until)
+        response.wake()
 
     def eof_received(self) -> bool:
         return False
@@ -177,15 +221,20 @@ class Connection(asyncio.BufferedProtocol):
         self._transport = None
         self.deadline = inf
         response, self._response = self._response, None
-        if response is not None:
-            if response.status and not self._framed:
-                response.ended = True  # RFC 9112 section 6.3: delimited by the close
-                response.wake()
-            else:
-                response.fail(gone())
         self._released(self, False)
+        if response is None:
+            return
+        if response.status and not self._framed:
+            response.ended = True  # RFC 9112 section 6.3: delimited by the close
+            response.wake()
+        else:
+            response.fail(gone())
 
-    # --- httptools callbacks ---
+    # --- httptools callbacks: they run inside the parser, so the reader is woken after it ---
+
+    def on_message_begin(self) -> None:
+        if self._response is None:
+            raise httptools.HttpParserError("an answer that nobody asked for")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._received += len(name) + len(value)
@@ -198,11 +247,12 @@ class Connection(asyncio.BufferedProtocol):
             self._framed = True
 
     def on_headers_complete(self) -> None:
-        if self._parser is not None and self._response is not None:
+        if self._response is not None:
             self._received = 0
-            self._response.status = self._parser.get_status_code()
-            self._response.wake()
-            self.deadline = min(self._now() + self._limits.idle_seconds, self._until)
+            status = self._parser.get_status_code()
+            self._response.status = (
+                status if status >= 200 else 0
+            )  # RFC 9110 section 15.2: another one follows
 
     def on_body(self, body: bytes) -> None:
         response = self._response
@@ -210,28 +260,25 @@ class Connection(asyncio.BufferedProtocol):
             return
         self._received += len(body)
         if self._received > self._limits.answer_bytes:
-            self._fail(malformed(f"more than {self._limits.answer_bytes} bytes"))
-            return
-        self.deadline = min(self._now() + self._limits.idle_seconds, self._until)
+            response.spoil(malformed(f"more than {self._limits.answer_bytes} bytes"))
+            raise httptools.HttpParserError("answer too large")
         if response.take(body) > self._limits.held_bytes and not self._paused and self._transport is not None:
             self._paused = True
             self._transport.pause_reading()
-            self.deadline = self._until  # the client is slow now, not the model server
 
     def on_message_complete(self) -> None:
-        response, parser = self._response, self._parser
-        if response is None or parser is None or response.status < 200:
+        response = self._response
+        if response is None or response.status == 0:
             return
-        self._response = self._parser = None
+        self._response = None
         self.deadline = inf
         response.ended = True
-        response.wake()
         self.used = True
         if self._paused:
             self._paused = False
             if self._transport is not None:
                 self._transport.resume_reading()
-        if parser.should_keep_alive() and self.is_open:
+        if self._parser.should_keep_alive() and self.is_open:
             self._released(self, True)
         else:
             self.abort()

@@ -18,6 +18,7 @@ class _Host:
     idle: list[Connection] = field(default_factory=list)
     open: int = 0  # connections there are, or are being made
     waiters: deque[asyncio.Future[None]] = field(default_factory=deque)
+    heads: dict[str, bytes] = field(default_factory=dict)  # of requests, by path, up to the length
 
 
 class Pool:
@@ -35,14 +36,14 @@ class Pool:
         Raises `Undecided` GW-UPSTREAM, GW-BUSY, GW-ANSWER or GW-TIMEOUT.
         """
         host = self._host(address)
-        request = (
-            f"POST {path} HTTP/1.1\r\nhost: {host.address.authority}\r\ncontent-type: application/json\r\n"
-            f"content-length: {len(body)}\r\n\r\n"
-        ).encode() + body
+        head = host.heads.get(path)
+        if head is None:
+            head = host.heads[path] = _request_head(path, host.address.authority)
+        request = b"%b%d\r\n\r\n%b" % (head, len(body), body)
         while True:
             connection = host.idle.pop() if host.idle else None
             if connection is None or not connection.is_open:
-                connection = await self._acquire(host)
+                connection = await self._another(host)
             was_used = connection.used
             response = connection.ask(request)
             try:
@@ -70,6 +71,16 @@ class Pool:
         if host is None:
             host = self._hosts[address] = _Host(parse_address(address))
         return host
+
+    async def _another(self, host: _Host) -> Connection:
+        """A connection that has to be waited for, in a task of its own, because waiting has a time limit."""
+        acquiring = self._loop.create_task(self._acquire(host))
+        try:
+            return await acquiring
+        except asyncio.CancelledError:
+            if acquiring.done() and not acquiring.cancelled() and acquiring.exception() is None:
+                self._released(host, acquiring.result(), reusable=True)  # it came at the same moment
+            raise
 
     async def _acquire(self, host: _Host) -> Connection:
         while True:
@@ -102,14 +113,7 @@ class Pool:
         host.open += 1
 
         def released(connection: Connection, reusable: bool) -> None:
-            if reusable:
-                host.idle.append(connection)
-            else:
-                host.open -= 1
-                self._live.discard(connection)
-                if connection in host.idle:
-                    host.idle.remove(connection)
-            _wake_one(host)
+            self._released(host, connection, reusable=reusable)
 
         def protocol() -> Connection:
             return Connection(self._limits, self._loop.time, released)
@@ -130,6 +134,23 @@ class Pool:
             raise
         self._live.add(connection)
         return connection
+
+    def _released(self, host: _Host, connection: Connection, *, reusable: bool) -> None:
+        """An answer has ended: the next request may use the connection, or it is gone."""
+        if reusable:
+            host.idle.append(connection)
+        else:
+            host.open -= 1
+            self._live.discard(connection)
+            if connection in host.idle:
+                host.idle.remove(connection)
+        _wake_one(host)
+
+
+def _request_head(path: str, authority: str) -> bytes:
+    return (
+        f"POST {path} HTTP/1.1\r\nhost: {authority}\r\ncontent-type: application/json\r\ncontent-length: "
+    ).encode()
 
 
 def _wake_one(host: _Host) -> None:
