@@ -119,11 +119,11 @@ writable for the user that runs it. Nothing was changed.
         "others could change the data directory",
         """\
 The data directory, or a directory in it, belongs to another user or may be
-written by a group or by everybody. Whoever can write there can put keys, sockets
-or models of their own in the place of Garrison's.
+written by a group or by everybody. Whoever can write there can put keys,
+sockets or models of their own in the place of Garrison's.
 
-If you trust what is in it, make it yours alone (chown, chmod 700). If you do not
-know who made it, choose another place with --data DIR.
+If you trust what is in it, make it yours alone (chown, chmod 700). If you do
+not know who made it, choose another place with --data DIR.
 """,
     ),
     "DB-NEWER": Code(
