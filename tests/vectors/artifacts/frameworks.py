@@ -1,6 +1,6 @@
 """Makes hostile and harmless Keras, TensorFlow, TFLite and Flax files, named by what is wrong with them.
 
-Nothing here needs a framework; `frameworks/` holds small files that the frameworks themselves wrote (see
+Nothing here needs a framework; `framework_files/` holds small files that the frameworks themselves wrote (see
 `frameworks_real.py`), the harmful ones among them called `bad_`.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.vectors.artifacts.make import SYSTEM, zipped
 
-DIRECTORY = Path(__file__).parent / "frameworks"
+DIRECTORY = Path(__file__).parent / "framework_files"
 REAL = {path.name: path.read_bytes() for path in sorted(DIRECTORY.iterdir()) if path.is_file()}
 SAVED = {
     path.relative_to(DIRECTORY).as_posix(): path.read_bytes()

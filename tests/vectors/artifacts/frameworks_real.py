@@ -1,4 +1,4 @@
-"""Makes `frameworks/`: small files as h5py, Keras, TensorFlow and Flax write them, harmless and harmful.
+"""Makes `framework_files/`: small files as h5py, Keras, TensorFlow and Flax write them, harmless and harmful.
 
 Needs h5py, keras, tensorflow-cpu, flax and msgpack in an environment of its own:
 `python -m tests.vectors.artifacts.frameworks_real DIR`. No test runs it. What is harmful is called `bad_`; payloads

@@ -1,7 +1,7 @@
 """HDF5 below its objects: superblock, object headers and their messages, global heap.
 
-Source: HDF5 File Format Specification 3.0, sections II, III.E and IV.A. Checksums are left to the library;
-every address and length is checked against the end that the superblock states.
+Source: HDF5 File Format Specification 3.0, sections II, III.E and IV.A.
+Every address and length is checked against the end that the superblock states.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from garrison.artifacts.scanners.base import Malformed, Source
+from garrison.artifacts.scanners.hdf5_checksum import lookup3
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 MAX_USER_BLOCK = 1 << 20  # the signature stands at 0, 512, 1024, ...; real user blocks have 512 bytes
@@ -46,7 +47,7 @@ def find_signature(head: bytes, source: Source) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One header message. `version` is that of the object header; `is_shared` means the body points elsewhere."""
+    """One header message. `is_shared` means the body points elsewhere."""
 
     kind: int
     is_shared: bool
@@ -165,6 +166,8 @@ class Hdf5File:
         cursor.take(1)
         stated, extension = self.address(cursor), self.address(cursor)
         end, root = self.address(cursor), self.address(cursor)
+        if lookup3(cursor.data[: cursor.at]) != cursor.number(4):
+            raise bad("the checksum of the superblock is wrong")
         self._finish(stated, end, root)
         if extension is not None:
             for message in self.messages(extension):
@@ -200,7 +203,7 @@ class Hdf5File:
         chunks, seen = [(address + 16, size)], 0
         for index, (start, length) in enumerate(_bounded(chunks)):
             cursor = Cursor(self.read(start, length))
-            while cursor.left >= 8 and seen < count:
+            while cursor.left >= 8:
                 kind, extent, flags = cursor.number(2), cursor.number(2), cursor.number(1)
                 cursor.take(3)
                 body = cursor.take(extent)
@@ -222,6 +225,7 @@ class Hdf5File:
         before = 6 + (16 if flags & 0x20 else 0) + (4 if flags & 0x10 else 0)
         width = 1 << (flags & 3)
         size = int.from_bytes(self.read(address + before, width), "little")
+        self._checked(address, before + width + size)
         chunks, seen = [(address + before + width, size)], 0
         for start, length in _bounded(chunks):
             cursor = Cursor(self.read(start, length))
@@ -236,9 +240,16 @@ class Hdf5File:
                     place, extent = self._continuation(body)
                     if self.read(place, 4) != b"OCHK" or extent < 8:
                         raise bad("the continuation of an object header is not one")
+                    self._checked(place, extent - 4)
                     chunks.append((place + 4, extent - 8))
                 else:
                     yield Message(kind, bool(marks & 2), body)
+
+    def _checked(self, address: int, length: int) -> None:
+        """The library refuses a header whose checksum is wrong; so does every reader that must agree with it."""
+        raw = self.read(address, length + 4)
+        if lookup3(raw[:-4]) != int.from_bytes(raw[-4:], "little"):
+            raise bad(f"the checksum of the object header at {address} is wrong")
 
     def _continuation(self, body: bytes) -> tuple[int, int]:
         cursor = Cursor(body)

@@ -12,6 +12,7 @@ from garrison.artifacts.scanners.hdf5_file import Cursor, Hdf5File, Unsupported,
 
 MAX_NAME = 65_536  # the length of a link's name has 16 bits in most places
 MAX_RANK = 32  # H5S_MAX_RANK
+MAX_NUMBER = 32  # bytes of one number; extended precision has 16
 MAX_FILTERS = 32  # H5Z_MAX_NFILTERS
 COMPACT, CONTIGUOUS, CHUNKED, VIRTUAL = range(4)
 _FIXED, _FLOAT, _TIME, _STRING, _BITS, _OPAQUE, _COMPOUND, _REFERENCE, _ENUM, _VLEN, _ARRAY, _COMPLEX = range(
@@ -66,6 +67,8 @@ def _kind(cursor: Cursor, depth: int) -> Kind:
     number, version = first & 15, first >> 4
     if number > _COMPLEX or not 1 <= version <= 5 or (size == 0 and number not in (_STRING, _OPAQUE)):
         raise bad(f"a data type of the class {number} and {size} bytes")
+    if number in (_FIXED, _FLOAT, _BITS) and size > MAX_NUMBER:
+        raise bad(f"a number of {size} bytes")
     if depth > MAX_NESTED:
         raise bad(f"data types nested deeper than {MAX_NESTED}")
     has_vlen = False

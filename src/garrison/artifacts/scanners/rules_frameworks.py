@@ -111,6 +111,11 @@ FRAMEWORK_RULES: dict[str, Rule] = {
         "It could not be judged.",
         _SAVE,
     ),
+    "artifact.tensorflow.structure": Rule(
+        "a TensorFlow file that contradicts its definition",
+        "A field is of another kind than TensorFlow writes, so readers disagree about what it says.",
+        _AGAIN,
+    ),
     "artifact.tensorflow.count": Rule(
         "more nodes than any model has",
         "Every list has a limit of length, so that no file can exhaust the machine that judges it.",

@@ -42,9 +42,11 @@ class Graph:
         """A GraphDef between two offsets."""
         scope = _Scope()
         for item in fields(self.reader, graph.start, graph.end):
-            if item.number == 1 and item.is_span:
+            if item.number in (1, 2, 4, 5) and not item.is_span:
+                raise Malformed("artifact.tensorflow.structure", "a graph with a field of another kind")
+            if item.number == 1:
                 yield from self._node(item, scope)
-            elif item.number == 2 and item.is_span:
+            elif item.number == 2:
                 yield from self._library(item)
             elif item.number not in (1, 2, 3, 4, 5):
                 yield Gap(
@@ -95,13 +97,15 @@ class Graph:
         inputs: list[str] = []
         attributes: list[Field] = []
         for item in fields(self.reader, node.start, node.end):
-            if item.number == 1 and item.is_span:
+            if not item.is_span:
+                raise Malformed("artifact.tensorflow.structure", "a node with a field of another kind")
+            if item.number == 1:
                 name = text(self.reader, item)
-            elif item.number == 2 and item.is_span:
+            elif item.number == 2:
                 operation = text(self.reader, item)
-            elif item.number == 3 and item.is_span and len(inputs) < 2:
+            elif item.number == 3 and len(inputs) < 2:
                 inputs.append(text(self.reader, item))
-            elif item.number == 5 and item.is_span:
+            elif item.number == 5:
                 attributes.append(item)
         where = f":{shown(scope.name)}/{shown(name)}" if scope.name else f":{shown(name)}"
         self.operations.setdefault(operation, where)

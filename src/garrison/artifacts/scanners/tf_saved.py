@@ -55,7 +55,9 @@ class SavedModel:
     def scan(self, source: Source) -> Iterator[Seen]:
         reader = Reader(source)
         for item in fields(reader, 0, source.size):
-            if item.number == 2 and item.is_span:
+            if item.number in (1, 2) and item.is_span != (item.number == 2):
+                raise Malformed("artifact.tensorflow.structure", "a model with a field of another kind")
+            if item.number == 2:
                 yield from _meta_graph(reader, item, is_saved=True)
             elif item.number != 1:
                 yield Gap(
@@ -110,15 +112,17 @@ def _meta_graph(reader: Reader, meta: Field, *, is_saved: bool) -> Iterator[Seen
     for asset in _span(reader, meta, 6):
         yield from _asset(reader, asset, graph, is_saved=is_saved)
     for item in fields(reader, meta.start, meta.end):
-        if item.number == 2 and item.is_span:
+        if item.number in range(1, 8) and not item.is_span:
+            raise Malformed("artifact.tensorflow.structure", "a graph with a field of another kind")
+        if item.number == 2:
             yield from graph.scan(item)
-        elif item.number == 7 and item.is_span:
+        elif item.number == 7:
             yield from _objects(reader, item)
         elif item.number not in range(1, 8):
             yield Gap(
                 "artifact.tensorflow.field", f"field {item.number} of a graph is not understood", fix=FIX
             )
-        elif item.is_span and item.number in (1, 3, 4, 5):
+        elif item.number in (1, 3, 4, 5):
             for _ in fields(reader, item.start, item.end):
                 pass  # the fields have to end where the message ends
     yield from graph.verdicts()

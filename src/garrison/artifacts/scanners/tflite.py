@@ -154,7 +154,11 @@ def _behind(source: Source, end: int) -> Iterator[Seen]:
     at = end
     while at < source.size and at - end < 64 and source.read_at(at, 1) == b"\0":
         at += 1
-    if at >= source.size or source.read_at(at, 4) == b"PK\x03\x04" or all_zero(source, at, source.size):
+    if at >= source.size or all_zero(source, at, source.size):
+        return
+    tail = source.read_at(source.size - 22, 22)
+    is_archive = tail[:4] == b"PK\x05\x06" and tail[20:] == b"\0\0"
+    if is_archive and source.read_at(at, 4) == b"PK\x03\x04":
         return
     yield high("artifact.tflite.trailing", f"{source.size - at} bytes follow the model")
     yield Inner("trailing", Window("trailing", source, at, source.size - at), guess=True)
