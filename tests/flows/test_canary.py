@@ -129,10 +129,6 @@ def test_nothing_of_a_request_is_kept_anywhere(serving: Server, tmp_path: Path) 
     assert _holding(kept, [CANARY, AWS, signature]) == []
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a name that no model here has is recorded as it was asked for, if it is a possible name",
-)
 def test_the_name_of_a_model_that_is_not_here_is_not_kept(serving: Server, tmp_path: Path) -> None:
     word = "zyxunknownmodel4d1c"
     token = serving.token()

@@ -108,7 +108,7 @@ def admit(
     key = (principal, call.model, call.operation.task)
     endpoint = snapshot.admitted.get(key)
     if endpoint is None:
-        record.asked_for(call.model)
+        record.asked_for(call.model if snapshot.route(call.model) is not None else "")
         endpoint = decide(snapshot, subject, call)
         if len(snapshot.admitted) >= MAX_REMEMBERED:
             snapshot.admitted.clear()

@@ -50,7 +50,7 @@ class Record:
     code: str = ""
 
     def asked_for(self, model: str) -> None:
-        """Note the model's name, if it is the name of something."""
+        """Note the name of a model that is served; any other name is text from outside and is not kept."""
         try:
             self.resource = str(Ref.parse(model)) if "@" in model else Ref.parse(f"{model}@1").name
         except Usage:
