@@ -30,7 +30,9 @@ MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://model_signing/signature/v1.0"
 MAX_BUNDLE_BYTES = dsse.MAX_ENVELOPE_BYTES
-GIT_NAMES = frozenset({".git", ".gitattributes", ".github", ".gitignore"})  # what the peer leaves out by default
+GIT_NAMES = frozenset(
+    {".git", ".gitattributes", ".github", ".gitignore"}
+)  # what the peer leaves out by default
 MAX_NAME_LENGTH = 512  # the subject name, a directory's name in bundles of other tools
 
 
