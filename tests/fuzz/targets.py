@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from tests.vectors.artifacts import make, pickles
+from tests.vectors.artifacts import frameworks, make, pickles
 
 from garrison.artifacts.scanners import SCANNERS
 from garrison.artifacts.scanners.base import HEAD, Inner, Malformed, Scanner
@@ -75,7 +75,8 @@ def _target(scanner: Scanner) -> Target:
 
 
 def _vectors() -> Iterator[bytes]:
-    for group in (make.CLEAN, make.REFUSED, make.INCOMPLETE):
+    ours = (make.CLEAN, make.REFUSED, make.INCOMPLETE)
+    for group in (*ours, frameworks.CLEAN, frameworks.REFUSED, frameworks.INCOMPLETE, frameworks.SAVED):
         yield from group.values()
     yield from pickles.HARMLESS.values()
     for data, _ in pickles.TRICKS.values():
