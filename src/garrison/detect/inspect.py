@@ -83,14 +83,14 @@ class Inspector:
 
         One scan over all of them, joined. False says only that they have to be looked at one by one.
         """
-        if not self._joins and len(texts) != 1:
-            return False
-        joined = texts[0] if len(texts) == 1 else SEPARATOR.join(texts)
-        if len(joined) > MAX_TEXT:
+        joined = SEPARATOR.join(texts)
+        if len(joined) > MAX_TEXT or (not self._joins and len(texts) != 1):
             return False
         if direction is Direction.OUTPUT:
-            return self._answers is not None and not self._answers.scan(joined)
-        return joined.isascii() and not self._scan(joined, direction)
+            return self._answers is not None and self._answers.is_silent(joined)
+        if self._block is None or not joined.isascii():
+            return False
+        return self._block.is_silent(joined) or not self._scan(joined, direction)
 
     def open_output(self) -> tuple[TextStream, Redaction]:
         """For `StreamRedactor`."""

@@ -18,6 +18,7 @@ import hyperscan
 from garrison.core.errors import Undecided, Usage
 from garrison.detect.rulepack import Rule, digest
 
+_SCHEME = 2  # of flags: a database that was compiled under another one is not loaded
 # Whole texts are also scanned joined by line feeds, where `^` and `$` have to match as at a text's own ends.
 # A trigger that fires once too often costs a confirmation and changes no answer.
 _FLAGS = {
@@ -37,20 +38,29 @@ def encode(text: str) -> bytes:
 
 def _compile(rules: Sequence[Rule], mode: int) -> Any:
     database = hyperscan.Database(mode=mode)
-    plain = _FLAGS[mode]
-    caseless = plain | hyperscan.HS_FLAG_CASELESS
     try:
         database.compile(
             expressions=[rule.trigger.encode() for rule in rules],
             ids=list(range(len(rules))),
             elements=len(rules),
-            flags=[caseless if rule.caseless else plain for rule in rules],
+            flags=[_flags(rule, mode) for rule in rules],
         )
     except hyperscan.HyperscanError as cause:
         raise Usage(
             "DLP-RULE", f"The triggers do not compile: {cause}", fix="Correct the trigger of the named rule."
         ) from cause
     return database
+
+
+def _flags(rule: Rule, mode: int) -> int:
+    flags: int = _FLAGS[mode]
+    if rule.caseless:
+        flags |= hyperscan.HS_FLAG_CASELESS
+    if rule.kind == "view" and mode == hyperscan.HS_MODE_BLOCK:
+        flags |= (
+            hyperscan.HS_FLAG_SINGLEMATCH
+        )  # it says that a view may be worth opening; where does not matter
+    return flags
 
 
 def _stored(path: Path, mode: int) -> Any | None:
@@ -75,7 +85,7 @@ def _open(rules: Sequence[Rule], mode: int, cache: Path | None) -> Any:
     if cache is None:
         return _compile(rules, mode)
     engine = version("hyperscan")
-    path = cache / f"{digest(rules)}-{mode}-{_FLAGS[mode]}-{engine}.hsdb"
+    path = cache / f"{digest(rules)}-{mode}-{_SCHEME}-{engine}.hsdb"
     database = _stored(path, mode)
     if database is None:
         database = _compile(rules, mode)
@@ -106,6 +116,15 @@ class BlockScanner:
             return []
         found = sorted(self._hits)
         return in_code_points(found, data, len(data) == len(text), 0, 0)
+
+    def is_silent(self, text: str) -> bool:
+        """Whether `scan` finds nothing."""
+        self._hits.clear()
+        try:
+            self._database.scan(encode(text), match_event_handler=self._callback)
+        except hyperscan.HyperscanError as cause:
+            raise _failed(cause) from cause
+        return not self._hits
 
 
 class StreamScanner:

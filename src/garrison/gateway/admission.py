@@ -105,16 +105,18 @@ def admit(
     """decide -> throttle -> inspect -> route. Raises `Refused` or `Usage`; then nothing has happened."""
     subject = principal.subject
     record.policy_version = snapshot.policy.version
-    key = (principal, call.model, call.operation.task)
-    endpoint = snapshot.admitted.get(key)
-    if endpoint is None:
+    # By identity: hashing a principal costs more than the checks. The entry keeps it alive, so its id is its own.
+    key = (id(principal), call.model, call.operation.task)
+    known = snapshot.admitted.get(key)
+    if known is None:
         record.asked_for(call.model if snapshot.route(call.model) is not None else "")
         endpoint = decide(snapshot, subject, call)
+        served = f"{endpoint.name}@{endpoint.version}" if endpoint.version else endpoint.name
         if len(snapshot.admitted) >= MAX_REMEMBERED:
             snapshot.admitted.clear()
-        snapshot.admitted[key] = endpoint
-    record.endpoint = endpoint
-    served = record.resource = f"{endpoint.name}@{endpoint.version}" if endpoint.version else endpoint.name
+        known = snapshot.admitted[key] = (principal, endpoint, served)
+    _, endpoint, served = known
+    record.endpoint, record.resource = endpoint, served
     characters = call.size
     wanted = (call.max_tokens or DEFAULT_COMPLETION) * call.choices if call.operation.streams else 0
     estimate = characters // CHARACTERS_PER_TOKEN + wanted

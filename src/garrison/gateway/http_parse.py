@@ -42,6 +42,14 @@ _ONCE = frozenset(
         b"expect",
     }
 )
+# How clients write the names they all send; other names are checked byte by byte.
+_WRITTEN = {
+    written: written.lower()
+    for written in (
+        b"Host|Accept|Accept-Encoding|Connection|User-Agent|Content-Type|Content-Length|Authorization|"
+        b"host|accept|accept-encoding|connection|user-agent|content-type|content-length|authorization"
+    ).split(b"|")
+}
 _CONNECTION = frozenset({b"close", b"keep-alive"})
 
 
@@ -77,7 +85,7 @@ def parse_head(raw: bytes, limits: HttpLimits) -> Head:
     if not _HOST.match(headers.get(b"host", b"")):
         raise bad("HTTP-SYNTAX", "exactly one well-formed Host header is required")
     length = _framing(headers)
-    connection = headers.get(b"connection", b"keep-alive").lower()
+    connection = headers[b"connection"].lower() if b"connection" in headers else b"keep-alive"
     if b"upgrade" in headers or b"http2-settings" in headers or connection not in _CONNECTION:
         raise bad(
             "HTTP-UPGRADE", "the connection cannot be upgraded and Connection may only keep or close it"
@@ -97,15 +105,19 @@ def _collect(lines: list[bytes], limits: HttpLimits) -> dict[bytes, bytes]:
     """RFC 9112 section 5: `name: value`, nothing before the colon but the name, nothing folded."""
     if len(lines) > limits.header_count:
         raise bad("HTTP-HEADERS", f"{len(lines)} headers; at most {limits.header_count} are read")
+    if b"".join(lines).translate(None, _VALUE_BYTES):  # names are made of fewer bytes still
+        raise bad("HTTP-SYNTAX", "a header line is not name: value in plain ASCII")
     headers: dict[bytes, bytes] = {}
     for line in lines:
-        name, colon, value = line.partition(b":")
-        if not colon or not name or name.translate(None, _NAME_BYTES) or value.translate(None, _VALUE_BYTES):
+        written, colon, value = line.partition(b":")
+        name = _WRITTEN.get(written)
+        if name is None:
+            name = written.lower()
+        if not colon or not name or name.translate(None, _NAME_BYTES):
             raise bad("HTTP-SYNTAX", "a header line is not name: value in plain ASCII")
-        lower = name.lower()
-        if lower in _ONCE and lower in headers:
-            raise bad("HTTP-FRAMING", f"the header {lower.decode()} stands there twice")
-        headers[lower] = value.strip(b" \t")
+        if name in headers and name in _ONCE:
+            raise bad("HTTP-FRAMING", f"the header {name.decode()} stands there twice")
+        headers[name] = value.strip(b" \t")
     return headers
 
 

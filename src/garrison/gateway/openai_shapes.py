@@ -197,26 +197,21 @@ def rewrite_strings(value: Any, rewrite: Callable[[str], str]) -> Any:
 
 
 def strings_of(body: dict[str, Any]) -> list[str]:
-    """Every string that `rewrite_strings` would rewrite in a body, the name of the model left out."""
+    """Every string that `rewrite_strings` would rewrite in a body, the name of the model left out; in no order."""
     found: list[str] = []
-    for name, value in body.items():
-        if name != "model" and type(value) is not int:
-            _gather(value, found)
-    return found or [""]
-
-
-def _gather(value: Any, found: list[str]) -> None:
-    if isinstance(value, str):
-        if value not in _VOCABULARY:
-            found.append(value)
-    elif isinstance(value, dict):
-        for name, item in value.items():
-            if name not in _VOCABULARY:
-                found.append(name)
-            _gather(item, found)
-    elif isinstance(value, list):
-        for item in value:
-            _gather(item, found)
+    values: list[Any] = [value for name, value in body.items() if name != "model"]
+    for value in values:  # it grows as it is walked
+        kind = type(value)
+        if kind is str:
+            if value not in _VOCABULARY:
+                found.append(value)
+        elif kind is dict:
+            values += value.values()
+            if not _VOCABULARY.issuperset(value):
+                found += [name for name in value if name not in _VOCABULARY]
+        elif kind is list:
+            values += value
+    return found
 
 
 def _field(name: str, expected: str) -> Usage:

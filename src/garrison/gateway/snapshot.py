@@ -40,9 +40,8 @@ class Snapshot:
     revoked_subjects: frozenset[str]
     routes: Mapping[str, Endpoint]
     limits: Limits
-    admitted: dict[tuple[Principal, str, str], Endpoint] = field(
-        default_factory=dict
-    )  # (token, model, task): may use
+    # (id of the principal, model, task): who may use what, and the name it is served by
+    admitted: dict[tuple[int, str, str], tuple[Principal, Endpoint, str]] = field(default_factory=dict)
 
     def route(self, model: str) -> Endpoint | None:
         """The endpoint that serves `name` or exactly `name@version`."""
