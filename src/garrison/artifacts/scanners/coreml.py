@@ -64,8 +64,10 @@ class _Spec:
 
     def model(self, start: int, end: int, depth: int) -> Iterator[Seen]:
         self._step(depth)
+        is_described = False
         for item in fields(self.reader, start, end):
             number = item.number
+            is_described = is_described or (number == 2 and item.is_span)
             if number in _PIPELINES and item.is_span:
                 yield from self._pipeline(item, depth, is_plain=number == 202)
             elif number in _NETWORKS and item.is_span:
@@ -84,8 +86,10 @@ class _Spec:
                 yield Gap("artifact.coreml.field", "a model serialised by a framework of its own", fix=FIX)
             elif number == 2 and item.is_span:
                 yield from self._description(item, depth)
-            elif number not in (1, 10) and number not in _KINDS:
+            elif item.is_span != (number in _KINDS) or (number not in _KINDS and number not in (1, 10)):
                 yield Gap("artifact.coreml.field", f"field {number} of the model is not understood", fix=FIX)
+        if not is_described:  # Model.proto: every model has one, and another format in its place has none
+            yield Gap("artifact.coreml.field", "a model without a description", fix=FIX)
 
     def _description(self, item: Field, depth: int) -> Iterator[Seen]:
         """Inputs, outputs and metadata; whatever else would be another format in its place."""
