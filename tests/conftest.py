@@ -7,10 +7,18 @@ named: a skip is never counted as a proof.
 from __future__ import annotations
 
 import importlib.util
+import os
 import tomllib
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The same examples every time, so that a change is judged by what it changed; HYPOTHESIS_PROFILE=explore looks
+# further. No deadline: how long an example takes says more about the machine than about the code.
+settings.register_profile("repeat", derandomize=True, deadline=None)
+settings.register_profile("explore", deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeat"))
 
 KINDS = {"R", "E", "C", "D"}
 ROWS_FILE = Path(__file__).with_name("rows.toml")

@@ -87,7 +87,7 @@ def test_a_saved_model_is_clean_as_a_whole_and_not_with_short_data(tmp_path: Pat
 
 
 @given(st.sampled_from([*ALL.values()]), st.data())
-@settings(max_examples=600, deadline=5_000)
+@settings(max_examples=600)
 def test_no_mutation_crashes_a_scanner(data: bytes, draw: st.DataObject) -> None:
     at = draw.draw(st.integers(0, len(data) - 1))
     length = draw.draw(st.integers(0, 8))
@@ -102,7 +102,7 @@ HARMFUL_GRAPH = frameworks.saved(
 
 
 @given(st.lists(st.sampled_from(["Relu", "Const", "NoOp", "MatMul", "f"]), max_size=12), st.integers(0, 12))
-@settings(max_examples=100, deadline=2_000)
+@settings(max_examples=100)
 def test_a_harmful_operation_among_harmless_ones_is_refused(others: list[str], at: int) -> None:
     nodes = [frameworks.node(f"n{index}", name) for index, name in enumerate(others)]
     nodes.insert(at, frameworks.node("e", "ReadFile"))
@@ -110,7 +110,7 @@ def test_a_harmful_operation_among_harmless_ones_is_refused(others: list[str], a
 
 
 @given(st.binary(min_size=1, max_size=64), st.integers(0, len(HARMFUL_GRAPH)))
-@settings(max_examples=200, deadline=2_000)
+@settings(max_examples=200)
 def test_bytes_put_into_a_harmful_graph_never_make_it_clean(noise: bytes, at: int) -> None:
     mutant = HARMFUL_GRAPH[:at] + noise + HARMFUL_GRAPH[at:]
     if b"WriteFile" in mutant:
@@ -118,7 +118,7 @@ def test_bytes_put_into_a_harmful_graph_never_make_it_clean(noise: bytes, at: in
 
 
 @given(st.integers(0, 9), st.sampled_from(["config", "layers", "layer", "build_config", "compile_config"]))
-@settings(max_examples=60, deadline=2_000)
+@settings(max_examples=60)
 def test_a_lambda_is_found_at_any_depth(depth: int, key: str) -> None:
     item: object = {"class_name": "Lambda", "config": {}}
     for _ in range(depth):

@@ -79,7 +79,7 @@ NOISE = st.lists(
 
 
 @given(NOISE, st.sampled_from(sorted(pickles.GADGETS)))
-@settings(max_examples=200, deadline=2_000)
+@settings(max_examples=200)
 def test_opcodes_without_effect_hide_nothing(before: list[bytes], gadget: str) -> None:
     module, _, attribute = gadget.rpartition(".")
     data = b"\x80\x04N" + b"".join(before).replace(b"\x980", b"\x98") + called(module, attribute)[2:]
