@@ -207,6 +207,7 @@ FLAX_REFUSED = {
     "key_list.msgpack": b"\x81\x91\x01\x01",
     "trailing_value.msgpack": b"\x81\xa1a\x01\x01",
     "not_utf8.msgpack": b"\x81\xa1a\xa2\xff\xfe",
+    "type_number.msgpack": b"\x81\xa1w\xc7\x0e\x01\x93\x91\x02\xcb" + bytes(8) + b"\xc4\x00",
     "undefined_byte.msgpack": b"\x81\xa1a\xc1",
     "pickle_behind.bin": b"\x81\xa6params\x01" + SYSTEM,
 }

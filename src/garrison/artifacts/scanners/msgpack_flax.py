@@ -17,7 +17,7 @@ MAX_DEPTH = 64  # tables in tables; the deepest models have about fifteen
 MAX_VALUES = 2_000_000
 MAX_TEXT = 16 << 20
 MAX_RANK = 64
-MAX_HEADER = 4_096  # shape and type of an array
+MAX_HEADER = 4_096  # the name of the type of an array
 MAX_PATH = 1_024
 SHORT = 40  # shorter texts cannot be a pickle that calls something, nor an archive
 _CODE = re.compile(
@@ -229,9 +229,9 @@ def _array(state: _State, end: int, path: str, *, is_scalar: bool) -> Iterator[S
             raise bad(f"{shown(path)} has an extent that is not a number")
         elements *= extent
     kind, size = _head(state)
-    name = state.reader.take(min(size, MAX_HEADER)).decode("utf-8", "backslashreplace")
-    if kind not in ("text", "bytes"):
+    if kind not in ("text", "bytes") or size > MAX_HEADER:
         raise bad(f"{shown(path)} has no type")
+    name = state.reader.take(size).decode("utf-8", "backslashreplace")
     kind, length = _head(state)
     yield Fact("tensor", path)
     if kind not in ("bytes", "text") or state.reader.offset + length > end:
