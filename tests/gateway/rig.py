@@ -27,6 +27,7 @@ from garrison.evidence.spool_writer import SpoolWriter
 from garrison.gateway.config import HttpLimits, UpstreamLimits
 from garrison.gateway.limits import Limiter
 from garrison.gateway.metrics import Metrics
+from garrison.gateway.outbox import Outbox
 from garrison.gateway.pipeline import Plane, handle
 from garrison.gateway.server import Server
 from garrison.gateway.snapshot import PAYLOAD_TYPE, SnapshotFile
@@ -96,12 +97,14 @@ class Rig:
         snapshots = SnapshotFile(self.snapshot_path, key, audience="garrison", issuer="garrison")
         snapshots.refresh()
         spool = self.directory / "spool"
+        self.spool = SpoolWriter(spool, "rig", dumps=orjson.dumps)
+        outbox = Outbox(self.spool, self.loop)
         self.plane = Plane(
             snapshots=snapshots,
             limiter=Limiter(self.loop.time),
             inspector=self.inspector,
-            pool=Pool(self.upstream_limits, self.loop),
-            spool=SpoolWriter(spool, "rig", dumps=orjson.dumps),
+            pool=Pool(self.upstream_limits, self.loop, outbox),
+            outbox=outbox,
             metrics=Metrics(),
             wall=lambda: time.time() + self.wall_offset,
             clock=time.monotonic,
@@ -109,7 +112,7 @@ class Rig:
             upstream=self.upstream_limits,
             prefix="test",
         )
-        self.server = Server(lambda exchange: handle(self.plane, exchange), self.http, self.loop)
+        self.server = Server(lambda exchange: handle(self.plane, exchange), self.http, self.loop, outbox)
         self.port = await self.server.listen("127.0.0.1", 0, self.tls)
         self.ticking = self.loop.create_task(self._tick())
 
@@ -132,7 +135,8 @@ class Rig:
         await self.upstream.stop()
         while self.upstream.running or len(asyncio.all_tasks()) > 1:
             await asyncio.sleep(0.001)
-        self.plane.spool.close()
+        self.plane.outbox.flush()
+        self.spool.close()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(30)

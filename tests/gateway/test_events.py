@@ -24,6 +24,7 @@ from tests.gateway.rig import DIGEST, WAIT, Rig, chat
 
 from garrison.core.errors import Undecided
 from garrison.detect.base import Direction, Inspection
+from garrison.gateway.outbox import Spool
 
 CANARY = "zanzibar-canary-7731"
 
@@ -141,21 +142,38 @@ def test_an_output_detector_that_fails_lets_nothing_through(rig: Rig) -> None:
 
 
 class _FullDisk:
-    def begin(self, request_id: str, time: str, actor: str, resource: str) -> None:
-        raise Undecided("DISK-FULL", "no room", fix="make room", retry_after=5)
+    """A spool without room for what `has_room` says no to."""
 
-    def end(self, request_id: str, event: Any) -> None:
-        raise Undecided("DISK-FULL", "no room", fix="make room")
+    def __init__(self, spool: Spool, has_room: Callable[[bytes], bool]) -> None:
+        self.spool, self.has_room = spool, has_room
+        self.begun, self.ended = spool.begun, spool.ended
+
+    def write(self, lines: bytes) -> None:
+        if not self.has_room(lines):
+            raise Undecided("DISK-FULL", "no room", fix="make room", retry_after=5)
+        self.spool.write(lines)
 
 
 def test_what_cannot_be_recorded_is_not_served(rig: Rig) -> None:
-    spool = rig.plane.spool
-    rig.plane.spool = _FullDisk()
-    answer = rig.ask(chat())
-    assert (answer.status, answer.code, answer.headers["retry-after"]) == (503, "DISK-FULL", "5")
-    assert not rig.upstream.asked
-    rig.plane.spool = spool
     assert rig.ask(chat()).status == 200
+    asked = len(rig.upstream.asked)
+    rig.plane.outbox._spool = _FullDisk(rig.spool, lambda lines: False)
+    for stream in (False, True):
+        answer = rig.ask(chat(stream=stream))
+        assert (answer.status, answer.code, answer.headers["retry-after"]) == (503, "DISK-FULL", "5")
+    assert len(rig.upstream.asked) == asked
+    rig.plane.outbox._spool = rig.spool
+    assert rig.ask(chat()).status == 200
+    assert rig.plane.outbox.unrecorded == 2
+
+
+def test_a_request_that_ends_is_still_recorded_when_there_is_no_room_for_one_that_begins(rig: Rig) -> None:
+    rig.plane.outbox._spool = _FullDisk(rig.spool, lambda lines: b'"k":"b"' not in lines)
+    answer = rig.ask(chat())
+    assert (answer.status, answer.code) == (503, "DISK-FULL")
+    found = rig.event_of(answer)
+    assert (found["outcome"], found["code"]) == ("error", "DISK-FULL")
+    assert rig.plane.outbox.unrecorded == 0
 
 
 @pytest.mark.row("C18", kind="R")

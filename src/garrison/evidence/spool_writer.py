@@ -1,8 +1,8 @@
 """The gateway worker's side of the audit spool: one line per begun and per ended request.
 
 Standard library only, because it runs on the request path. A line is on its way to the ledger when
-`begin` or `end` returns: it is in the kernel, and survives a kill of the worker (not a power cut). The
-control process folds the lines into the ledger (`spool.py`) and removes files it has folded.
+`write`, `begin` or `end` returns: it is in the kernel, and survives a kill of the worker (not a power cut).
+The control process folds the lines into the ledger (`spool.py`) and removes files it has folded.
 
     <worker>.<segment>.jsonl    the worker holds a lock (flock) on its newest segment while it lives
     {"k":"b","id":...,"t":...,"actor":...,"resource":...}      admitted
@@ -25,6 +25,7 @@ from garrison.core.errors import Undecided
 
 SEGMENT_BYTES = 16 << 20  # a new file after this; small enough to be removed soon after it is folded
 MAX_SEGMENTS = 4  # files waiting: at 64 MiB (~100 000 requests) the ledger is clearly not keeping up
+ENDED = b'{"k":"e"'  # how the line of an ended request begins
 MAX_LINE = 65_536  # one record; the writer of a larger one has a defect
 _WORKER = re.compile(r"[a-z0-9][a-z0-9-]{0,40}\Z")
 
@@ -61,21 +62,29 @@ class SpoolWriter:
 
     def begin(self, request_id: str, time: str, actor: str, resource: str) -> None:
         """Record an admitted request before it is sent on. Refuses when too much waits to be folded."""
+        self.write(self.begun(request_id, time, actor, resource))
+
+    def end(self, request_id: str, event: Mapping[str, Any]) -> None:
+        """Record how an admitted (or refused) request ended. Has room beyond the limit of `begin`."""
+        self.write(self.ended(request_id, event))
+
+    def begun(self, request_id: str, time: str, actor: str, resource: str) -> bytes:
+        """The line of an admitted request, for `write`. Refuses when too much waits to be folded."""
         if self._size >= self._segment_bytes:
             if len(self._own_segments()) >= MAX_SEGMENTS:
                 raise _backlog(f"{MAX_SEGMENTS} files of {self._segment_bytes} bytes wait to be folded")
             self._rotate()
-        self._write(
+        return self._line(
             {"k": "b", "id": request_id, "t": time, "actor": actor[:1024], "resource": resource[:1024]}
         )
 
-    def end(self, request_id: str, event: Mapping[str, Any]) -> None:
-        """Record how an admitted (or refused) request ended. Has room beyond the limit of `begin`."""
+    def ended(self, request_id: str, event: Mapping[str, Any]) -> bytes:
+        """The line of an ended request, for `write`."""
         if self._size >= 2 * self._segment_bytes:
             if len(self._own_segments()) >= 2 * MAX_SEGMENTS:
                 raise _backlog("the reserve for ended requests is used up")
             self._rotate()
-        self._write({"k": "e", "id": request_id, "event": event})
+        return self._line({"k": "e", "id": request_id, "event": event})
 
     def close(self) -> None:
         """Give up the lock: the reader drains the file and removes it."""
@@ -109,14 +118,18 @@ class SpoolWriter:
         self._file, self._size = file, 0
         self._segment += 1
 
-    def _write(self, record: Mapping[str, Any]) -> None:
+    def _line(self, record: Mapping[str, Any]) -> bytes:
         line = self._dumps(record) + b"\n"
         if len(line) > MAX_LINE:
             raise _backlog(f"a record of {len(line)} bytes is larger than {MAX_LINE}")
+        return line
+
+    def write(self, lines: bytes) -> None:
+        """Lines of `begun` and `ended`, all of them or none."""
         try:
-            written = os.write(self._file, line)
-            if written != len(line):
-                os.ftruncate(self._file, self._size)  # no torn line stays for the next one to be glued to
+            written = os.write(self._file, lines)
+            if written != len(lines):
+                os.ftruncate(self._file, self._size)  # nothing torn stays for the next line to be glued to
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             raise _failed(error) from error

@@ -43,6 +43,9 @@ class Wire(Protocol):
     def send(self, data: bytes) -> None:
         """Queue bytes for the client; nothing happens once it has left."""
 
+    def reply(self, data: bytes) -> None:
+        """A whole answer: like `send`, but it may leave together with others."""
+
     def writable(self) -> Signal | None:
         """What is set when the client has taken enough, or None when it has already."""
 
@@ -154,7 +157,7 @@ class Exchange:
         """The whole answer at once. `headers` are complete lines."""
         self.started = True
         end = b"\r\n" if self._reusable() else b"connection: close\r\n\r\n"
-        self._wire.send(
+        self._wire.reply(
             b"%b%bcontent-length: %d\r\n%b%b" % (STATUS_LINES[status], headers, len(body), end, body)
         )
         self._wire.done(self)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from garrison.core.errors import GarrisonError
+from garrison.evidence.spool_writer import ENDED
 
 
 class Spool(Protocol):

@@ -7,9 +7,9 @@ nothing leaves here that was not inspected.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import orjson
 
@@ -31,6 +31,7 @@ from garrison.gateway.http_parse import Head
 from garrison.gateway.limits import Limiter
 from garrison.gateway.metrics import Metrics
 from garrison.gateway.openai_shapes import OPERATIONS, parse_call
+from garrison.gateway.outbox import Outbox
 from garrison.gateway.record import ClockText, Record
 from garrison.gateway.redaction import OutputInspector, Redaction
 from garrison.gateway.replies import EVENTS, JSON, TEXT, error_headers, error_json, id_headers, status_of
@@ -49,14 +50,6 @@ class Inspector(Inspect, OutputInspector, Protocol):
     """`detect.inspect.Inspector`: what people write and what models answer."""
 
 
-class Spool(Protocol):
-    """Where events go; see `evidence.spool_writer.SpoolWriter`. Both raise `Undecided` when they cannot."""
-
-    def begin(self, request_id: str, time: str, actor: str, resource: str) -> None: ...
-
-    def end(self, request_id: str, event: Mapping[str, Any]) -> None: ...
-
-
 @dataclass(slots=True)
 class Plane:
     """Everything a request needs. `wall` gives seconds since 1970, `clock` monotonic seconds."""
@@ -65,7 +58,7 @@ class Plane:
     limiter: Limiter
     inspector: Inspector
     pool: Pool
-    spool: Spool
+    outbox: Outbox
     metrics: Metrics
     wall: Callable[[], float]
     clock: Callable[[], float]
@@ -73,7 +66,6 @@ class Plane:
     upstream: UpstreamLimits
     prefix: str  # makes request ids unique among workers and restarts
     count: int = 0
-    unrecorded: int = 0  # events that could not be written; readiness fails while the spool does
     clock_text: ClockText = field(default_factory=ClockText)
     active: dict[Exchange, Principal] = field(default_factory=dict)
 
@@ -119,7 +111,7 @@ async def handle(plane: Plane, exchange: Exchange) -> None:
         call = parse_call(OPERATIONS[head.target], await exchange.body(), plane.http.json_depth)
         record.stream = call.stream
         admitted = admit(snapshot, principal, call, plane.limiter, plane.inspector, record)
-        plane.spool.begin(
+        plane.outbox.begin(
             record.request_id, plane.clock_text.at(plane.wall()), record.subject.actor, record.resource
         )
         await answer(plane, exchange, admitted, record, redaction)
@@ -293,11 +285,7 @@ def close(plane: Plane, record: Record, redaction: Redaction) -> None:
     record.settle()
     now = plane.clock()
     plane.metrics.observe(record, now)
-    try:
-        plane.spool.end(record.request_id, record.event(plane.clock_text.at(plane.wall()), now))
-    except GarrisonError:
-        plane.unrecorded += 1  # begin() refuses new requests for the same reason
-        plane.metrics.defect("spool")
+    plane.outbox.end(record.request_id, record.event(plane.clock_text.at(plane.wall()), now))
 
 
 def _expect(response: Response, kind: str) -> None:

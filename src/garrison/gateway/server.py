@@ -18,6 +18,7 @@ from garrison.core.errors import GarrisonError, Usage
 from garrison.gateway.config import HttpLimits
 from garrison.gateway.exchange import Exchange
 from garrison.gateway.http_parse import HEAD_END, bad, is_hopeless, parse_head
+from garrison.gateway.outbox import Outbox
 from garrison.gateway.turns import Signal, Turn
 
 TICK_SECONDS = 0.25  # how late a deadline may be noticed
@@ -29,10 +30,17 @@ Serve = Callable[[Exchange], Coroutine[Any, Any, None]]
 class Server:
     """Every connection of one listener. `serve` answers one exchange and never raises."""
 
-    def __init__(self, serve: Serve, limits: HttpLimits, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        serve: Serve,
+        limits: HttpLimits,
+        loop: asyncio.AbstractEventLoop,
+        outbox: Outbox | None = None,
+    ) -> None:
         self.serve = serve
         self.limits = limits
         self.loop = loop
+        self.outbox = outbox
         self.connections: set[Connection] = set()
         self.draining = False
         self.refused = 0  # connections turned away because there were too many
@@ -61,6 +69,8 @@ class Server:
     async def drain(self, seconds: float) -> None:
         """Stop accepting, let requests in flight end, cut what is left after `seconds`."""
         self.draining = True
+        if self.outbox is not None:
+            self.outbox.flush()  # connections are closed below: what is for them goes first
         if self._listener is not None:
             self._listener.close()
         until = self.loop.time() + seconds
@@ -221,8 +231,16 @@ class Connection(asyncio.Protocol):
     # --- exchange.Wire ---
 
     def send(self, data: bytes) -> None:
-        if self._transport is not None:
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
+
+    def reply(self, data: bytes) -> None:
+        exchange, outbox = self._exchange, self._server.outbox
+        # A connection that is closed behind its answer cannot wait for the others.
+        if outbox is None or exchange is None or not exchange.keep_alive or self._server.draining:
+            self.send(data)
+        else:
+            outbox.reply(self, data)
 
     def writable(self) -> Signal | None:
         return self._writable

@@ -30,6 +30,7 @@ from garrison.gateway.config import MAX_CONFIG_BYTES, WorkerConfig, parse_worker
 from garrison.gateway.exchange import Exchange
 from garrison.gateway.limits import Limiter
 from garrison.gateway.metrics import Metrics, answer_scrape
+from garrison.gateway.outbox import Outbox
 from garrison.gateway.pipeline import Plane, handle
 from garrison.gateway.server import TICK_SECONDS, Server
 from garrison.gateway.snapshot import SnapshotFile
@@ -69,8 +70,9 @@ async def run(config: WorkerConfig) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     spool = SpoolWriter(Path(config.spool), config.worker_id, dumps=orjson.dumps)
-    plane = build(config, spool, loop)
-    server = Server(lambda exchange: handle(plane, exchange), config.http, loop)
+    outbox = Outbox(spool, loop)
+    plane = build(config, outbox, loop)
+    server = Server(lambda exchange: handle(plane, exchange), config.http, loop, outbox)
     port = await server.listen(config.host, config.port, _tls(config), shared=True)
     scraper = Server(lambda exchange: _scrape(plane, server, exchange), config.http, loop)
     scrape_port = await _listen_for_scrapes(scraper, config)
@@ -110,10 +112,11 @@ async def run(config: WorkerConfig) -> None:
     ticking.cancel()
     await scraper.drain(0)
     plane.pool.close()
+    outbox.flush()
     spool.close()
 
 
-def build(config: WorkerConfig, spool: SpoolWriter, loop: asyncio.AbstractEventLoop) -> Plane:
+def build(config: WorkerConfig, outbox: Outbox, loop: asyncio.AbstractEventLoop) -> Plane:
     """Everything a request needs, from the configuration. Raises what a bad snapshot raises."""
     key = parse_public(config.snapshot_key.encode())
     pinned = PublicKey(key_id_of(key), "snapshot", config.snapshot_key.encode())
@@ -134,8 +137,8 @@ def build(config: WorkerConfig, spool: SpoolWriter, loop: asyncio.AbstractEventL
         snapshots=snapshots,
         limiter=Limiter(loop.time, config.workers),
         inspector=inspector,
-        pool=Pool(config.upstream, loop),
-        spool=spool,
+        pool=Pool(config.upstream, loop, outbox),
+        outbox=outbox,
         metrics=Metrics(),
         wall=time.time,
         clock=time.monotonic,
@@ -158,7 +161,7 @@ async def _scrape(plane: Plane, server: Server, exchange: Exchange) -> None:
         "garrison_gateway_connections": len(server.connections),
         "garrison_gateway_requests_active": len(plane.active),
         "garrison_gateway_connections_refused": server.refused,
-        "garrison_gateway_events_unrecorded": plane.unrecorded,
+        "garrison_gateway_events_unrecorded": plane.outbox.unrecorded,
         "garrison_gateway_snapshots_rejected": plane.snapshots.rejected,
     }
     answer_scrape(plane.metrics, gauges, exchange)

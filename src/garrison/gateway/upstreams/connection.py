@@ -15,6 +15,7 @@ import httptools
 
 from garrison.core.errors import GarrisonError, Undecided
 from garrison.gateway.config import UpstreamLimits
+from garrison.gateway.outbox import Outbox
 from garrison.gateway.turns import Signal
 
 LAST_BYTES_SECONDS = 0.5  # for the end that follows the last event of a stream
@@ -125,10 +126,12 @@ class Connection(asyncio.BufferedProtocol):
         limits: UpstreamLimits,
         now: Callable[[], float],
         released: Callable[[Connection, bool], None],
+        outbox: Outbox,
     ) -> None:
         self._limits = limits
         self._now = now
         self._released = released
+        self._outbox = outbox
         self._view = memoryview(bytearray(READ_BYTES))
         self._transport: asyncio.Transport | None = None
         self._response: Response | None = None
@@ -153,8 +156,21 @@ class Connection(asyncio.BufferedProtocol):
         if self._transport is None:
             response.fail(gone())
         else:
-            self._transport.write(request)
+            self._outbox.ask(self, request)
         return response
+
+    def transmit(self, request: bytes) -> None:
+        """What `ask` was given, its turn having come; nothing when the client has left meanwhile."""
+        if self._transport is not None and self._response is not None and not self._transport.is_closing():
+            self._transport.write(request)
+
+    def withdraw(self, error: GarrisonError) -> None:
+        """The request was not sent: it could not be recorded. The connection is as good as before."""
+        response, self._response = self._response, None
+        if response is not None and self.is_open:
+            self.deadline = inf
+            self._released(self, True)
+            response.fail(error)
 
     def expect_end(self) -> None:
         """The answer ends within a moment, or the connection does."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from garrison.core.errors import GarrisonError, Undecided
 from garrison.gateway.config import UpstreamLimits
+from garrison.gateway.outbox import Outbox
 from garrison.gateway.upstreams.address import Address, parse_address
 from garrison.gateway.upstreams.connection import Connection, Response
 
@@ -24,9 +25,10 @@ class _Host:
 class Pool:
     """Connections to every model server of the snapshot, by address."""
 
-    def __init__(self, limits: UpstreamLimits, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, limits: UpstreamLimits, loop: asyncio.AbstractEventLoop, outbox: Outbox) -> None:
         self._limits = limits
         self._loop = loop
+        self._outbox = outbox
         self._hosts: dict[str, _Host] = {}
         self._live: set[Connection] = set()
 
@@ -116,7 +118,7 @@ class Pool:
             self._released(host, connection, reusable=reusable)
 
         def protocol() -> Connection:
-            return Connection(self._limits, self._loop.time, released)
+            return Connection(self._limits, self._loop.time, released, self._outbox)
 
         try:
             async with asyncio.timeout(self._limits.connect_seconds):
