@@ -27,6 +27,9 @@ _HISTOGRAMS = (
 )
 
 
+_REQUEST_LABELS = ("operation", "model", "ended", "code")
+
+
 class _Histogram:
     __slots__ = ("bounds", "counts", "total")
 
@@ -66,6 +69,9 @@ class Metrics:
     """`observe` once per request; `render` when scraped."""
 
     counters: dict[tuple[str, Labels], int] = field(default_factory=dict)
+    requests: dict[tuple[str, str, str, str], int] = field(
+        default_factory=dict
+    )  # operation, model, ended, code
     series: dict[tuple[str, str], _Series] = field(default_factory=dict)
 
     def count(self, name: str, labels: Labels, amount: int = 1) -> None:
@@ -80,10 +86,10 @@ class Metrics:
     def observe(self, record: Record, now: float) -> None:
         model = record.endpoint.name if record.endpoint is not None else ""
         operation = record.operation or "other"
-        self.count(
-            "garrison_gateway_requests_total",
-            (("operation", operation), ("model", model), ("ended", record.ended), ("code", record.code)),
-        )
+        key = (operation, model, record.ended, record.code)
+        known = self.requests.get(key)
+        if known is not None or len(self.requests) < MAX_SERIES:
+            self.requests[key] = (known or 0) + 1
         if not model:
             return
         series = self.series.get((operation, model))
@@ -110,11 +116,15 @@ class Metrics:
         lines: list[str] = []
         for name, value in gauges.items():
             lines += [f"# TYPE {name} gauge", f"{name} {value:g}"]
-        for family in sorted({name for name, _ in self.counters}):
+        counters = self.counters | {
+            ("garrison_gateway_requests_total", tuple(zip(_REQUEST_LABELS, key, strict=True))): value
+            for key, value in self.requests.items()
+        }
+        for family in sorted({name for name, _ in counters}):
             lines.append(f"# TYPE {family} counter")
             lines += [
                 f"{name}{_labels(labels)} {value}"
-                for (name, labels), value in self.counters.items()
+                for (name, labels), value in counters.items()
                 if name == family
             ]
         for family in _HISTOGRAMS:

@@ -112,17 +112,9 @@ def parse_call(operation: Operation, raw: bytes, depth: int) -> Call:
         raise _field("stream_options", "an object with include_usage only")
     if stream and (body.get("logprobs") or body.get("top_logprobs")):
         raise _field("logprobs", "left out of streams: they would show what is redacted later")
-    return Call(
-        operation=operation,
-        model=model,
-        body=body,
-        stream=stream,
-        wants_usage=options.get("include_usage") is True,
-        choices=_count(body, "n", MAX_CHOICES) or 1,
-        max_tokens=_count(body, "max_completion_tokens", MAX_TOKENS)
-        or _count(body, "max_tokens", MAX_TOKENS),
-        size=len(raw),
-    )
+    most = _count(body, "max_completion_tokens", MAX_TOKENS) or _count(body, "max_tokens", MAX_TOKENS)
+    choices = _count(body, "n", MAX_CHOICES) or 1
+    return Call(operation, model, body, stream, options.get("include_usage") is True, choices, most, len(raw))
 
 
 def _messages(messages: Any) -> list[dict[str, Any]]:

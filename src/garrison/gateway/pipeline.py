@@ -100,9 +100,9 @@ async def handle(plane: Plane, exchange: Exchange) -> None:
     redaction = Redaction(plane.inspector)
     try:
         head = route(exchange, record)
-        snapshot = plane.snapshots.current(plane.wall())
+        snapshot = plane.snapshots.current(wall := plane.wall())
         record.snapshot_version = snapshot.version
-        principal = identify(head, snapshot, plane.wall())
+        principal = identify(head, snapshot, wall)
         record.subject, record.token_id = principal.subject, principal.token_id
         plane.active[exchange] = principal
         if head.target == MODELS:

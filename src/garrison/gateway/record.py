@@ -88,7 +88,7 @@ class Record:
             "ended": self.ended,
             "operation": self.operation,
             "stream": self.stream,
-            "latency_ms": round((now - self.started) * 1000, 1),
+            "latency_ms": _milliseconds(now - self.started),
             "policy_version": self.policy_version,
             "snapshot_version": self.snapshot_version,
         }
@@ -102,7 +102,7 @@ class Record:
             data["tokens_counted"] = self.tokens_counted
             data["redacted"] = self.redacted
         if self.first_byte:
-            data["ttft_ms"] = round((self.first_byte - self.started) * 1000, 1)
+            data["ttft_ms"] = _milliseconds(self.first_byte - self.started)
         return {
             "time": time,
             "action": self.action,
@@ -111,10 +111,15 @@ class Record:
             "outcome": self.outcome,
             "code": self.code,
             "digest": endpoint.digest if endpoint is not None else "",
-            "findings": [finding.as_json() for finding in self.findings],
+            "findings": [finding.as_json() for finding in self.findings] if self.findings else [],
             "data": data,
             "trace_id": self.request_id,
         }
+
+
+def _milliseconds(seconds: float) -> float:
+    """With one decimal, cut rather than rounded."""
+    return int(seconds * 10_000) / 10
 
 
 class ClockText:

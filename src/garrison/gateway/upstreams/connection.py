@@ -258,7 +258,8 @@ class Connection(asyncio.BufferedProtocol):
             raise httptools.HttpParserError("response head too large")
         lower = name.lower()
         if lower == b"content-type" and self._response is not None:
-            self._response.content_type = value.decode("latin-1").partition(";")[0].strip().lower()
+            kind = value.partition(b";")[0].strip() if b";" in value else value
+            self._response.content_type = kind.decode("latin-1").lower()
         elif lower in (b"content-length", b"transfer-encoding"):
             self._framed = True
 
