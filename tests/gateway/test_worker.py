@@ -10,6 +10,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -220,6 +221,41 @@ def test_no_word_of_a_prompt_is_on_disk_or_printed_even_after_a_kill(
         path for path in rig.directory.rglob("*") if path.is_file() and CANARY.encode() in path.read_bytes()
     ]
     assert found == []
+
+
+def test_a_worker_killed_under_load_has_recorded_all_that_it_sent(rig: Rig) -> None:
+    """Every question that reached the model had begun in the spool, every answer that left had ended there."""
+    made = launch(rig, None)
+    request, answered, enough = rig.request(chat()), list[str](), threading.Event()
+
+    def ask() -> None:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", made.port)) as client:
+            while True:
+                client.sendall(request)
+                raw = read_answer(client)
+                if b"x-request-id" not in raw:
+                    return
+                answered.append(parse_answer(raw).headers["x-request-id"])
+                if len(answered) >= 200:
+                    enough.set()
+
+    clients = [threading.Thread(target=ask) for _ in range(8)]
+    for client in clients:
+        client.start()
+    assert enough.wait(30)
+    made.process.kill()
+    made.process.wait(WAIT)
+    for client in clients:
+        client.join(WAIT)
+    begun = [line["id"] for line in rig.lines() if line["k"] == "b"]
+    ended = [line["id"] for line in rig.lines() if line["k"] == "e"]
+    assert len(ended) == len(set(ended))
+    assert set(answered) <= set(ended) <= set(begun)
+    assert len(rig.upstream.asked) <= len(begun)
+    assert made.process.stdout is not None
+    assert made.process.stdout.read() == b""
+    made.process.stdout.close()
+    os.close(made.parent)
 
 
 def test_metrics_are_scraped_on_loopback_only_there(
