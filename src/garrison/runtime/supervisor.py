@@ -204,9 +204,10 @@ class Supervisor:
             outcome = Outcome.DENIED if isinstance(error, Refused) else Outcome.ERROR
             await self._event(server, Action.RUNTIME_LOAD, outcome, error.code)
             raise error from caught
-        server.state, server.ready_at, server.reason = "ready", time.monotonic(), ""
-        seconds = round(server.ready_at - began, 3)
+        seconds = round(time.monotonic() - began, 3)
         await self._event(server, Action.RUNTIME_LOAD, Outcome.ALLOWED, seconds=seconds)
+        # Last: nothing is ready without its event.
+        server.state, server.ready_at, server.reason = "ready", time.monotonic(), ""
 
     async def _load_and_start(self, server: _Server) -> None:
         spec = server.spec

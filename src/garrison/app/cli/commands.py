@@ -52,6 +52,10 @@ def names() -> tuple[str, ...]:
 
 def load(command: str) -> ModuleType:
     """The module that adds this command to the tree. Raises ModuleNotFoundError when its extra is missing."""
+    return _alone(command) if command in ALONE else _with_server(command)
+
+
+def _alone(command: str) -> ModuleType:
     match command:
         case "demo":
             from garrison.app.cli import demo  # needed by this command alone: 5 ms
@@ -101,6 +105,11 @@ def load(command: str) -> ModuleType:
             from garrison.app.cli import completion  # needed by this command alone
 
             return completion
+    raise LookupError(command)
+
+
+def _with_server(command: str) -> ModuleType:
+    match command:
         case "model" | "publish" | "approve":
             from garrison.app.cli import model  # http.client: 30 ms
 
