@@ -32,7 +32,7 @@ from garrison.trust.stray_keys import refuse_offered_keys
 
 SOFTWARE_TOKEN = "SoftHSM (software)"
 ROOMS = ("run", "run/spool", "run/models", "keys", "keys/public", "models", "objects", "witness")
-KEY_LABELS = ("release", "ledger", "token", "snapshot", "ca")
+KEY_LABELS = ("release", "ledger", "token", "snapshot", "ca", "root", "timestamp")
 
 
 def utc_now() -> datetime:

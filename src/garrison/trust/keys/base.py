@@ -9,7 +9,7 @@ class Signer(Protocol):
     """ECDSA on P-256 over SHA-256 (FIPS 186-5).
 
     `key_id` is the hexadecimal SHA-256 of the DER SubjectPublicKeyInfo, `label` the key's role
-    (`release`, `ledger`, `token`, `snapshot`, `ca`).
+    (`release`, `ledger`, `root`, `approver.dana`, ...).
     """
 
     @property
