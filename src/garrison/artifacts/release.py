@@ -25,6 +25,7 @@ import sqlalchemy as sa
 
 from garrison.artifacts import layout, scan_policy, store
 from garrison.artifacts import scan as scanning
+from garrison.artifacts.lineage.base import Lineage
 from garrison.artifacts.registry import Registry, event_of, get, record, recorded
 from garrison.artifacts.scan_report import ScanReport
 from garrison.artifacts.store import Release
@@ -84,6 +85,7 @@ class Publication:
     ref: Ref
     owner: str
     tier: Tier
+    lineage: Lineage | None = None
 
 
 def publish(
