@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from garrison.app.house import House
-from garrison.artifacts import approval, layout
-from garrison.artifacts import release as releases
+from garrison.artifacts import approval, at_rest, layout
 from garrison.artifacts.registry import get
 from garrison.core.actions import Action
 from garrison.core.decision import Endpoint, Subject
@@ -56,8 +55,8 @@ def deploy(house: House, order: Order, progress: Progress) -> dict[str, Any]:
     with house.deploying:
         entry = _admitted(house, order)
         progress(f"verifying {order.ref}")
-        verified = releases.verify(house.registry, order.ref)
-        releases.record_verified(house.registry, order.subject, verified, "deploy")
+        verified = at_rest.verify(house.registry, order.ref)
+        at_rest.record_verified(house.registry, order.subject, verified, "deploy")
         progress(f"starting {order.ref} in {order.isolation}")
         endpoint = _endpoint(house, order)
         try:

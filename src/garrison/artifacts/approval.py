@@ -10,8 +10,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from garrison.artifacts import layout, store
+from garrison.artifacts.at_rest import verify
 from garrison.artifacts.registry import Registry, genuine, get, recorded, withdrawn
-from garrison.artifacts.release import verify
 from garrison.artifacts.store import Release
 from garrison.core.actions import Action
 from garrison.core.digest import Ref, short

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from garrison.artifacts import release as releases
+from garrison.artifacts.at_rest import verify
 from garrison.artifacts.registry import Registry, get, record
 from garrison.artifacts.store import Release
 from garrison.core.actions import Action
@@ -39,7 +39,7 @@ def pull(registry: Registry, ref: Ref, destination: Path, subject: Subject) -> d
                 raise Usage(
                     "PULL-EXISTS", f"{path} exists already", fix="name a directory that does not exist yet"
                 )
-    verified = releases.verify(registry, ref)
+    verified = verify(registry, ref)
     partial = destination.with_name(f".{destination.name}.{secrets.token_hex(4)}")
     try:
         with _destination_explained(destination):

@@ -8,7 +8,7 @@ from typing import Any
 
 from garrison.app.house import House
 from garrison.app.verbs.base import Call, Verb, authorise, identity_name
-from garrison.artifacts import layout, store
+from garrison.artifacts import at_rest, layout, store
 from garrison.artifacts import release as releases
 from garrison.artifacts.approval import Assent
 from garrison.artifacts.approval import approve as give_approval
@@ -139,7 +139,7 @@ def model_pull(house: House, call: Call) -> dict[str, Any]:
     ref = Ref.parse(call.text("ref"))
     authorise(house, call.subject, Action.ARTIFACT_PULL, ref.name)
     if call.flag("repair"):
-        return releases.repair(house.registry, ref, call.subject)
+        return at_rest.repair(house.registry, ref, call.subject)
     return pull(house.registry, ref, Path(call.text("destination")), call.subject)
 
 
@@ -153,15 +153,15 @@ def model_retire(house: House, call: Call) -> dict[str, Any]:
             f"{ref} is serving",
             fix=f"stop it first: garrison deploy stop {ref.name}, or serve another version",
         )
-    return releases.retire(house.registry, ref, call.subject)
+    return at_rest.retire(house.registry, ref, call.subject)
 
 
 def model_verify(house: House, call: Call) -> dict[str, Any]:
     """Check a stored version where it lies: the files, both signatures, the approval."""
     ref = Ref.parse(call.text("ref"))
     authorise(house, call.subject, Action.ARTIFACT_VERIFY, ref.name)
-    verified = releases.verify(house.registry, ref)
-    audit_id = releases.record_verified(house.registry, call.subject, verified, "at rest")
+    verified = at_rest.verify(house.registry, ref)
+    audit_id = at_rest.record_verified(house.registry, call.subject, verified, "at rest")
     return {"ref": str(ref), "digest": verified.digest, "key_id": verified.key_id, "audit_id": audit_id}
 
 

@@ -1,0 +1,82 @@
+"""A published version where it lies: checked again, laid out again, withdrawn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from garrison.artifacts import layout, store
+from garrison.artifacts.registry import Registry, event_of, get, record, recorded
+from garrison.core.actions import Action
+from garrison.core.decision import Subject
+from garrison.core.digest import Ref
+from garrison.core.errors import Refused
+from garrison.trust.tree import read_tree
+from garrison.trust.verify import Verified, verify_release
+
+
+def verify(registry: Registry, ref: Ref) -> Verified:
+    """Hash the stored files of a version and check both signatures over them. Raises ART-TAMPER and kin."""
+    release = get(registry, ref)
+    tree = layout.tree_of(registry, ref)
+    if not tree.is_dir():
+        raise Refused(
+            "OBJ-MISSING",
+            f"the files of {ref} are not in {tree}",
+            evidence={"digest": release.digest},
+            fix=f"garrison model pull {ref} --repair lays them out again, or says which bytes are gone",
+        )
+    found = read_tree(tree, allow_hard_links=True, list_empty=True)
+    try:
+        return verify_release(
+            manifest=layout.with_modes_of(found, release.manifest),
+            bundle=release.bundle,
+            statement=release.statement,
+            keys=registry.keys,
+            expect=ref,
+        )
+    except Refused as error:
+        if error.code == "ART-TAMPER":
+            error.fix = (
+                f"put the right bytes back: garrison model pull {ref} --repair, or, when their object is "
+                f"damaged too, publish the same files as {ref} again"
+            )
+        raise
+
+
+def record_verified(registry: Registry, subject: Subject, verified: Verified, stage: str) -> str:
+    """Leave the event that a version was checked and held; returns the audit id."""
+    return record(
+        registry,
+        subject,
+        Action.ARTIFACT_VERIFY,
+        verified.ref,
+        verified.digest,
+        {"stage": stage, "key": verified.key_id},
+    )
+
+
+def repair(registry: Registry, ref: Ref, subject: Subject) -> dict[str, Any]:
+    """Lay the version's files out again from the store. Damaged objects stay refused."""
+    release = get(registry, ref)
+    layout.materialise(registry, release, replace_tree=True)
+    verified = verify(registry, ref)
+    audit_id = record(
+        registry, subject, Action.SYSTEM_REPAIR, ref, verified.digest, {"tree": "laid out again"}
+    )
+    return {
+        "ref": str(ref),
+        "digest": verified.digest,
+        "path": str(layout.tree_of(registry, ref)),
+        "audit_id": audit_id,
+    }
+
+
+def retire(registry: Registry, ref: Ref, subject: Subject) -> dict[str, Any]:
+    """Withdraw a version for good."""
+    with registry.ledger.transaction() as transaction:
+        release = recorded(store.find(transaction.connection, ref), ref)
+        store.retire(transaction.connection, ref, registry.now())
+        audit_id = transaction.append(
+            event_of(registry, subject, Action.ARTIFACT_RETIRE, ref, release.digest, {"was": release.state})
+        )
+    return {"ref": str(ref), "digest": release.digest, "state": "retired", "audit_id": audit_id}
