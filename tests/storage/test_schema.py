@@ -9,6 +9,8 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
+import garrison.artifacts.attachment_store
+import garrison.artifacts.dataset_store
 import garrison.artifacts.store
 import garrison.evidence.store
 import garrison.runtime.store

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from garrison.artifacts import layout, store
+from garrison.artifacts import attachments, layout, store
 from garrison.artifacts.registry import Registry, event_of, get, record, recorded
 from garrison.core.actions import Action
 from garrison.core.decision import Subject
@@ -15,7 +15,10 @@ from garrison.trust.verify import Verified, verify_release
 
 
 def verify(registry: Registry, ref: Ref) -> Verified:
-    """Hash the stored files of a version and check both signatures over them. Raises ART-TAMPER and kin."""
+    """Hash the stored files of a version and check both signatures over them, then its attachments.
+
+    Raises ART-TAMPER and kin, ART-ATTACHMENT.
+    """
     release = get(registry, ref)
     tree = layout.tree_of(registry, ref)
     if not tree.is_dir():
@@ -27,7 +30,7 @@ def verify(registry: Registry, ref: Ref) -> Verified:
         )
     found = read_tree(tree, allow_hard_links=True, list_empty=True)
     try:
-        return verify_release(
+        verified = verify_release(
             manifest=layout.with_modes_of(found, release.manifest),
             bundle=release.bundle,
             statement=release.statement,
@@ -41,6 +44,8 @@ def verify(registry: Registry, ref: Ref) -> Verified:
                 f"damaged too, publish the same files as {ref} again"
             )
         raise
+    attachments.check(registry, release)
+    return verified
 
 
 def record_verified(registry: Registry, subject: Subject, verified: Verified, stage: str) -> str:

@@ -3,6 +3,7 @@
     models/<name>/<version>/            the release's files
     models/<name>/<version>.sig         the bundle that other tools verify
     models/<name>/<version>.release.json, .approval.json
+    models/<name>/<version>.<label>.json   its attachments: provenance, bill of materials, evaluations
 
 The database says which versions there are. What lies here without a row was left by an interruption and is
 removed; what a row has and is missing here is laid out again.
@@ -17,12 +18,14 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from garrison.artifacts import store
+from garrison.artifacts import attachment_store, store
+from garrison.artifacts.attachment_store import Attachment
 from garrison.artifacts.registry import Registry, genuine
 from garrison.artifacts.store import Release
 from garrison.core.digest import Manifest, Ref
 from garrison.core.errors import GarrisonError
 from garrison.storage.local import full_disk_explained, remove_tree, sync_directory, write_atomically
+from garrison.trust.attestation import is_label
 
 
 def tree_of(registry: Registry, ref: Ref) -> Path:
@@ -50,7 +53,7 @@ def lay_out(registry: Registry, manifest: Manifest, tree: Path) -> None:
             os.link(registry.objects.path(entry.digest), target)
 
 
-def place(registry: Registry, release: Release, tree: Path) -> None:
+def place(registry: Registry, release: Release, tree: Path, attachments: Iterable[Attachment] = ()) -> None:
     """Give a new version its place, from the tree that was judged. Called while its row is being written.
 
     The row is not committed yet, so that a kill leaves files without a row, which nobody lists and the
@@ -62,7 +65,7 @@ def place(registry: Registry, release: Release, tree: Path) -> None:
         remove_tree(final)  # of an interrupted publication: there is no row of that name
         tree.rename(final)
         sync_directory(final.parent)
-    _write_sidecars(registry, release)
+    _write_sidecars(registry, release, attachments)
 
 
 def displace(registry: Registry, ref: Ref) -> None:
@@ -90,7 +93,9 @@ def materialise(registry: Registry, release: Release, *, replace_tree: bool = Fa
                 draft.rename(tree)
         finally:
             remove_tree(draft)
-    return _write_sidecars(registry, release) or is_missing
+    with registry.database.read() as connection:
+        attachments = attachment_store.attachments_of(connection, release.ref)
+    return _write_sidecars(registry, release, attachments) or is_missing
 
 
 def with_modes_of(found: Manifest, recorded: Manifest) -> Manifest:
@@ -137,12 +142,21 @@ def repair_all(registry: Registry) -> list[str]:
     return done
 
 
-def _write_sidecars(registry: Registry, release: Release) -> bool:
+def attachment_path(registry: Registry, attachment: Attachment) -> Path:
+    """Where an attachment lies beside its version. The label was checked when it was attached."""
+    tree = tree_of(registry, attachment.ref)
+    return tree.with_name(f"{tree.name}.{attachment.label}.json")
+
+
+def _write_sidecars(registry: Registry, release: Release, attachments: Iterable[Attachment]) -> bool:
     """The signatures beside the tree; True when one had to be written."""
     tree = tree_of(registry, release.ref)
     sidecars = {".sig": release.bundle, ".release.json": release.statement}
     if release.approved_entry:
         sidecars[".approval.json"] = release.approved_entry
+    for attachment in attachments:
+        if is_label(attachment.label):  # a row that nobody signed leads nowhere
+            sidecars[f".{attachment.label}.json"] = attachment.envelope
     changed = False
     for suffix, data in sidecars.items():
         path = tree.with_name(tree.name + suffix)

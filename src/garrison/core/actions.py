@@ -19,8 +19,12 @@ class Action(StrEnum):
     ARTIFACT_APPROVE = "artifact.approve"
     ARTIFACT_VERIFY = "artifact.verify"
     ARTIFACT_READ = "artifact.read"
+    ARTIFACT_ATTACH = "artifact.attach"
     ARTIFACT_PULL = "artifact.pull"
     ARTIFACT_RETIRE = "artifact.retire"
+    DATASET_REGISTER = "dataset.register"
+    DATASET_READ = "dataset.read"
+    DATASET_VERIFY = "dataset.verify"
     DEPLOY_APPLY = "deploy.apply"
     DEPLOY_ROLLBACK = "deploy.rollback"
     DEPLOY_STOP = "deploy.stop"
@@ -53,8 +57,12 @@ DESCRIPTIONS: dict[Action, str] = {
     Action.ARTIFACT_APPROVE: "a person approved a version, bound to its digest and the policy version",
     Action.ARTIFACT_VERIFY: "signatures, manifest, name and approval of a version were checked",
     Action.ARTIFACT_READ: "versions in the registry were listed or shown",
+    Action.ARTIFACT_ATTACH: "a signed statement about a version was stored beside it: provenance, materials, a report",
     Action.ARTIFACT_PULL: "a verified copy of a version was written to a directory",
     Action.ARTIFACT_RETIRE: "a version was withdrawn; it will not load any more",
+    Action.DATASET_REGISTER: "a data set was hashed, scanned, signed and entered under a name@version",
+    Action.DATASET_READ: "data sets were listed or shown",
+    Action.DATASET_VERIFY: "the files of a data set were compared with what was signed",
     Action.DEPLOY_APPLY: "a version was asked to become the serving version of its name",
     Action.DEPLOY_ROLLBACK: "the previous approved version of a name was put back",
     Action.DEPLOY_STOP: "a served model was taken out of service",

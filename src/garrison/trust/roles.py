@@ -2,11 +2,12 @@
 
 Duties are separate: who publishes does not deploy, who audits changes nothing, a service reads and asks
 its own models only. `admin` may do everything that people do; the rules of the policy still bind it.
+What stands in no row is denied, also for a name that does not exist yet.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from garrison.core.actions import Action
@@ -15,23 +16,28 @@ READS = frozenset(
     {
         Action.ARTIFACT_READ,
         Action.ARTIFACT_VERIFY,
+        Action.DATASET_READ,
+        Action.DATASET_VERIFY,
         Action.KEY_READ,
         Action.POSTURE_READ,
     }
 )
 
+PUBLISHES = READS | {
+    Action.ARTIFACT_INGEST,
+    Action.ARTIFACT_SCAN,
+    Action.ARTIFACT_SIGN,
+    Action.ARTIFACT_PUBLISH,
+    Action.ARTIFACT_ATTACH,
+    Action.DATASET_REGISTER,
+}
+
 ROLES: Mapping[str, frozenset[Action]] = MappingProxyType(
     {
         "admin": frozenset(Action),
-        "publisher": READS
-        | {
-            Action.ARTIFACT_INGEST,
-            Action.ARTIFACT_SCAN,
-            Action.ARTIFACT_SIGN,
-            Action.ARTIFACT_PUBLISH,
-            Action.ARTIFACT_PULL,
-            Action.ARTIFACT_RETIRE,
-        },
+        "ci": PUBLISHES,
+        "engineer": PUBLISHES | {Action.ARTIFACT_PULL, Action.ARTIFACT_RETIRE, Action.AUDIT_READ},
+        "publisher": PUBLISHES | {Action.ARTIFACT_PULL, Action.ARTIFACT_RETIRE},
         "approver": READS | {Action.ARTIFACT_APPROVE, Action.ARTIFACT_PULL, Action.AUDIT_READ},
         "operator": READS
         | {
@@ -47,11 +53,36 @@ ROLES: Mapping[str, frozenset[Action]] = MappingProxyType(
         },
         "auditor": READS | {Action.AUDIT_READ, Action.AUDIT_EXPORT, Action.AUDIT_VERIFY},
         "user": frozenset({Action.MODEL_INVOKE}),
+        "serving": frozenset({Action.ARTIFACT_READ, Action.ARTIFACT_PULL, Action.ARTIFACT_VERIFY}),
         "service": frozenset(
             {Action.ARTIFACT_READ, Action.ARTIFACT_PULL, Action.ARTIFACT_VERIFY, Action.MODEL_INVOKE}
         ),
     }
 )
+
+FOR: Mapping[str, str] = MappingProxyType(
+    {
+        "admin": "sets the house up: people, owners, keys. Bound by every rule of the policy like the others",
+        "ci": "the pipeline: publishes, and nothing else. Name its models when it has only some",
+        "engineer": "a named person who publishes, pulls and withdraws versions, and reads what happened",
+        "publisher": "the engineer without the ledger",
+        "approver": "says yes to a version of somebody else",
+        "operator": "deploys, rolls back, stops; adds routes",
+        "auditor": "reads and exports the evidence; changes nothing",
+        "user": "asks models through the gateway",
+        "serving": "a machine that loads models: reads the approved versions of the models it names",
+        "service": "a program that asks the models it names, and reads them",
+    }
+)
+"""What each role is for, in the words of docs/reference/roles.md."""
+
+SERVICE_ROLES = frozenset({"service", "serving"})
+
+
+def kind_of(roles: Iterable[str]) -> str:
+    """`service` for an identity with a role of machines: it has no models but those that it names."""
+    return "service" if SERVICE_ROLES & set(roles) else "user"
+
 
 MODEL_SCOPED = frozenset(
     action

@@ -3,6 +3,9 @@
 The test suite compares the result with the tables that the rooms declare.
 """
 
+import sqlalchemy as sa
+from alembic import op
+
 revision = "0002"
 down_revision = "0001"
 branch_labels = None
@@ -11,6 +14,48 @@ depends_on = None
 
 def upgrade() -> None:
     """Tables are added to this step until it has been released."""
+    _attachments()
+    _datasets()
+
+
+def _attachments() -> None:
+    op.create_table(
+        "attachments",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("label", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("predicate_type", sa.Text(), nullable=False),
+        sa.Column("envelope", sa.LargeBinary(), nullable=False),
+        sa.Column("created", sa.Text(), nullable=False),
+        sa.Column("place", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(["name", "version"], ["releases.name", "releases.version"]),
+        sa.PrimaryKeyConstraint("name", "version", "label"),
+    )
+
+
+def _datasets() -> None:
+    op.create_table(
+        "datasets",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.Column("owner", sa.Text(), nullable=False),
+        sa.Column("tier", sa.Text(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("statement", sa.LargeBinary(), nullable=False),
+        sa.Column("sketch", sa.LargeBinary(), nullable=False),
+        sa.Column("created", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("name", "version"),
+    )
+    op.create_index("ix_datasets_digest", "datasets", ["digest"], unique=False)
+    op.create_table(
+        "dataset_models",
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.Column("model", sa.Text(), nullable=False),
+        sa.Column("model_version", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("digest", "model", "model_version"),
+    )
 
 
 def downgrade() -> None:

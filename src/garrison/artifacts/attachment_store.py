@@ -1,0 +1,81 @@
+"""The table of attachments: signed statements about a release. Rows are added and never changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from garrison.core.digest import Ref, sha256_bytes
+from garrison.core.event import format_time, parse_time
+from garrison.storage.sql import metadata
+
+ATTACHMENTS = sa.Table(
+    "attachments",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True),
+    # Stands in the name of the file beside the version, and so is one of its own for each.
+    sa.Column("label", sa.Text, primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("predicate_type", sa.Text, nullable=False),
+    sa.Column("envelope", sa.LargeBinary, nullable=False),
+    sa.Column("created", sa.Text, nullable=False),
+    sa.Column("place", sa.Integer, nullable=False),
+    sa.ForeignKeyConstraint(["name", "version"], ["releases.name", "releases.version"]),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """One signed statement about a release, as it is stored: `place` counts them from 1."""
+
+    ref: Ref
+    label: str
+    kind: str
+    predicate_type: str
+    envelope: bytes
+    created: datetime
+    place: int
+
+    @property
+    def sha256(self) -> str:
+        return sha256_bytes(self.envelope)
+
+
+def attachments_of(connection: sa.Connection, ref: Ref) -> list[Attachment]:
+    """Every attachment of a version, oldest first."""
+    query = (
+        sa.select(ATTACHMENTS)
+        .where(ATTACHMENTS.c.name == ref.name, ATTACHMENTS.c.version == ref.version)
+        .order_by(ATTACHMENTS.c.place)
+    )
+    return [
+        Attachment(
+            ref=ref,
+            label=row.label,
+            kind=row.kind,
+            predicate_type=row.predicate_type,
+            envelope=bytes(row.envelope),
+            created=parse_time(row.created),
+            place=row.place,
+        )
+        for row in connection.execute(query)
+    ]
+
+
+def add(connection: sa.Connection, attachment: Attachment) -> None:
+    """Raises IntegrityError when the label is taken. There is no update and no delete."""
+    connection.execute(
+        ATTACHMENTS.insert().values(
+            name=attachment.ref.name,
+            version=attachment.ref.version,
+            label=attachment.label,
+            kind=attachment.kind,
+            predicate_type=attachment.predicate_type,
+            envelope=attachment.envelope,
+            created=format_time(attachment.created),
+            place=attachment.place,
+        )
+    )
