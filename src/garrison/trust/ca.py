@@ -171,8 +171,11 @@ class TokenPrivateKey(ec.EllipticCurvePrivateKey):
     """A `Signer` in the shape that `cryptography` asks of a private key. It signs; it has nothing to show."""
 
     def __init__(self, signer: Signer) -> None:
+        public = parse_public(signer.public_pem())
+        if not isinstance(public, ec.EllipticCurvePublicKey):
+            raise TypeError("the CA signs with ECDSA")
         self._signer = signer
-        self._public = parse_public(signer.public_pem())
+        self._public = public
 
     def public_key(self) -> ec.EllipticCurvePublicKey:
         return self._public

@@ -1,8 +1,9 @@
 """DSSE v1: what a signature is over, and the envelope that carries it.
 
 Follows https://github.com/secure-systems-lab/dsse (protocol.md and envelope.md, v1.0.2), narrowed: one
-signature an envelope, standard base64 only, no unknown fields, ECDSA P-256 over SHA-256. The key id in an
-envelope is a hint that nothing signs, so it only ever selects among keys that the caller trusts.
+signature an envelope, standard base64 only, no unknown fields. The key id in an envelope is a hint that
+nothing signs, so it only ever selects among keys that the caller trusts; the algorithm follows from the key.
+A key that was revoked verifies what its revocation keeps and nothing else: that is decided here, once.
 
     envelope = dsse.sign(payload, "application/vnd.in-toto+json", signer)
     payload, key_id = dsse.open_envelope(data, keys, payload_type="application/vnd.in-toto+json")
@@ -12,16 +13,18 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from garrison.core.errors import Refused, Undecided
+from garrison.core.event import format_time
 from garrison.trust import strict_json
 from garrison.trust.keys.base import Signer
 from garrison.trust.keys.public import PublicKey
 
 MAX_ENVELOPE_BYTES = 32 * 1024 * 1024  # a statement over the most files a manifest may have
-MAX_SIGNATURE_BYTES = 1024  # a DER signature on P-256 is at most 72
+MAX_SIGNATURE_BYTES = 1024  # of base64; 3072 bits of RSA are 512
 MAX_TYPE_LENGTH = 256  # a media type
 IN_TOTO = "application/vnd.in-toto+json"
 
@@ -30,6 +33,11 @@ def pae(payload_type: str, payload: bytes) -> bytes:
     """The pre-authentication encoding: the exact bytes that are signed (protocol.md, "Signature Definition")."""
     kind = payload_type.encode()
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
+
+
+def message_digest(payload_type: str, payload: bytes) -> str:
+    """Hexadecimal SHA-256 of exactly what was signed: how a revocation names what it keeps."""
+    return hashlib.sha256(pae(payload_type, payload)).hexdigest()
 
 
 def sign(payload: bytes, payload_type: str, signer: Signer) -> dict[str, Any]:
@@ -45,7 +53,8 @@ def sign(payload: bytes, payload_type: str, signer: Signer) -> dict[str, Any]:
 def open_envelope(data: bytes, keys: Sequence[PublicKey], *, payload_type: str) -> tuple[bytes, str]:
     """Parse envelope bytes strictly, check type and signature; returns the payload and the key's id.
 
-    Raises `Refused` SIG-FORMAT, SIG-TYPE, SIG-INVALID or KEY-UNKNOWN, `Undecided` KEY-UNKNOWN without keys.
+    Raises `Refused` SIG-FORMAT, SIG-TYPE, SIG-INVALID, KEY-UNKNOWN or KEY-REVOKED, `Undecided` KEY-UNKNOWN
+    without keys.
     """
     try:
         envelope = strict_json.loads(data, MAX_ENVELOPE_BYTES)
@@ -77,6 +86,7 @@ def verify(
         )
     for key in _candidates(keys, key_id or hint):
         if key.verify(pae(kind, payload), signature):
+            _refuse_revoked(key, message_digest(kind, payload) if key.revocation else "")
             return payload, key.key_id
     raise Refused(
         "SIG-INVALID",
@@ -84,6 +94,30 @@ def verify(
         fix="fetch the signed file again from where it was published",
         evidence={"key_id": key_id},
     )
+
+
+def _refuse_revoked(key: PublicKey, message: str) -> None:
+    if key.revocation is None or message in key.revocation.kept:
+        return
+    raise Refused(
+        "KEY-REVOKED",
+        f"the signature is by the key {key.label} ({key.key_id[:16]}…), revoked for {key.revocation.reason}, "
+        f"and was not on record before {format_time(key.revocation.since)}",
+        fix="have the version signed again by the key in force: garrison model resign NAME@VERSION",
+        evidence={
+            "key_id": key.key_id,
+            "key_label": key.label,
+            "reason": key.revocation.reason,
+            "since": format_time(key.revocation.since),
+            "message": message,
+        },
+    )
+
+
+def signed_message(envelope: Mapping[str, Any]) -> tuple[str, str]:
+    """(key id, message digest) of an envelope that nobody has verified yet. Raises `Refused` SIG-FORMAT."""
+    payload, kind, key_id, _signature = _parsed(envelope)
+    return key_id, message_digest(kind, payload)
 
 
 def _parsed(envelope: Mapping[str, Any]) -> tuple[bytes, str, str, bytes]:

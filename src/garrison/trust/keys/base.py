@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from garrison.trust.keys.algorithm import Algorithm
+
 
 class Signer(Protocol):
-    """ECDSA on P-256 over SHA-256 (FIPS 186-5).
+    """A key with one algorithm.
 
-    `key_id` is the hexadecimal SHA-256 of the DER SubjectPublicKeyInfo, `label` the key's role
+    `key_id` is the hexadecimal SHA-256 of the DER SubjectPublicKeyInfo, `label` the key's name in its token
     (`release`, `ledger`, `root`, `approver.dana`, ...).
     """
 
@@ -18,11 +20,14 @@ class Signer(Protocol):
     @property
     def label(self) -> str: ...
 
+    @property
+    def algorithm(self) -> Algorithm: ...
+
     def public_pem(self) -> bytes:
         """The public half, PEM SubjectPublicKeyInfo."""
 
     def sign(self, data: bytes) -> bytes:
-        """The DER signature (r, s) over SHA-256(data).
+        """The signature over `data`: DER for the two of ECDSA, raw bytes for RSA and Ed25519.
 
         Raises `Undecided` KEY-UNAVAILABLE or KEY-PIN when the token does not answer; never a partial result.
         """

@@ -1,35 +1,35 @@
 """Keys in a PKCS#11 token (OASIS PKCS#11 v2.40): made there, used there, never out of there.
 
-Works with any module that offers EC P-256 key generation and CKM_ECDSA. One session is shared under one
-lock; a lost session is opened again once, a refused PIN is never tried twice.
+One session a token is shared under one lock a module; a lost session is opened again once, a refused PIN
+is never tried twice. What a token may be asked to do is limited by its profile (`profiles.py`).
 """
 
 from __future__ import annotations
 
-import hashlib
+import os
+import re
+import stat
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pkcs11 as p11
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from garrison.core.errors import GarrisonError, Refused, Undecided, Usage
-from garrison.trust.keys.pin import pin_refusal, read_pin, remember_refusal
+from garrison.trust.keys import objects
+from garrison.trust.keys.algorithm import Algorithm, AnyPublicKey, algorithm_of
+from garrison.trust.keys.pin import Pin, pin_file, pin_refusal, read_pin, remember_refusal
+from garrison.trust.keys.profiles import PROFILES, Profile
 from garrison.trust.keys.public import PublicKey, key_id_of, public_pem
 
 T = TypeVar("T")
 
-MAX_LABEL = 32  # characters; labels become file names and certificate names
+MAX_LABEL = 64  # characters; labels become file names and certificate names
 MAX_DATA = 4096  # bytes; tokens have little room, and only a checkpoint is kept there
 MAX_KEYS = 256  # listed keys; more than that is not a token of ours
 
-_P256 = bytes.fromhex("06082a8648ce3d030107")  # DER of the object identifier prime256v1
-_DRAFT = ".unfinished"  # a dot can't stand in a label of ours
-_POINT = b"\x04\x41"  # DER OCTET STRING of 65 bytes, as CKA_EC_POINT wraps an uncompressed point
-
+_LABEL = re.compile(rf"[a-z0-9](?:[a-z0-9@_-]|\.(?!\.)){{0,{MAX_LABEL - 1}}}")
 _LOST = (
     p11.SessionHandleInvalid,
     p11.SessionClosed,
@@ -39,16 +39,21 @@ _LOST = (
 )
 
 # A module's state is process-wide by specification (C_Initialize), and it was told not to lock for itself.
-_MODULE_LOCK = threading.RLock()
+_LOADING = threading.RLock()
+_LOCKS: dict[Path, threading.RLock] = {}
 
 
 class Token:
     """One token, logged in on first use. Thread-safe."""
 
-    def __init__(self, module: Path, label: str, pin_file: Path) -> None:
+    def __init__(
+        self, module: Path, label: str, pin: Pin | Path, profile: Profile = PROFILES["generic"]
+    ) -> None:
         self.module = module
         self.label = label
-        self._pin_file = pin_file
+        self.profile = profile
+        self._pin = pin if isinstance(pin, Pin) else pin_file(pin)
+        self._lock = _lock_of(module)
         self._serial: bytes | None = None
         self._session: p11.Session | None = None
         self._private: dict[str, p11.PrivateKey] = {}
@@ -61,54 +66,51 @@ class Token:
     def __repr__(self) -> str:
         return f"Token({self.label!r}, {str(self.module)!r})"
 
-    def create(self, label: str) -> TokenKey:
-        """Generate a P-256 key pair inside the token: sensitive, not extractable, for signing only.
+    def create(self, label: str, algorithm: Algorithm = Algorithm.P256) -> TokenKey:
+        """Generate a key pair inside the token: sensitive, not extractable, for signing only.
 
         Raises `Usage` KEY-LABEL for a label that is not short lower-case ASCII, `Refused` KEY-EXISTS when
-        there is one already, `Undecided` KEY-UNAVAILABLE or KEY-PIN when the token does not answer.
+        there is one already and KEY-MECHANISM when profile or token do not have the algorithm, `Undecided`
+        KEY-UNAVAILABLE or KEY-PIN when the token does not answer.
         """
-        if (
-            not (label.isascii() and label.replace("-", "").isalnum() and label.islower())
-            or len(label) > MAX_LABEL
-        ):
-            raise Usage(
-                "KEY-LABEL",
-                f"{label!r} cannot name a key",
-                fix=f"use lower-case letters, digits and dashes, at most {MAX_LABEL} characters",
-            )
+        check_label(label)
 
         def generate(session: p11.Session) -> None:
-            if _find(session, p11.ObjectClass.PRIVATE_KEY, label):
+            self._refuse_mechanism(algorithm)
+            if objects.find(session, p11.ObjectClass.PRIVATE_KEY, label):
                 raise Refused(
                     "KEY-EXISTS",
                     f"the token already holds a key called {label!r}",
                     fix="use that key, or choose another label; a key is never overwritten",
                 )
-            _generate(session, label)
+            objects.generate(session, label, algorithm, renames=self.profile.renames)
 
-        self._run(generate)
+        self.use(generate)
         return self.signer(label)
 
     def signer(self, label: str) -> TokenKey:
         """The key called `label`. Raises `Refused` KEY-UNKNOWN when there is none, KEY-EXTRACTABLE when it
-        could be copied out or was not made in this token, KEY-PUBLIC when it is not on P-256."""
+        could be copied out or was not made in this token, KEY-PUBLIC when it is of no kind that is used,
+        KEY-MECHANISM when the profile does not allow its algorithm."""
 
-        def find(session: p11.Session) -> ec.EllipticCurvePublicKey:
-            public = _find(session, p11.ObjectClass.PUBLIC_KEY, label)
+        def look(session: p11.Session) -> AnyPublicKey:
+            public = objects.find(session, p11.ObjectClass.PUBLIC_KEY, label)
             private = self._private_key(session, label)
             if len(public) != 1:
                 raise _unknown(label, self.label)
-            _refuse_copyable(private, label)
-            key = _parse_point(public[0][p11.Attribute.EC_POINT])
+            objects.refuse_copyable(private, label)
+            key = objects.read_public(public[0])
             if key is None:
                 raise Refused(
                     "KEY-PUBLIC",
-                    f"the key {label!r} is not on the curve P-256",
-                    fix="create a P-256 key: garrison key create",
+                    f"the key {label!r} is of a kind that Garrison does not use",
+                    fix="create one of a known kind: garrison key create",
                 )
             return key
 
-        return TokenKey(self, label, self._run(find))
+        key = TokenKey(self, label, self.use(look))
+        self._refuse_profile(key.algorithm)
+        return key
 
     def ensure(self, label: str) -> TokenKey:
         """The key called `label`, created when there is none. Raises as `signer` and `create`."""
@@ -120,21 +122,22 @@ class Token:
         return self.create(label)
 
     def list(self) -> tuple[PublicKey, ...]:
-        """The public half of every P-256 key pair in the token, sorted by label."""
+        """The public half of every whole key pair of a known kind in the token, sorted by label."""
 
         def read(session: p11.Session) -> tuple[PublicKey, ...]:
             found = []
-            for item in list(session.get_objects({p11.Attribute.CLASS: p11.ObjectClass.PUBLIC_KEY}))[
-                :MAX_KEYS
-            ]:
+            wanted = {p11.Attribute.CLASS: p11.ObjectClass.PUBLIC_KEY}
+            for item in list(session.get_objects(wanted))[:MAX_KEYS]:
                 label = item[p11.Attribute.LABEL]
-                key = _parse_point(item[p11.Attribute.EC_POINT])
-                if key is None or not _find(session, p11.ObjectClass.PRIVATE_KEY, label):
-                    continue  # another kind of key, or one that was half made when a process was killed
+                key = objects.read_public(item)
+                if key is None or not is_label(label):
+                    continue  # another kind of key, or a draft of one
+                if not objects.find(session, p11.ObjectClass.PRIVATE_KEY, label):
+                    continue  # half made when a process was killed
                 found.append(PublicKey(key_id_of(key), label, public_pem(key)))
             return tuple(sorted(found, key=lambda key: key.label))
 
-        return self._run(read)
+        return self.use(read)
 
     def export(self, label: str) -> bytes:
         """Never succeeds: a private key does not leave its token. Raises `Refused` KEY-EXPORT."""
@@ -145,43 +148,20 @@ class Token:
         )
 
     def put_data(self, label: str, data: bytes) -> None:
-        """Keep a small value in the token, replacing the one of that label.
+        """Keep a small value in the token, replacing the one of that label; a crash loses neither.
 
-        The new object is written before old ones are removed and carries a sequence number, so that a crash
-        between the two loses nothing. Raises `Usage` KEY-DATA above `MAX_DATA` bytes.
+        Raises `Usage` KEY-DATA above `MAX_DATA` bytes.
         """
         if len(data) > MAX_DATA:
             raise Usage("KEY-DATA", f"{len(data)} bytes do not fit", fix=f"keep at most {MAX_DATA} bytes")
-
-        def write(session: p11.Session) -> None:
-            old = _find(session, p11.ObjectClass.DATA, label)
-            last = max((_unpack(item)[0] for item in old), default=0)
-            session.create_object(
-                {
-                    p11.Attribute.CLASS: p11.ObjectClass.DATA,
-                    p11.Attribute.TOKEN: True,
-                    p11.Attribute.PRIVATE: True,
-                    p11.Attribute.LABEL: label,
-                    p11.Attribute.VALUE: _pack(last + 1, data),
-                }
-            )
-            for item in old:
-                item.destroy()
-
-        self._run(write)
+        self.use(lambda session: objects.put_data(session, label, data))
 
     def get_data(self, label: str) -> bytes | None:
         """The value kept under `label`, or None."""
-
-        def read(session: p11.Session) -> bytes | None:
-            kept = [_unpack(item) for item in _find(session, p11.ObjectClass.DATA, label)]
-            sequence, data = max(kept, default=(0, b""))
-            return data if sequence else None
-
-        return self._run(read)
+        return self.use(lambda session: objects.get_data(session, label))
 
     def close(self) -> None:
-        with _MODULE_LOCK:
+        with self._lock:
             session, self._session = self._session, None
             self._private.clear()
             if session is not None:
@@ -190,23 +170,46 @@ class Token:
                 except p11.PKCS11Error:
                     return  # the session was already gone
 
-    def sign_digest(self, label: str, digest: bytes) -> bytes:
-        """The raw signature r || s (64 bytes) of a SHA-256 digest."""
-        signature: bytes = self._run(
-            lambda session: self._private_key(session, label).sign(digest, mechanism=p11.Mechanism.ECDSA)
-        )
-        return signature
+    def sign(self, label: str, algorithm: Algorithm, data: bytes) -> bytes:
+        """The signature of one key. Raises `Refused` KEY-MECHANISM when the profile does not allow it."""
+        self._refuse_profile(algorithm)
+        return self.use(lambda session: objects.sign(self._private_key(session, label), algorithm, data))
+
+    def _refuse_profile(self, algorithm: Algorithm) -> None:
+        if algorithm not in self.profile.algorithms:
+            allowed = ", ".join(sorted(self.profile.algorithms))
+            raise Refused(
+                "KEY-MECHANISM",
+                f"{self.profile.title} does not sign with {algorithm.display} under the profile {self.profile.name}",
+                fix=f"choose one of {allowed}: garrison key create NAME --algorithm p256",
+                evidence={"profile": self.profile.name, "algorithm": algorithm.value},
+            )
+
+    def _refuse_mechanism(self, algorithm: Algorithm) -> None:
+        """Before a key is made: profile and token both have to have the algorithm."""
+        self._refuse_profile(algorithm)
+        needed = objects.MECHANISMS[algorithm]
+        offered = self._found().slot.get_mechanisms()
+        missing = [m.name for m in (needed.generate, needed.sign) if m not in offered]
+        if missing:
+            raise Refused(
+                "KEY-MECHANISM",
+                f"the token {self.label!r} does not offer {' and '.join(f'CKM_{name}' for name in missing)}",
+                fix="choose another algorithm: garrison key create NAME --algorithm p256",
+                evidence={"algorithm": algorithm.value, "missing": missing},
+            )
 
     def _private_key(self, session: p11.Session, label: str) -> Any:
         if label not in self._private:
-            found = _find(session, p11.ObjectClass.PRIVATE_KEY, label)
+            found = objects.find(session, p11.ObjectClass.PRIVATE_KEY, label)
             if len(found) != 1:
                 raise _unknown(label, self.label)
             self._private[label] = found[0]
         return self._private[label]
 
-    def _run(self, work: Callable[[p11.Session], T]) -> T:
-        with _MODULE_LOCK:
+    def use(self, work: Callable[[p11.Session], T]) -> T:
+        """Do something in the token's session. Raises `Undecided` KEY-UNAVAILABLE or KEY-PIN."""
+        with self._lock:
             try:
                 try:
                     return work(self._opened())
@@ -250,25 +253,28 @@ class Token:
                 f"the token {self.label!r} is locked or has one PIN try left; Garrison does not use the last one",
                 fix="unlock the token with its own tool, then start again",
             )
-        pin = read_pin(self._pin_file)
+        pin = read_pin(self._pin)
         try:
             return token.open(rw=True, user_pin=pin)
         except p11.UserAlreadyLoggedIn:  # login is shared by every session of one process
             return token.open(rw=True)
         except (p11.PinIncorrect, p11.PinLocked, p11.PinExpired, p11.PinInvalid, p11.PinLenRange):
             self._refused = True
-            remember_refusal(self._pin_file)
-        raise pin_refusal(f"the token {self.label!r} refused the PIN in {self._pin_file}")
+            remember_refusal(self._pin)
+        raise pin_refusal(f"the token {self.label!r} refused the PIN in {self._pin.path}")
 
 
 class TokenKey:
     """A `Signer` whose private half stays in the token."""
 
-    __slots__ = ("_public", "_token", "key_id", "label")
+    __slots__ = ("_public", "_token", "algorithm", "key_id", "label")
 
-    def __init__(self, token: Token, label: str, public: ec.EllipticCurvePublicKey) -> None:
+    def __init__(self, token: Token, label: str, public: AnyPublicKey) -> None:
+        algorithm = algorithm_of(public)
+        assert algorithm is not None  # read_public and parse_public refused the others
         self._token = token
         self._public = public
+        self.algorithm = algorithm
         self.label = label
         self.key_id = key_id_of(public)
 
@@ -276,16 +282,32 @@ class TokenKey:
         return public_pem(self._public)
 
     def sign(self, data: bytes) -> bytes:
-        raw = self._token.sign_digest(self.label, hashlib.sha256(data).digest())
-        return encode_dss_signature(int.from_bytes(raw[:32], "big"), int.from_bytes(raw[32:], "big"))
+        return self._token.sign(self.label, self.algorithm, data)
 
     def __repr__(self) -> str:
         return f"TokenKey({self.label!r}, {self.key_id[:16]}…)"
 
 
-def open_token(module: Path, token_label: str, pin_file: Path) -> Token:
+def is_label(text: str) -> bool:
+    return _LABEL.fullmatch(text) is not None
+
+
+def check_label(label: str) -> str:
+    """Raises `Usage` KEY-LABEL."""
+    if is_label(label):
+        return label
+    raise Usage(
+        "KEY-LABEL",
+        f"{label[:MAX_LABEL]!a} cannot name a key",
+        fix=f"use lower-case letters, digits and . _ @ -, at most {MAX_LABEL} characters",
+    )
+
+
+def open_token(
+    module: Path, token_label: str, pin: Pin | Path, profile: Profile = PROFILES["generic"]
+) -> Token:
     """Find the token and log in once. Raises `Undecided` KEY-MODULE, KEY-UNAVAILABLE or KEY-PIN."""
-    token = Token(module, token_label, pin_file)
+    token = Token(module, token_label, pin, profile)
     token.list()
     return token
 
@@ -294,11 +316,38 @@ def load_module(module: Path) -> Any:
     """The initialised PKCS#11 module. Raises `Undecided` KEY-MODULE when it is not there or does not load."""
     if not module.is_file():
         raise _no_module(module, "there is no such file")
-    with _MODULE_LOCK:
+    with _LOADING:
         try:
             return p11.lib(str(module))
         except (p11.PKCS11Error, RuntimeError, OSError) as error:
             raise _no_module(module, str(error) or type(error).__name__) from error
+
+
+def refuse_writable(module: Path) -> None:
+    """A module is code that runs in the server: nobody else may be able to change it.
+
+    Raises `Refused` KEY-MODULE for a file or directory that others than root and this user can write.
+    """
+    real = Path(os.path.realpath(module))
+    for place in (real, real.parent):
+        try:
+            status = place.stat()
+        except OSError as error:
+            raise _no_module(module, error.strerror or "it cannot be looked at") from error
+        is_shared = bool(status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)) and not (
+            stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
+        )
+        if status.st_uid not in (0, os.geteuid()) or is_shared:
+            raise Refused(
+                "KEY-MODULE",
+                f"{place} can be changed by others than root and this user, and would run inside the server",
+                fix=f"chown root {place}; chmod go-w {place}",
+            )
+
+
+def _lock_of(module: Path) -> threading.RLock:
+    with _LOADING:
+        return _LOCKS.setdefault(Path(os.path.realpath(module)), threading.RLock())
 
 
 def unavailable(label: str, error: Exception) -> GarrisonError:
@@ -324,72 +373,3 @@ def _unknown(label: str, token: str) -> Refused:
         f"the token {token!r} does not hold exactly one key pair called {label!r}",
         fix="garrison key list shows the keys; garrison key create makes one",
     )
-
-
-def _find(session: p11.Session, kind: p11.ObjectClass, label: str) -> list[Any]:
-    return list(session.get_objects({p11.Attribute.CLASS: kind, p11.Attribute.LABEL: label}))
-
-
-def _refuse_copyable(private: Any, label: str) -> None:
-    wanted = {p11.Attribute.SENSITIVE: True, p11.Attribute.EXTRACTABLE: False, p11.Attribute.LOCAL: True}
-    wrong = [attribute.name for attribute, value in wanted.items() if bool(private[attribute]) is not value]
-    if wrong:
-        raise Refused(
-            "KEY-EXTRACTABLE",
-            f"the key {label!r} can be copied or came from outside this token ({', '.join(wrong)})",
-            fix="create a key inside the token (garrison key create) and sign with that one",
-        )
-
-
-def _parse_point(encoded: bytes) -> ec.EllipticCurvePublicKey | None:
-    """CKA_EC_POINT, wrapped or (as some tokens have it) bare. None when it is no point on P-256."""
-    point = encoded[2:] if encoded.startswith(_POINT) and len(encoded) == 67 else encoded
-    try:
-        return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
-    except ValueError:
-        return None
-
-
-def _generate(session: p11.Session, label: str) -> None:
-    """Make the pair under a draft label and name it when it is whole, the private half last.
-
-    A token writes attributes one after the other; a process that is killed leaves a draft, never a key
-    that has its label but not all its properties.
-    """
-    draft = label + _DRAFT
-    for kind in (p11.ObjectClass.PUBLIC_KEY, p11.ObjectClass.PRIVATE_KEY):
-        for leftover in _find(session, kind, draft):
-            leftover.destroy()
-    for orphan in _find(session, p11.ObjectClass.PUBLIC_KEY, label):
-        orphan.destroy()
-    curve = session.create_domain_parameters(p11.KeyType.EC, {p11.Attribute.EC_PARAMS: _P256}, local=True)
-    public, private = curve.generate_keypair(
-        store=True,
-        label=draft,
-        id=hashlib.sha256(label.encode()).digest()[:8],
-        mechanism=p11.Mechanism.EC_KEY_PAIR_GEN,
-        private_template={
-            p11.Attribute.TOKEN: True,
-            p11.Attribute.PRIVATE: True,
-            p11.Attribute.SENSITIVE: True,
-            p11.Attribute.EXTRACTABLE: False,
-            p11.Attribute.SIGN: True,
-            p11.Attribute.DERIVE: False,
-        },
-        public_template={p11.Attribute.VERIFY: True},
-    )
-    public[p11.Attribute.LABEL] = label
-    private[p11.Attribute.LABEL] = label
-
-
-def _pack(sequence: int, data: bytes) -> bytes:
-    return sequence.to_bytes(8, "big") + hashlib.sha256(data).digest() + data
-
-
-def _unpack(item: Any) -> tuple[int, bytes]:
-    """(sequence, data) of a kept value; (0, nothing) for one that was half written."""
-    value: bytes = item[p11.Attribute.VALUE]
-    data = value[40:]
-    if value[8:40] != hashlib.sha256(data).digest():
-        return 0, b""
-    return int.from_bytes(value[:8], "big"), data

@@ -23,15 +23,9 @@ import pkcs11 as p11
 from garrison.core.errors import Undecided
 from garrison.trust.keys.pin import pin_refusal
 from garrison.trust.keys.pkcs11 import Token, load_module, open_token, unavailable
+from garrison.trust.keys.profiles import SOFTHSM
 
 LABEL = "garrison"
-
-MODULES = (
-    Path("/usr/lib/softhsm/libsofthsm2.so"),  # Debian, Ubuntu
-    Path("/usr/lib64/pkcs11/libsofthsm2.so"),  # Fedora, RHEL
-    Path("/usr/lib64/softhsm/libsofthsm2.so"),  # openSUSE
-    Path("/usr/local/lib/softhsm/libsofthsm2.so"),
-)
 
 _CONFIGURATION = """\
 directories.tokendir = {tokens}
@@ -41,7 +35,7 @@ slots.removable = false
 """
 
 
-def find_module(candidates: Sequence[Path] = MODULES) -> Path:
+def find_module(candidates: Sequence[Path] = SOFTHSM.modules) -> Path:
     """The installed SoftHSM module. Raises `Undecided` KEY-MODULE naming the package."""
     for candidate in candidates:
         if candidate.is_file():
@@ -72,7 +66,7 @@ def open_software_token(directory: Path, module: Path | None = None) -> Token:
             )
         repaired = _put_back(directory)
         _use(module, _configure(directory, directory), again=bool(repaired))
-        token = open_token(module, LABEL, directory / "pin")
+        token = open_token(module, LABEL, directory / "pin", SOFTHSM)
         token.repaired = repaired
         token.mend = lambda: _put_back(directory)
         _keep_copy(directory)
@@ -132,12 +126,10 @@ def _c_init_token(module: Path, slot_id: int, officer: bytes) -> None:
 
 def _put_back(directory: Path) -> tuple[str, ...]:
     """Replace a `token.object` that a killed login left empty or short. Returns what was done."""
-    kept = directory / "token.object.kept"
-    if not kept.is_file():
-        return ()
     done = []
     for place in (directory / "tokens").glob("*/token.object"):
-        if place.stat().st_size < kept.stat().st_size:
+        kept = _kept(directory, place)
+        if kept.is_file() and place.stat().st_size < kept.stat().st_size:
             _write_private(place.with_name("token.object.new"), kept.read_bytes())
             place.with_name("token.object.new").replace(place)
             done.append("the token's own record, cut short when a login was interrupted")
@@ -150,8 +142,15 @@ def _keep_copy(directory: Path) -> None:
         record = place.read_bytes()
         if not record:
             continue
-        _write_private(directory / "token.object.new", record)
-        (directory / "token.object.new").replace(directory / "token.object.kept")
+        kept = _kept(directory, place)
+        kept.parent.mkdir(mode=0o700, exist_ok=True)
+        _write_private(kept.with_suffix(".new"), record)
+        kept.with_suffix(".new").replace(kept)
+
+
+def _kept(directory: Path, record: Path) -> Path:
+    """One copy for each token: a second one may share the directory."""
+    return directory / "kept" / record.parent.name
 
 
 def _use(module: Path, configuration: Path, *, again: bool = False) -> None:
