@@ -116,9 +116,14 @@ def add_to(
                 f"{release.ref} has {MAX_ATTACHMENTS:,} attachments, and that is the most",
                 fix="publish a new version, and attach to that one",
             )
-        envelope = attestation.sign(
-            str(release.ref), release.digest, draft.predicate_type, draft.predicate, registry.signer
-        )
+        try:
+            envelope = attestation.sign(
+                str(release.ref), release.digest, draft.predicate_type, draft.predicate, registry.signer
+            )
+        except ValueError as error:
+            raise Usage(
+                "ATT-SIZE", f"{draft.kind} of {release.ref}: {error}", fix="use shorter paths and fewer files"
+            ) from error
         label = _free(draft.label or draft.kind, labels)
         labels.add(label)
         attachment = Attachment(

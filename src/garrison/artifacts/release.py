@@ -4,6 +4,7 @@
     scan     scanners that recognise the content -> verdict          artifact.scan
     sign     a key in the token signs bundle and release statement   artifact.sign
     publish  name@version becomes immutable                          artifact.publish
+    papers   provenance, bill of materials (papers.py)               artifact.attach
     approve  people, m of n, bound to the digest (approval.py)       artifact.approve
     pull     a verified copy in a directory (pull.py)                artifact.pull
     retire   the version will not load any more (at_rest.py)         artifact.retire
@@ -23,9 +24,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from garrison.artifacts import layout, scan_policy, store
+from garrison.artifacts import layout, papers, scan_policy, store
 from garrison.artifacts import scan as scanning
 from garrison.artifacts.at_rest import verify
+from garrison.artifacts.attachments import add_to
+from garrison.artifacts.dataset_store import link_data
 from garrison.artifacts.lineage.base import Lineage
 from garrison.artifacts.registry import Registry, event_of, record
 from garrison.artifacts.scan_report import ScanReport
@@ -294,13 +297,16 @@ def _publish(
         release.digest,
         {"tier": wanted.tier.value, "owner": wanted.owner, "bytes": ingested.manifest.size},
     )
+    written = papers.drafts(registry, release, ingested.tree, wanted.lineage, ())
     try:
         with registry.ledger.transaction() as transaction:
             taken = not store.insert(transaction.connection, release)
-            if not taken:
-                layout.place(registry, release, ingested.tree)
-                _remember_owner(transaction.connection, release, subject)
             audit_id = "" if taken else transaction.append(event)
+            if not taken:
+                added, _ = add_to(registry, transaction, release, written, subject)
+                layout.place(registry, release, ingested.tree, added)
+                _remember_owner(registry, transaction, release, subject)
+                link_data(transaction.connection, release.ref, wanted.lineage)
     except BaseException:
         layout.displace(registry, wanted.ref)
         raise
@@ -315,11 +321,16 @@ def _publish(
     return release, True, audit_id
 
 
-def _remember_owner(connection: sa.Connection, release: Release, subject: Subject) -> None:
+def _remember_owner(
+    registry: Registry, transaction: Transaction, release: Release, subject: Subject
+) -> None:
     """The first published version names the model's owner; later ones change it only by `owner set`."""
     name = release.ref.name
-    if owner_of(connection, name) is None:
-        set_owner(connection, name, release.owner, by=subject.actor, now=release.created)
+    if owner_of(transaction.connection, name) is None:
+        set_owner(transaction.connection, name, release.owner, by=subject.actor, now=release.created)
+        facts = {"owner": release.owner, "reason": "first version"}
+        told = event_of(registry, subject, Action.OWNER_WRITE, release.ref, "", facts)
+        transaction.append(replace(told, resource=name))
 
 
 def _same_bytes_or_refused(

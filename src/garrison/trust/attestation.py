@@ -25,7 +25,7 @@ from garrison.trust.keys.public import PublicKey
 from garrison.trust.sidecars import read_sidecar
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
-MAX_BYTES = 16 * 1024 * 1024  # a bill of materials over the most files a release may have
+MAX_BYTES = 20 * 1024 * 1024  # a bill of materials over the most files a release may have
 MAX_BESIDE = 1_000  # attestations of one release; each evaluation makes three
 MAX_TYPE = 512  # a predicate type is an address
 _LABEL = re.compile(r"[a-z][a-z0-9-]{0,62}\Z")

@@ -37,7 +37,7 @@ class Npy:
         start = 8 + width + length
         if length > MAX_HEADER or start > source.size:
             raise Malformed("artifact.npy.header", f"the header claims {length} of {source.size} bytes")
-        header = _header(source.read_at(8 + width, length))
+        header = read_npy_header(source.read_at(8 + width, length))
         count = 1
         for extent in header["shape"]:
             count *= extent
@@ -56,7 +56,7 @@ class Npy:
             yield high("artifact.npy.size", message)
 
 
-def _header(raw: bytes) -> dict[str, Any]:
+def read_npy_header(raw: bytes) -> dict[str, Any]:
     try:
         text = raw.decode("utf-8").strip()
         tree = ast.literal_eval(_LONG.sub(r"\1", text))
