@@ -174,7 +174,7 @@ def test_a_signed_list_with_colliding_paths_is_refused() -> None:
 
 def test_a_correct_bundle_of_another_kind_leaves_it_undecided() -> None:
     payload = payload_of(BUNDLE)
-    payload["predicate"]["serialization"]["method"] = "shards"
+    payload["predicate"]["serialization"]["method"] = "folders"
     certificate = {"x509CertificateChain": {"certificates": []}, "tlogEntries": []}
     for bundle in (
         signed_bundle(payload),

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from garrison.core.digest import Ref
+from garrison.core.digest import Manifest, Ref
 from garrison.core.errors import Refused
+from garrison.trust import oms
 from garrison.trust.keys.public import PublicKey
+from garrison.trust.oms_listing import SignedFiles
+from garrison.trust.oms_measure import Measuring
 from garrison.trust.sidecars import is_stored, load_keys, locate, read_sidecar
 from garrison.trust.tree import Progress, read_tree
-from garrison.trust.verify import Verified, verify_release
+from garrison.trust.verify import Verified, compare_files, verify_release
 
 DEFAULT_DATA = "garrison-data"
 
@@ -72,6 +76,41 @@ def verify_model(
         keys=keys,
         expect=expect,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class SignedDirectory:
+    """Files that are as a bundle alone signs them. It binds no name and no version."""
+
+    manifest: Manifest
+    signed: SignedFiles
+    key: PublicKey
+
+
+def verify_bundle(
+    path: Path | str,
+    signature: Path | str,
+    keys: Sequence[PublicKey],
+    *,
+    foreign: oms.Foreign = None,
+    allow_hard_links: bool = False,
+    progress: Progress | None = None,
+) -> SignedDirectory:
+    """Hash everything below `path` in the way that an OpenSSF Model Signing bundle lists it, and compare.
+
+    `foreign` says whom a bundle by certificate has to convince. A bundle that lies in the directory which it
+    signs does not count as one of its files (specification 6.2); nothing else is left out. Raises as
+    `oms.open_bundle` and `read_tree`, and `Refused` ART-TAMPER.
+    """
+    signed, key = oms.open_bundle(read_sidecar(Path(signature)), keys, foreign)
+    measuring = None if signed.scheme.is_plain else Measuring(signed.scheme)
+    found = read_tree(
+        path, sink=measuring, progress=progress, allow_hard_links=allow_hard_links, list_empty=True
+    )
+    inside = os.path.relpath(os.path.realpath(signature), os.path.realpath(path))
+    manifest = Manifest.of(entry for entry in found if entry.path != inside)
+    compare_files(manifest, signed, key, None if measuring is None else measuring.digests)
+    return SignedDirectory(manifest, signed, key)
 
 
 def _trusted(trust: Trust) -> tuple[Sequence[PublicKey], Path | None]:

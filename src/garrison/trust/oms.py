@@ -8,40 +8,45 @@ knows no sizes or modes; the release statement (`statement.py`) does that, and `
 it is told otherwise, and so do our bundles: then its default command verifies them. Nothing is lost by it,
 because the release statement lists every file. A bundle alone proves only what it lists: read here, its
 ignore list is not obeyed, and a file that was left out counts as unsigned.
+
+Bundles of other tools are read in every form that v1.0 has: whole files or shards (`oms_listing.py`), signed
+by a key, by a certificate (`oms_chain.py`) or keyless (`oms_keyless.py`).
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import PurePosixPath
-from types import MappingProxyType
 from typing import Any
 
 from garrison.core.digest import Manifest, canonical_json
-from garrison.core.errors import Refused, Undecided, Usage
+from garrison.core.errors import GarrisonError, Refused, Usage
 from garrison.trust import dsse, strict_json
 from garrison.trust.keys.base import Signer
 from garrison.trust.keys.public import PublicKey, parse_public, public_pem
-from garrison.trust.paths import MAX_FILES, MAX_PATH_BYTES, check_paths
+from garrison.trust.oms_chain import Authorities, signing_key
+from garrison.trust.oms_keyless import Keyless, open_keyless
+from garrison.trust.oms_listing import (
+    PREDICATE_TYPE,
+    STATEMENT_TYPE,
+    SignedFiles,
+    not_read_here,
+    parse,
+    root_digest,
+)
+from garrison.trust.paths import MAX_FILES, check_paths
 
 MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
-STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
-PREDICATE_TYPE = "https://model_signing/signature/v1.0"
 MAX_BUNDLE_BYTES = dsse.MAX_ENVELOPE_BYTES
 GIT_NAMES = frozenset(
     {".git", ".gitattributes", ".github", ".gitignore"}
 )  # what the peer leaves out by default
-MAX_NAME_LENGTH = 512  # the subject name, a directory's name in bundles of other tools
+MAX_RAW_KEY = 8 * 1024  # of base64; a PEM key of 384 bits is 300
 
-
-@dataclass(frozen=True, slots=True)
-class SignedFiles:
-    """What a bundle says: `files` maps each path to its `sha256:` digest. `name` is informative only."""
-
-    name: str
-    files: MappingProxyType[str, str]
+# Whom a bundle that names no key of ours has to convince; without it such a bundle is not judged.
+Foreign = Authorities | Keyless | None
 
 
 def bundle(manifest: Manifest, name: str, signer: Signer) -> bytes:
@@ -58,7 +63,7 @@ def bundle(manifest: Manifest, name: str, signer: Signer) -> bytes:
     ]
     statement = {
         "_type": STATEMENT_TYPE,
-        "subject": [{"name": name, "digest": {"sha256": _root_digest(r["digest"] for r in resources)}}],
+        "subject": [{"name": name, "digest": {"sha256": root_digest(r["digest"] for r in resources)}}],
         "predicateType": PREDICATE_TYPE,
         "predicate": {
             "serialization": {
@@ -95,20 +100,36 @@ def is_left_out(path: str) -> bool:
 
 
 def verify_bundle(data: bytes, keys: Sequence[PublicKey]) -> tuple[SignedFiles, str]:
-    """Check a bundle by the trusted keys; returns what it signs and the id of the key.
+    """Check a bundle that names one of the trusted keys; returns what it signs and the id of the key.
 
-    Raises `Refused` ART-SIGNATURE or KEY-UNKNOWN, `Refused` ART-NAME-UNSAFE or ART-COLLISION for paths
-    that may not stand in a manifest, and `Undecided` ART-SIGNATURE-FORM for a correct bundle of a kind
-    that is not read here (shards, other hashes, certificates).
+    Raises as `open_bundle`; a bundle by certificate is `Undecided` ART-SIGNATURE-FORM here.
+    """
+    signed, key = open_bundle(data, keys)
+    return signed, key.key_id
+
+
+def open_bundle(
+    data: bytes, keys: Sequence[PublicKey], foreign: Foreign = None
+) -> tuple[SignedFiles, PublicKey]:
+    """Check a bundle of any form; returns what it signs and the key that did.
+
+    Raises `Refused` ART-SIGNATURE, KEY-UNKNOWN or ART-CHAIN, `Refused` ART-NAME-UNSAFE or ART-COLLISION for
+    paths that may not stand in a manifest, and `Undecided` ART-SIGNATURE-FORM for a correct bundle of a
+    kind that is not read here, or by a certificate when `foreign` does not say whom to believe.
     """
     try:
-        envelope, hint = _opened(data)
-        by_hint = {key_hint(key.pem): key.key_id for key in keys}
-        named = by_hint.get(hint, hint)  # a hint that fits no key selects none
-        payload, key_id = dsse.verify(envelope, keys, payload_type=dsse.IN_TOTO, hint=named)
-        if named != key_id:
-            raise ValueError("the bundle and its envelope name different keys")
-        signed = _parsed(payload)
+        material, envelope = _opened(data)
+        if "certificate" in material:
+            if not isinstance(foreign, Keyless):
+                raise not_read_here("is keyless: name --sigstore-root, --identity and --issuer to judge it")
+            payload, key = open_keyless(data, foreign)
+        else:
+            named = _key_id(material, trusted := _trusted(material, keys, foreign))
+            payload, key_id = dsse.verify(envelope, trusted, payload_type=dsse.IN_TOTO, hint=named)
+            if named != key_id:
+                raise ValueError("the bundle and its envelope name different keys")
+            key = next(key for key in trusted if key.key_id == key_id)
+        signed = parse(payload)
     except ValueError as error:
         raise _malformed(str(error)) from error
     except Refused as error:
@@ -116,7 +137,7 @@ def verify_bundle(data: bytes, keys: Sequence[PublicKey]) -> tuple[SignedFiles, 
             raise
         raise _malformed(error.what) from error
     check_paths(signed.files)
-    return signed, key_id
+    return signed, key
 
 
 def key_hint(pem: bytes) -> str:
@@ -127,88 +148,76 @@ def key_hint(pem: bytes) -> str:
     return hashlib.sha256(public_pem(parse_public(pem))).hexdigest()
 
 
-def _opened(data: bytes) -> tuple[dict[str, Any], str]:
-    """The envelope and the key hint out of the sigstore bundle."""
+def _opened(data: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The verification material and the envelope out of the sigstore bundle. Raises ValueError."""
     fields = strict_json.exactly(
         strict_json.loads(data, MAX_BUNDLE_BYTES), "mediaType", "verificationMaterial", "dsseEnvelope"
     )
     if fields["mediaType"] != MEDIA_TYPE:
         raise ValueError(f"expected a {MEDIA_TYPE}")
-    material = fields["verificationMaterial"]
-    if isinstance(material, dict) and "publicKey" not in material:
-        raise _not_read_here("is signed by certificate, not by a bare key")
-    if isinstance(material, dict):
-        material = {"tlogEntries": [], **material}
-    material = strict_json.exactly(material, "publicKey", "tlogEntries")
+    material, envelope = fields["verificationMaterial"], fields["dsseEnvelope"]
+    if not isinstance(material, dict):
+        raise ValueError("verificationMaterial is not an object")
+    kinds = [kind for kind in ("publicKey", "x509CertificateChain", "certificate") if kind in material]
+    if len(kinds) != 1:
+        raise ValueError("expected exactly one of publicKey, x509CertificateChain and certificate")
+    if kinds == ["certificate"]:
+        if not isinstance(material.get("tlogEntries"), list) or not material["tlogEntries"]:
+            raise ValueError("a keyless bundle without its entry in a transparency log")
+        return material, envelope  # the rest of it is the sigstore client's to parse
+    material = strict_json.exactly({"tlogEntries": [], **material}, kinds[0], "tlogEntries")
     if material["tlogEntries"] != []:
-        raise _not_read_here("carries transparency log entries")
-    public = strict_json.exactly(material["publicKey"], "hint")
-    return fields["dsseEnvelope"], strict_json.text(public["hint"], dsse.MAX_TYPE_LENGTH)
+        raise not_read_here("carries transparency log entries beside a key")
+    return material, _without_ids(envelope, but_null=kinds == ["publicKey"])
 
 
-def _parsed(payload: bytes) -> SignedFiles:
-    statement = strict_json.exactly(
-        strict_json.loads(payload, MAX_BUNDLE_BYTES), "_type", "subject", "predicateType", "predicate"
-    )
-    if statement["_type"] != STATEMENT_TYPE or statement["predicateType"] != PREDICATE_TYPE:
-        raise ValueError("not a model signature v1.0")
-    predicate = strict_json.exactly(statement["predicate"], "serialization", "resources")
-    _check_serialization(predicate["serialization"])
-    resources = predicate["resources"]
-    if not isinstance(resources, list) or len(resources) > MAX_FILES:
-        raise ValueError(f"expected a list of at most {MAX_FILES} resources")
-    files: dict[str, str] = {}
-    for resource in resources:
-        row = strict_json.exactly(resource, "name", "algorithm", "digest")
-        if row["algorithm"] != "sha256":
-            raise _not_read_here(f"hashes with {row['algorithm']!a}")
-        path = strict_json.text(row["name"], MAX_PATH_BYTES)
-        if path in files:
-            raise ValueError(f"{path!a} is listed twice")
-        files[path] = _hexadecimal(row["digest"])
-    name, root = _subject(statement["subject"])
-    if root != _root_digest(files.values()):
-        raise ValueError("the subject is not the digest of the listed files")
-    return SignedFiles(name, MappingProxyType({path: f"sha256:{value}" for path, value in files.items()}))
+def _without_ids(envelope: Any, *, but_null: bool) -> Any:
+    """A key id of null is one that is absent, and beside a certificate it means nothing (4.1, 11.1)."""
+    rows = envelope.get("signatures") if isinstance(envelope, dict) else None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        return envelope
+    drop = [{k: v for k, v in row.items() if k != "keyid" or (but_null and v is not None)} for row in rows]
+    return {**envelope, "signatures": drop}
 
 
-def _check_serialization(value: Any) -> None:
-    if not isinstance(value, dict):
-        raise ValueError("serialization is not an object")
-    if value.get("method") != "files" or value.get("hash_type") != "sha256":
-        raise _not_read_here(f"serialises by {value.get('method')!a} with {value.get('hash_type')!a}")
-    fields = strict_json.exactly(
-        {"ignore_paths": [], **value}, "method", "hash_type", "allow_symlinks", "ignore_paths"
-    )
-    if not isinstance(fields["allow_symlinks"], bool) or not isinstance(fields["ignore_paths"], list):
-        raise ValueError("allow_symlinks is not true or false, or ignore_paths is not a list")
+def _trusted(material: dict[str, Any], keys: Sequence[PublicKey], foreign: Foreign) -> Sequence[PublicKey]:
+    """Who may have signed: the trusted keys, or the one key of a chain that leads to a trusted CA."""
+    if "publicKey" in material:
+        return keys
+    if not isinstance(foreign, Authorities):
+        raise not_read_here("is by certificate: name the CA to believe with --ca FILE")
+    chain = strict_json.exactly(material["x509CertificateChain"], "certificates")["certificates"]
+    if not isinstance(chain, list):
+        raise ValueError("certificates is not a list")
+    encoded = [strict_json.exactly(row, "rawBytes")["rawBytes"] for row in chain]
+    key = signing_key(foreign, [_decoded(text, MAX_BUNDLE_BYTES) for text in encoded])
+    return [next((known for known in keys if known.key_id == key.key_id), key)]  # a known one may be revoked
 
 
-def _subject(value: Any) -> tuple[str, str]:
-    if not isinstance(value, list) or len(value) != 1:
-        raise ValueError("expected exactly one subject")
-    subject = strict_json.exactly(value[0], "name", "digest")
-    digest = strict_json.exactly(subject["digest"], "sha256")
-    return strict_json.text(subject["name"], MAX_NAME_LENGTH), _hexadecimal(digest["sha256"])
+def _key_id(material: dict[str, Any], trusted: Sequence[PublicKey]) -> str:
+    """The id of the key that the bundle names by a hint, or writes out as tools before 1.1 did (11.2)."""
+    if "publicKey" not in material:
+        return trusted[0].key_id
+    public = material["publicKey"]
+    if isinstance(public, dict) and "rawBytes" in public:
+        raw = strict_json.exactly({"keyDetails": "", **public}, "rawBytes", "keyDetails")["rawBytes"]
+        try:
+            hint = key_hint(_decoded(raw, MAX_RAW_KEY))
+        except GarrisonError as error:
+            raise ValueError("the bundle writes out something that is no public key") from error
+    else:
+        hint = strict_json.text(strict_json.exactly(public, "hint")["hint"], dsse.MAX_TYPE_LENGTH)
+    by_hint = {key_hint(key.pem): key.key_id for key in trusted}
+    return by_hint.get(hint, hint or "?")  # a hint that fits no key selects none
 
 
-def _hexadecimal(value: Any) -> str:
-    if not isinstance(value, str) or len(value) != 64 or not set(value) <= set("0123456789abcdef"):
-        raise ValueError("not a SHA-256 in lower-case hexadecimal")
-    return value
+def _decoded(text: Any, limit: int) -> bytes:
+    return base64.b64decode(strict_json.text(text, limit), validate=True)
 
 
 def _in_path_order(paths: Iterable[str]) -> list[str]:
     """By components, `a/b` before `a.b`: the order in which other tools list, so that subjects are equal."""
     return sorted(paths, key=lambda path: PurePosixPath(path).parts)
-
-
-def _root_digest(digests: Iterable[str]) -> str:
-    """SHA-256 over the raw digests, one after the other, in the order in which they are listed."""
-    root = hashlib.sha256()
-    for digest in digests:
-        root.update(bytes.fromhex(digest))
-    return root.hexdigest()
 
 
 def _malformed(why: str) -> Refused:
@@ -217,12 +226,4 @@ def _malformed(why: str) -> Refused:
         f"the model signature does not hold: {why}",
         fix="fetch the signature file again from where the model was published",
         evidence={"document": "signature"},
-    )
-
-
-def _not_read_here(how: str) -> Undecided:
-    return Undecided(
-        "ART-SIGNATURE-FORM",
-        f"the model signature {how}; Garrison reads SHA-256 over whole files, signed by an EC key",
-        fix="verify it with model_signing, then publish the model to have it signed here",
     )

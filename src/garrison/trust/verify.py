@@ -9,7 +9,7 @@ with the bytes: the interchange bundle over the files, and the release statement
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import InitVar, dataclass
 from enum import Enum
 from typing import Any, Final, Literal
@@ -21,7 +21,8 @@ from garrison.trust import oms
 from garrison.trust import statement as statements
 from garrison.trust.approved import ApprovedEntry
 from garrison.trust.keys.public import PublicKey
-from garrison.trust.oms import SignedFiles
+from garrison.trust.oms import Foreign
+from garrison.trust.oms_listing import SignedFiles, not_read_here
 from garrison.trust.statement import ReleaseStatement
 
 MAX_NAMED = 1000  # differences listed as evidence; one is enough to refuse, and errors travel
@@ -125,34 +126,40 @@ def verify_release(
 
 
 def verify_files(
-    *, manifest: Manifest, bundle: bytes, keys: Sequence[PublicKey]
+    *, manifest: Manifest, bundle: bytes, keys: Sequence[PublicKey], foreign: Foreign = None
 ) -> tuple[SignedFiles, PublicKey]:
     """Judge what was found by an interchange bundle alone, such as one that `model_signing` made.
 
     That proves the bytes and nothing else: no name, no version, no approval, so there is no `Verified`.
-    Raises `Refused` ART-SIGNATURE, KEY-UNKNOWN or ART-TAMPER, `Undecided` as `oms.verify_bundle`.
+    Raises `Refused` ART-SIGNATURE, KEY-UNKNOWN or ART-TAMPER, `Undecided` as `oms.open_bundle`, and for a
+    bundle over shards or by another hash, which has to be read with `oms_measure` (`directory.py` does).
     """
-    signed, key_id = oms.verify_bundle(bundle, keys)
-    key = next(key for key in keys if key.key_id == key_id)
-    found = {entry.path: entry for entry in manifest}
-    differences = [
-        _difference("changed", path, {"digest": digest}, _facts(found[path]))
-        for path, digest in signed.files.items()
-        if path in found and found[path].digest != digest
-    ]
-    differences += [
-        _difference("missing", path, {"digest": digest}, None)
-        for path, digest in signed.files.items()
-        if path not in found
-    ]
-    differences += [
-        _difference("extra", path, None, _facts(entry))
-        for path, entry in found.items()
-        if path not in signed.files
-    ]
-    if differences:
-        raise _tampered(differences, {"key_id": key_id, "key_label": key.label}, None)
+    signed, key = oms.open_bundle(bundle, keys, foreign)
+    if not signed.scheme.is_plain:
+        raise not_read_here("lists shards or another hash than SHA-256, and only the files' SHA-256 is known")
+    compare_files(manifest, signed, key)
     return signed, key
+
+
+def compare_files(
+    manifest: Manifest, signed: SignedFiles, key: PublicKey, measured: Mapping[str, str] | None = None
+) -> None:
+    """Raises `Refused` ART-TAMPER unless exactly the signed files were found. `measured` has each found
+    file's digest by the bundle's own scheme; the manifest's SHA-256 without it."""
+    found = {entry.path: entry for entry in manifest}
+    digests = {entry.path: entry.digest for entry in manifest} if measured is None else measured
+    differences = []
+    for path in sorted(found.keys() | signed.files.keys()):
+        expected = {"digest": signed.files[path]} if path in signed.files else None
+        if path not in found:
+            differences.append(_difference("missing", path, expected, None))
+        elif expected is None:
+            differences.append(_difference("extra", path, None, _facts(found[path])))
+        elif digests.get(path) != expected["digest"]:
+            facts = {**_facts(found[path]), "digest": digests.get(path, found[path].digest)}
+            differences.append(_difference("changed", path, expected, facts))
+    if differences:
+        raise _tampered(differences, {"key_id": key.key_id, "key_label": key.label}, None)
 
 
 def _check_names(stated: ReleaseStatement, signed: SignedFiles, expect: Ref | None) -> None:
@@ -181,6 +188,8 @@ def _check_agreement(stated: ReleaseStatement, signed: SignedFiles, key_id: str,
             fix="fetch both signature files again; one release has one signing key",
             evidence={"statement_key_id": key_id, "bundle_key_id": bundle_key_id},
         )
+    if not signed.scheme.is_plain:
+        raise not_read_here("lists shards or another hash than SHA-256, which a release statement does not")
     files = {entry.path: entry.digest for entry in stated.manifest}
     required = {path: digest for path, digest in files.items() if not oms.is_left_out(path)}
     if not required.items() <= signed.files.items() <= files.items():
@@ -202,7 +211,9 @@ def _check_bytes(stated: ReleaseStatement, manifest: Manifest, key_id: str, labe
     for path in sorted(found.keys() | signed.keys()):
         change = _change(signed.get(path), found.get(path))
         if change:
-            differences.append(_difference(change, path, _facts(signed.get(path)), _facts(found.get(path))))
+            expected = _facts(signed[path]) if path in signed else None
+            actual = _facts(found[path]) if path in found else None
+            differences.append(_difference(change, path, expected, actual))
     if differences:
         evidence = {
             "ref": str(stated.ref),
@@ -285,9 +296,7 @@ def _difference(
     return {"path": path, "change": change, "expected": expected, "found": found}
 
 
-def _facts(entry: FileEntry | None) -> dict[str, Any] | None:
-    if entry is None:
-        return None
+def _facts(entry: FileEntry) -> dict[str, Any]:
     return {"digest": entry.digest, "size": entry.size, "mode": f"{entry.mode:04o}"}
 
 

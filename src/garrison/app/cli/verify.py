@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import argparse
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from garrison.app.cli import link, output
 from garrison.core.digest import Ref, short
-from garrison.core.errors import Refused
-from garrison.trust.directory import verify_model
-from garrison.trust.sidecars import Sidecars, is_stored, load_keys, locate, read_sidecar
-from garrison.trust.tree import read_tree
-from garrison.trust.verify import Verified, verify_files
+from garrison.core.errors import Refused, Usage
+from garrison.trust.directory import SignedDirectory, verify_bundle, verify_model
+from garrison.trust.oms import Foreign
+from garrison.trust.oms_chain import load_authorities
+from garrison.trust.oms_keyless import Keyless
+from garrison.trust.sidecars import Sidecars, is_stored, load_keys, locate
+from garrison.trust.verify import Verified
 
 
 def add(subparsers: Any) -> None:
@@ -26,6 +29,7 @@ def add(subparsers: Any) -> None:
 examples:
   garrison verify ./fraud --as fraud@3
   garrison verify ./fraud --signature S.sig --statement S.json --key release.pem
+  garrison verify ./theirs --signature theirs.sig --ca company-ca.pem
 
 Signatures are looked for beside the directory (PATH.sig, PATH.release.json),
 then among the releases of the data directory.
@@ -43,6 +47,13 @@ exit: 0 verified, 1 refused, 3 nothing to judge by""",
         metavar="PEM",
         help="public key to trust, repeatable (default: the release key of the data directory)",
     )
+    other = parser.add_argument_group("bundles of other tools, signed by certificate or keyless")
+    other.add_argument(
+        "--ca", type=Path, action="append", default=[], metavar="PEM", help="CA to believe, repeatable"
+    )
+    other.add_argument("--sigstore-root", type=Path, metavar="FILE", help="trusted_root.json, read offline")
+    other.add_argument("--identity", metavar="NAME", help="who has to have signed keyless")
+    other.add_argument("--issuer", metavar="URL", help="who has to have vouched for that identity")
     parser.set_defaults(run=run)
 
 
@@ -55,11 +66,15 @@ def run(args: argparse.Namespace) -> int:
     progress = None if args.json or not sys.stderr.isatty() else _show_progress
     try:
         if found.statement is None:
-            manifest = read_tree(
-                args.path, progress=progress, allow_hard_links=is_stored(args.path, data), list_empty=True
+            proof = verify_bundle(
+                args.path,
+                found.signature,
+                keys,
+                foreign=_foreign(args),
+                allow_hard_links=is_stored(args.path, data),
+                progress=progress,
             )
-            signed, key = verify_files(manifest=manifest, bundle=read_sidecar(found.signature), keys=keys)
-            _show_files_only(args, found, len(signed.files), manifest.size, f"{key.label} {key.key_id}")
+            _show_files_only(args, found, proof)
         else:
             verified = verify_model(
                 args.path,
@@ -105,8 +120,23 @@ def _show(args: argparse.Namespace, found: Sidecars, verified: Verified) -> None
     )
 
 
-def _show_files_only(args: argparse.Namespace, found: Sidecars, files: int, size: int, key: str) -> None:
+def _foreign(args: argparse.Namespace) -> Foreign:
+    """Whom a bundle without a key of ours has to convince. Raises `Usage` ART-CA for half an answer."""
+    keyless = (args.sigstore_root, args.identity, args.issuer)
+    if any(keyless):
+        if not all(keyless) or args.ca:
+            raise Usage(
+                "ART-CA",
+                "a keyless signature is judged by three things together",
+                fix="give --sigstore-root FILE, --identity NAME and --issuer URL, and no --ca",
+            )
+        return Keyless(*keyless)
+    return load_authorities(args.ca, datetime.now(UTC)) if args.ca else None
+
+
+def _show_files_only(args: argparse.Namespace, found: Sidecars, proof: SignedDirectory) -> None:
     note = "the bundle binds no name and no version; a release statement does"
+    files, size = len(proof.manifest.files), proof.manifest.size
     if args.json:
         output.print_json(
             {
@@ -115,7 +145,8 @@ def _show_files_only(args: argparse.Namespace, found: Sidecars, files: int, size
                 "ref": None,
                 "files": files,
                 "size": size,
-                "key_id": key.rpartition(" ")[2],
+                "key_id": proof.key.key_id,
+                "key_label": proof.key.label,
                 "note": note,
             }
         )
@@ -123,7 +154,7 @@ def _show_files_only(args: argparse.Namespace, found: Sidecars, files: int, size
     output.print_pairs(
         [
             ("verified", f"{files} files, {output.megabytes(size)}, all as signed in {found.signature}"),
-            ("signed", f"by {key[: key.rfind(' ') + 17]}…"),
+            ("signed", f"by {proof.key.label} {proof.key.key_id[:16]}…"),
             ("note", note),
         ]
     )

@@ -247,11 +247,37 @@ published. If they fail there too, have the version published again.
     "ART-SIGNATURE-FORM": Code(
         "a kind of signature that is not read here",
         """\
-The bundle may be correct, but it signs shards, uses another hash than
-SHA-256, or names a certificate or a transparency log. Garrison reads
-OpenSSF Model Signing v1.0 over whole files, signed by an EC P-256 key.
+The bundle may be correct, but nobody can tell from what was given. Read are
+OpenSSF Model Signing v1.0 bundles over files or shards, by SHA-256, BLAKE2b
+and (pip install 'garrison[fast]') BLAKE3, signed
 
-Verify it with the tool that made it, then publish the model here.
+    by a key           --key PEM
+    by a certificate   --ca PEM
+    keyless            --sigstore-root FILE --identity NAME --issuer URL
+
+A release statement goes with a bundle over whole files by SHA-256 alone. For
+any other kind: verify with the tool that made it, then publish the model here.
+""",
+    ),
+    "ART-CHAIN": Code(
+        "the signer's certificate does not count",
+        """\
+The bundle is signed by certificate, and no path of valid certificates leads
+from it to a CA that was named; or it is keyless, and identity, issuer, log
+entry or signature do not hold. Certificates are judged today: an expired one
+is refused, since nothing proves that the signature is older.
+
+Name the CA with --ca FILE, or have the publisher sign again.
+""",
+    ),
+    "ART-CA": Code(
+        "that is nothing to judge certificates by",
+        """\
+--ca takes a PEM file with the certificate of a CA. A keyless signature takes
+three options together: the trusted_root.json of the sigstore instance, who
+has to have signed, and who vouched for that identity.
+
+    garrison verify DIR --signature DIR.sig --ca company-ca.pem
 """,
     ),
     "ART-UNSIGNED": Code(
