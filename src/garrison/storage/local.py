@@ -7,18 +7,17 @@ in `objects/incoming/`, which `sweep()` removes at the next start.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import secrets
 import shutil
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from garrison.core.digest import is_digest
-from garrison.core.errors import Refused, Undecided
+from garrison.core.errors import Undecided
+from garrison.storage.objects import hexadecimal, holds, missing, rehashed
 
 OBJECT_MODE = 0o444
 
@@ -44,7 +43,7 @@ class IncomingObject:
 
         An object that is there already stays, and its links with it, unless its bytes were damaged.
         """
-        if self._store.holds(digest):
+        if holds(self._store, digest):
             self.abort()
             return
         with full_disk_explained():
@@ -64,6 +63,8 @@ class IncomingObject:
 class LocalObjects:
     """Objects under `root`. One process writes; any number read."""
 
+    is_linkable = True
+
     def __init__(self, root: Path) -> None:
         self.root = root
         self.incoming = root / "incoming"
@@ -74,50 +75,21 @@ class LocalObjects:
 
     def path(self, digest: str) -> Path:
         """Where the object is or would be. Raises ValueError for anything but `sha256:<64 hex>`."""
-        if not is_digest(digest):
-            raise ValueError(f"not a digest: {digest!r}")
-        hexadecimal = digest.removeprefix("sha256:")
-        return self.root / "sha256" / hexadecimal[:2] / hexadecimal
+        digits = hexadecimal(digest)
+        return self.root / "sha256" / digits[:2] / digits
 
     def incoming_object(self, _path: str = "") -> IncomingObject:
         """A writer for one object whose digest the caller computes while writing."""
         return IncomingObject(self)
 
-    def put(self, chunks: Iterable[bytes]) -> tuple[str, int]:
-        writer, hasher, size = self.incoming_object(), hashlib.sha256(), 0
-        try:
-            for chunk in chunks:
-                writer.write(chunk)
-                hasher.update(chunk)
-                size += len(chunk)
-            digest = "sha256:" + hasher.hexdigest()
-            writer.commit(digest)
-        except BaseException:
-            writer.abort()
-            raise
-        return digest, size
-
     def open(self, digest: str) -> BinaryIO:
         try:
-            return self.path(digest).open("rb")
+            return rehashed(self.path(digest).open("rb", buffering=0), digest)  # type: ignore[arg-type]  # FileIO reads like BinaryIO
         except FileNotFoundError as error:
-            raise Refused(
-                "OBJ-MISSING",
-                f"{digest} is recorded but its bytes are not in the store",
-                evidence={"digest": digest},
-                fix="publish the same files again to put the bytes back; the version stays the same",
-            ) from error
+            raise missing(digest) from error
 
     def has(self, digest: str) -> bool:
         return self.path(digest).is_file()
-
-    def holds(self, digest: str) -> bool:
-        """Whether the object is there and its bytes still have that digest: reads all of it."""
-        try:
-            with self.path(digest).open("rb") as file:
-                return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest() == digest
-        except OSError:
-            return False
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
@@ -150,6 +122,45 @@ class LocalObjects:
         for leftover in leftovers:
             leftover.unlink(missing_ok=True)
         return len(leftovers)
+
+
+class LocalBlobs:
+    """Named files under `root` (`objects.Blobs`)."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def keep(self, name: str, file: Path) -> None:
+        target = self.root / name
+        if not target.exists():
+            self.replace(name, file)
+
+    def replace(self, name: str, file: Path) -> None:
+        """Put the file in the place of what is there, in one step."""
+        target = self.root / name
+        with full_disk_explained():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fchmod(descriptor, OBJECT_MODE)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            file.replace(target)
+            sync_directory(target.parent)
+
+    def read(self, name: str) -> BinaryIO:
+        return (self.root / name).open("rb")
+
+    def remove(self, name: str) -> None:
+        (self.root / name).unlink(missing_ok=True)
+
+    def names(self, folder: str) -> Iterator[str]:
+        for path in sorted((self.root / folder).glob("??/*")):
+            yield str(path.relative_to(self.root))
+
+    def pending(self, _folder: str) -> Collection[str]:
+        return ()
 
 
 def is_full(error: OSError) -> bool:

@@ -16,6 +16,22 @@ def upgrade() -> None:
     """Tables are added to this step until it has been released."""
     _attachments()
     _datasets()
+    _keys()
+
+
+def _keys() -> None:
+    op.create_table(
+        "keyrings",
+        sa.Column("version", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("envelope", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("version"),
+    )
+    op.create_table(
+        "key_tokens",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("envelope", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )
 
 
 def _attachments() -> None:
