@@ -35,12 +35,16 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One deployment: which version, by whom, how isolated, and whether it is a named rollback."""
+    """One deployment: which version, by whom, how isolated, and whether it is a named rollback.
+
+    `accepts_ended` lets a rollback go to a version whose approval ended or was under another policy.
+    """
 
     ref: Ref
     subject: Subject
     isolation: str
     action: Action
+    accepts_ended: bool = False
 
     @property
     def is_rollback(self) -> bool:
@@ -125,16 +129,24 @@ def states(house: House) -> list[dict[str, Any]]:
         facts["reason"] = state.reason if state else ""
         if deployment.state == "serving":
             facts["state"] = state.state if state else "failed"
+        if not _is_told(house, deployment):
+            facts["state"], facts["reason"] = "edited", "DEP-UNTOLD"
+        facts["approval"] = _standing(house, deployment)
         rows.append(facts)
     return rows
 
 
 def _admitted(house: House, order: Order) -> ApprovedEntry:
-    """The signed entry that lets this version become the serving one now."""
+    """The entry of the approved list that lets this version become the serving one now."""
     release = get(house.registry, order.ref)
     entry = approval.approved_entry(house.registry, release)
     serving = house.serving(order.ref.name)
-    if order.is_rollback or (serving is not None and serving.ref == order.ref):
+    if serving is not None and serving.ref == order.ref:
+        return entry
+    house.registry.approved.current().check_fresh(house.now())
+    if order.is_rollback:
+        if not order.accepts_ended:
+            approved.check_current(entry, house.policy.version, house.now())
         return entry
     floor = floor_of(house, order.ref.name)
     if entry.counter < floor:
@@ -167,13 +179,13 @@ def _endpoint(house: House, order: Order) -> Endpoint:
     spec = ServeSpec(
         ref=order.ref,
         tier=release.tier,
-        directory=layout.tree_of(house.registry, order.ref),
+        directory=layout.files_of(house.registry, release),
         verify=_verifier(house, order),
         run_directory=settings.run / "models",
         isolation=order.isolation,
         threads=settings.model_threads,
         memory_share=settings.memory_share,
-        scratch=settings.run,
+        scratch=None if house.registry.objects.is_sealed else settings.run,  # nothing plain on a disk
     )
     endpoint = house.run(house.supervisor.start(spec))
     house.endpoints[order.ref] = endpoint
@@ -203,7 +215,14 @@ def _switch(house: House, order: Order, entry: ApprovedEntry, endpoint: Endpoint
     """Record, point the gateway at the new server, let the old one finish."""
     before = house.serving(order.ref.name)
     event = _event(
-        house, order.action, order.subject, str(order.ref), endpoint.digest, isolation=order.isolation
+        house,
+        order.action,
+        order.subject,
+        str(order.ref),
+        endpoint.digest,
+        isolation=order.isolation,
+        place=entry.counter,
+        **({"accepted": "an approval that ended"} if order.accepts_ended else {}),
     )
     with house.ledger.transaction() as transaction:
         store.save_deployment(
@@ -250,8 +269,12 @@ def floor_of(house: House, name: str) -> int:
     last = _last(house, name, Action.DEPLOY_APPLY, Action.DEPLOY_ROLLBACK)
     if last is None:
         return 0
-    release = get(house.registry, Ref.parse(last.resource))
-    return approved.verify(release.approved_entry, house.registry.keys).counter
+    if (place := last.data.get("place")) is not None:
+        return int(place)
+    try:  # an event from before the place was told: the version may be off the list meanwhile
+        return approval.approved_entry(house.registry, get(house.registry, Ref.parse(last.resource))).counter
+    except Refused:
+        return 0
 
 
 def _check_told(house: House, deployment: store.Deployment) -> None:
@@ -265,6 +288,26 @@ def _check_told(house: House, deployment: store.Deployment) -> None:
             evidence={"ledger": "" if last is None else f"{last.action.value} {last.resource}"},
             fix=f"deploy the version that is meant: garrison serve {deployment.ref.name}@VERSION",
         )
+
+
+def _is_told(house: House, deployment: store.Deployment) -> bool:
+    if deployment.state != "stopped":
+        try:
+            _check_told(house, deployment)
+        except Refused:
+            return False
+        return True
+    name = deployment.ref.name
+    last = _last(house, name, Action.DEPLOY_APPLY, Action.DEPLOY_ROLLBACK, Action.DEPLOY_STOP)
+    return last is not None and last.action is Action.DEPLOY_STOP
+
+
+def _standing(house: House, deployment: store.Deployment) -> str:
+    """What the approved list says of the version now; a code when that cannot be told."""
+    try:
+        return approval.standing(house.registry, get(house.registry, deployment.ref))
+    except GarrisonError as error:
+        return error.code
 
 
 def _last(house: House, name: str, *actions: Action) -> Event | None:
@@ -300,7 +343,9 @@ def _system() -> Subject:
     return Subject("service", "garrison", frozenset({"service"}), via="server")
 
 
-def _event(house: House, action: Action, subject: Subject, resource: str, digest: str, **facts: str) -> Event:
+def _event(
+    house: House, action: Action, subject: Subject, resource: str, digest: str, **facts: str | int
+) -> Event:
     return Event(
         time=house.now(),
         action=action,

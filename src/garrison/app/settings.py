@@ -51,6 +51,8 @@ class Settings:
     """How long gateway workers may serve on their last signed snapshot."""
     approval_days: int = 30
     """Days after which an approval that was not completed expires."""
+    environment: str = "production"
+    """The environment that this server deploys for: which approved list decides."""
     memory_share: float = 0.5
     """Largest share of memory that a model may take when it is loaded into sealed memory."""
 

@@ -27,6 +27,7 @@ from garrison.app.addresses import certificate_names, is_loopback
 from garrison.app.api import server as api
 from garrison.app.house import House
 from garrison.app.lock import only_server
+from garrison.app.people import settle
 from garrison.app.settings import Settings
 from garrison.app.workers import Plane, Workers
 from garrison.artifacts import layout
@@ -39,6 +40,7 @@ from garrison.runtime.sandboxes.ladder import sandbox_for
 from garrison.storage.local import write_atomically
 from garrison.trust.ca import LEAF_LIFETIME, ensure_ca, issue_server
 from garrison.trust.keys.base import Signer
+from garrison.trust.people import facts_of_user
 from garrison.trust.store import User, save_user, users
 
 MAX_SOCKET_PATH = 107  # bytes, unix(7): sun_path has 108 with its end mark
@@ -81,6 +83,8 @@ async def _serve(
     say(
         f"garrison {__version__}   data {settings.data} ({'new' if is_new else 'opened'})   no outbound hosts"
     )
+    for line in await asyncio.to_thread(settle, house.ledger, house.people, house.now):
+        say(f"  repaired {line}")
     admin = await asyncio.to_thread(_first_admin, house)
     for line in await asyncio.to_thread(_repair, house):
         say(f"  repaired {line}")
@@ -186,6 +190,9 @@ async def _housekeeping(house: House, workers: Workers, stop: asyncio.Event) -> 
         await _pause(stop, HOUSEKEEPING_SECONDS)
         if house.ledger.state().problem:
             await asyncio.to_thread(house.ledger.sign_head)
+        # Tried again in five seconds, hours before it is stale; a list that is not ours is not refreshed.
+        with contextlib.suppress(GarrisonError, OSError):
+            await asyncio.to_thread(house.registry.approved.refresh)
         if time.monotonic() - refreshed > house.settings.snapshot_seconds / 3:
             # Tried again in five seconds, long before it expires.
             with contextlib.suppress(GarrisonError, OSError):
@@ -236,12 +243,12 @@ def _first_admin(house: House) -> str:
     user = User(name, "", frozenset({"admin"}))
     with house.ledger.transaction() as transaction:
         save_user(transaction.connection, user, by="service:garrison", now=house.now())
-        transaction.append(house.event(Action.USER_WRITE, name, roles=["admin"], reason="first start"))
+        transaction.append(house.event(Action.USER_WRITE, name, **facts_of_user(user), reason="first start"))
     return name
 
 
 def _repair(house: House) -> list[str]:
-    done = [*house.token.repaired, *layout.repair_all(house.registry)]
+    done = [*house.token.repaired, *house.registry.approved.repaired, *layout.repair_all(house.registry)]
     for line in done:
         house.record(house.event(Action.SYSTEM_REPAIR, "server", what=line))
     return done

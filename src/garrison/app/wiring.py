@@ -16,6 +16,8 @@ from pathlib import Path
 
 from garrison.app.house import House
 from garrison.app.settings import Settings
+from garrison.artifacts.approved_carry import carry_over
+from garrison.artifacts.approved_list import ApprovedVersions
 from garrison.artifacts.registry import Registry
 from garrison.core.errors import Refused, Undecided
 from garrison.evidence.ledger import Ledger
@@ -24,11 +26,14 @@ from garrison.runtime.supervisor import Supervisor
 from garrison.storage.local import LocalObjects, explained, full_disk_explained, write_atomically
 from garrison.storage.schema import upgrade
 from garrison.storage.sql import Database, open_database
+from garrison.trust.approvers import label_of
 from garrison.trust.keys.pkcs11 import Token
 from garrison.trust.keys.public import PublicKey
 from garrison.trust.keys.softhsm import open_software_token
 from garrison.trust.policy import base_policy
 from garrison.trust.stray_keys import refuse_offered_keys
+from garrison.trust.tuf.build import ServerKeys
+from garrison.trust.tuf.shape import check_environment
 
 SOFTWARE_TOKEN = "SoftHSM (software)"
 ROOMS = ("run", "run/spool", "run/models", "keys", "keys/public", "models", "objects", "witness")
@@ -131,6 +136,22 @@ def open_ledger(settings: Settings, database: Database, token: Token, now: Calla
     return ledger
 
 
+def open_approved(
+    settings: Settings, ledger: Ledger, token: Token, now: Callable[[], datetime]
+) -> ApprovedVersions:
+    """The approved list. One that is not the one last in force refuses every decision, not the start."""
+    approved = ApprovedVersions(
+        directory=settings.data / "tuf",
+        ledger=ledger,
+        pin_store=token,
+        keys=ServerKeys(token.signer("root"), token.signer("timestamp")),
+        environment=check_environment(settings.environment),
+        now=now,
+    )
+    approved.open()
+    return approved
+
+
 def build(
     settings: Settings, loop: asyncio.AbstractEventLoop, now: Callable[[], datetime] = utc_now
 ) -> House:
@@ -141,6 +162,7 @@ def build(
     upgrade(database)
     ledger = open_ledger(settings, database, token, now)
     release_key = token.signer("release")
+    approved = open_approved(settings, ledger, token, now)
     registry = Registry(
         database=database,
         objects=LocalObjects(settings.data / "objects"),
@@ -149,7 +171,10 @@ def build(
         signer=release_key,
         keys=tuple(key for key in keys if key.label == "release"),
         now=now,
+        approved=approved,
+        approver=lambda name: token.ensure(label_of(name)),
     )
+    approved.repaired.extend(carry_over(registry))
     return House(
         settings=settings,
         database=database,

@@ -1,7 +1,13 @@
-"""Approval of a version: people, m of n, bound to its digest and the policy; then its signed place in the list."""
+"""Approval of a version: people, m of n, bound to its digest and the policy; then its place in the signed list.
+
+Withdrawing is as easy as approving is not: one person who may do it takes a version off, and clients see that
+at their next refresh (`trust/tuf`).
+"""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,19 +15,22 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from garrison.artifacts import layout, store
+from garrison.artifacts import store
 from garrison.artifacts.at_rest import verify
-from garrison.artifacts.registry import Registry, genuine, get, recorded, withdrawn
+from garrison.artifacts.registry import Registry, event_of, genuine, recorded, withdrawn
 from garrison.artifacts.store import Release
 from garrison.core.actions import Action
+from garrison.core.decision import Subject
 from garrison.core.digest import Ref, short
-from garrison.core.errors import Refused
-from garrison.core.event import Event, Outcome
+from garrison.core.errors import GarrisonError, Refused
+from garrison.core.event import Event, Outcome, format_time
 from garrison.evidence import store as events
 from garrison.trust import approvals, approved
 from garrison.trust.approvals import Approval
 from garrison.trust.approved import ApprovedEntry
 from garrison.trust.store import User
+from garrison.trust.tuf import entries, shape
+from garrison.trust.tuf.check import ApprovedList
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,23 +42,29 @@ class Assent:
     policy_version: str
     lifetime: timedelta
     via: str
+    environment: str = ""
 
 
 def approve(registry: Registry, ref: Ref, assent: Assent) -> dict[str, Any]:
-    """Add one approval; the last one needed puts the version in the approved list, signed.
+    """Add one approval; the last one needed puts the version in the approved list, signed by its approvers.
 
     The caller has asked the policy. Approving what is approved already changes nothing. Raises `Refused`
-    ART-TAMPER and kin, ART-RETIRED, APP-SELF or APP-SAME.
+    ART-TAMPER and kin, ART-RETIRED, APP-SELF, APP-SAME, ENV-UNKNOWN or TUF-*.
     """
     now = registry.now()
+    environment = assent.environment or registry.approved.environment
     verified = verify(registry, ref)
-    with registry.ledger.transaction() as transaction:
+    with registry.approved.changing() as change, registry.ledger.transaction() as transaction:
         connection = transaction.connection
         release = genuine(registry, recorded(store.find(connection, ref), ref))
-        if release.retired is not None:
+        if release.retired is not None or _was_retired(connection, ref):
             raise withdrawn(ref)
-        is_listed = _is_current(registry, release, assent.policy_version)
-        given = approvals.counting(_told(connection, ref), release.digest, assent.policy_version, now)
+        known = registry.approved.current()
+        if environment not in known.environments:
+            raise entries.unknown_environment(environment, known)
+        is_listed = _is_current(registry, known, release, environment, assent.policy_version)
+        told = _told(connection, ref, environment, registry.approved.environment)
+        given = approvals.counting(told, release.digest, assent.policy_version, now)
         if not is_listed:
             wanted = Approval(
                 assent.user.name,
@@ -64,10 +79,8 @@ def approve(registry: Registry, ref: Ref, assent: Assent) -> dict[str, Any]:
             )
             store.approve(connection, ref, wanted)
             given = [*given, wanted]
-            if len(given) >= approvals.required(release.tier):
-                _enter_list(registry, connection, release, given, now + assent.lifetime)
-                is_listed = True
-        facts = {"given": len(given), "needed": approvals.required(release.tier), "complete": is_listed}
+        needed = approvals.required(release.tier)
+        is_complete = is_listed or len(given) >= needed
         event = Event(
             time=now,
             action=Action.ARTIFACT_APPROVE,
@@ -75,27 +88,186 @@ def approve(registry: Registry, ref: Ref, assent: Assent) -> dict[str, Any]:
             resource=str(ref),
             outcome=Outcome.ALLOWED,
             digest=release.digest,
-            data={**facts, "via": assent.via},
+            data={
+                "given": len(given),
+                "needed": needed,
+                "complete": is_complete,
+                "environment": environment,
+                "via": assent.via,
+            },
         )
         audit_id = transaction.append(event)
-    if is_listed:
-        layout.materialise(registry, get(registry, ref))
+        if is_complete and not is_listed:
+            entry = _entry(known, environment, release, given, now, now + assent.lifetime)
+            path = shape.path_of(environment, ref)
+            signers = [registry.approver(approval.approver) for approval in given]
+            draft = entries.entering(known, environment, {path: (entry, release.statement)}, needed, signers)
+            named = {path: release.statement}
+            change.write(transaction, draft, f"{audit_id}: {ref} approved for {environment}", named)
     return {
         "ref": str(ref),
         "digest": release.digest,
+        "environment": environment,
         "given": [approval.approver for approval in given],
-        "needed": facts["needed"],
-        "state": "approved" if is_listed else "pending",
+        "needed": needed,
+        "state": "approved" if is_complete else "pending",
         "audit_id": audit_id,
     }
 
 
-def _told(connection: sa.Connection, ref: Ref) -> list[Approval]:
-    """The approvals given to a version that the ledger tells of: a row alone is nobody's yes."""
-    wanted = events.Filter(
-        action=Action.ARTIFACT_APPROVE.value, model=str(ref), outcome=Outcome.ALLOWED.value
+def unapprove(
+    registry: Registry, ref: Ref, subject: Subject, reason: str, environment: str = ""
+) -> dict[str, Any]:
+    """Take a version off the list of one environment, or of all. Raises `Refused` ART-NOT-APPROVED, TUF-*."""
+    with registry.approved.changing() as change, registry.ledger.transaction() as transaction:
+        release = recorded(store.find(transaction.connection, ref), ref)
+        known = registry.approved.current()
+        if environment and environment not in known.environments:
+            raise entries.unknown_environment(environment, known)
+        found = [
+            one
+            for one in ((environment,) if environment else known.environments)
+            if entries.find(known, one, ref) is not None
+        ]
+        if not found:
+            raise _not_approved(release, environment or registry.approved.environment)
+        facts = {"reason": reason, "environments": found}
+        event = event_of(registry, subject, Action.ARTIFACT_UNAPPROVE, ref, release.digest, facts)
+        audit_id = transaction.append(event)
+        draft = entries.withdrawing(known, [shape.path_of(one, ref) for one in found])
+        change.write(transaction, draft, f"{audit_id}: {ref} withdrawn from {', '.join(found)}")
+    return {
+        "ref": str(ref),
+        "digest": release.digest,
+        "environments": found,
+        "state": "pending",
+        "audit_id": audit_id,
+    }
+
+
+def retire(registry: Registry, ref: Ref, subject: Subject) -> dict[str, Any]:
+    """Withdraw a version for good, from every environment's list too."""
+    with registry.approved.changing() as change, registry.ledger.transaction() as transaction:
+        release = recorded(store.find(transaction.connection, ref), ref)
+        found: list[str] = []
+        with contextlib.suppress(Refused):  # a damaged list approves nothing; retiring is never held up by it
+            known = registry.approved.current()
+            found = [one for one in known.environments if entries.find(known, one, ref) is not None]
+        store.retire(transaction.connection, ref, registry.now())
+        facts = {"was": "approved" if found else "pending", "environments": found}
+        event = event_of(registry, subject, Action.ARTIFACT_RETIRE, ref, release.digest, facts)
+        audit_id = transaction.append(event)
+        if found:
+            draft = entries.withdrawing(known, [shape.path_of(one, ref) for one in found])
+            change.write(transaction, draft, f"{audit_id}: {ref} retired")
+    return {"ref": str(ref), "digest": release.digest, "state": "retired", "audit_id": audit_id}
+
+
+def approved_entry(registry: Registry, release: Release, environment: str = "") -> ApprovedEntry:
+    """The verified entry that lets a version load here. Raises `Refused` ART-NOT-APPROVED, ART-RETIRED,
+    APP-DIGEST, APP-COUNT, TUF-*."""
+    with registry.ledger.read() as connection:
+        was_retired = _was_retired(connection, release.ref)
+    if release.retired is not None or was_retired:
+        raise withdrawn(release.ref)
+    environment = environment or registry.approved.environment
+    return _entry_of(registry.approved.current(), release, environment)
+
+
+def standing(registry: Registry, release: Release, known: ApprovedList | None = None) -> str:
+    """The state that a list shows: what signatures, list and ledger say, never what the row says.
+
+    `edited` is a row that its signed statement contradicts; a code says why the list cannot tell.
+    """
+    try:
+        if release.approved_counter or release.approved_entry:
+            return "edited"  # nothing writes these since the list is signed outside the database
+        genuine(registry, release)
+    except GarrisonError:
+        return "edited"
+    if release.retired is not None:
+        return "retired"
+    try:
+        _entry_of(known or registry.approved.current(), release, registry.approved.environment)
+    except Refused as error:
+        return "pending" if error.code == "ART-NOT-APPROVED" else error.code
+    return "approved"
+
+
+def overview(registry: Registry, name: str | None = None) -> list[dict[str, Any]]:
+    """Every approved version: what, by whom, until when, at which place, under which policy."""
+    return [
+        {
+            "ref": str(one.entry.ref),
+            "environment": one.environment,
+            "digest": one.entry.digest,
+            "approvers": list(one.entry.approvers),
+            "needed": one.threshold,
+            "place": one.entry.counter,
+            "time": format_time(one.entry.time),
+            "expires": format_time(one.entry.expires),
+            "policy_version": one.entry.policy_version,
+        }
+        for one in entries.listed(registry.approved.current(), name)
+    ]
+
+
+def _entry_of(known: ApprovedList, release: Release, environment: str) -> ApprovedEntry:
+    found = entries.find(known, environment, release.ref)
+    if found is None:
+        raise _not_approved(release, environment)
+    entry = found.entry
+    is_statement = found.statement == hashlib.sha256(release.statement).hexdigest()
+    if entry.ref != release.ref or entry.digest != release.digest or not is_statement:
+        raise Refused(
+            "APP-DIGEST",
+            f"the approval is for {entry.ref} {short(entry.digest)}, not for {release.ref} {short(release.digest)}",
+            evidence={"digest": release.digest, "approved": entry.digest},
+            fix=f"approve the version itself: garrison approve {release.ref}",
+        )
+    if found.threshold < approvals.required(release.tier):
+        raise Refused(
+            "APP-COUNT",
+            f"{release.ref} needs {approvals.required(release.tier)} approvers (tier: {release.tier.value}) and "
+            f"stands in a list that asks for {found.threshold}",
+            evidence={"digest": release.digest, "approvers": list(entry.approvers)},
+            fix=f"another person approves it: garrison approve {release.ref}",
+        )
+    return entry
+
+
+def _entry(
+    known: ApprovedList,
+    environment: str,
+    release: Release,
+    given: Sequence[Approval],
+    now: datetime,
+    expires: datetime,
+) -> ApprovedEntry:
+    return ApprovedEntry(
+        ref=release.ref,
+        digest=release.digest,
+        counter=entries.place_for(known, environment, release.ref),
+        approvers=tuple(approval.approver for approval in given),
+        policy_version=given[-1].policy_version,
+        time=now,
+        expires=expires,
     )
-    told = {(e.actor, e.digest, e.time) for e in (record.event for record in events.find(connection, wanted))}
+
+
+def _told(connection: sa.Connection, ref: Ref, environment: str, default: str) -> list[Approval]:
+    """The approvals of a version since it was last withdrawn that the ledger tells of: a row is nobody's yes."""
+
+    def of(action: Action) -> list[tuple[int, Event]]:
+        wanted = events.Filter(action=action.value, model=str(ref), outcome=Outcome.ALLOWED.value)
+        return [(record.seq, record.event) for record in events.find(connection, wanted)]
+
+    ended = [seq for seq, e in of(Action.ARTIFACT_UNAPPROVE) if environment in e.data["environments"]]
+    told = {
+        (e.actor, e.digest, e.time)
+        for seq, e in of(Action.ARTIFACT_APPROVE)
+        if e.data.get("environment", default) == environment and seq > max(ended, default=0)
+    }
     return [
         approval
         for approval in store.approvals_of(connection, ref)
@@ -103,63 +275,29 @@ def _told(connection: sa.Connection, ref: Ref) -> list[Approval]:
     ]
 
 
-def _was_retired(registry: Registry, ref: Ref) -> bool:
+def _was_retired(connection: sa.Connection, ref: Ref) -> bool:
     """Whether the ledger tells of it: the mark in the row could have been wiped off."""
     wanted = events.Filter(
         action=Action.ARTIFACT_RETIRE.value, model=str(ref), outcome=Outcome.ALLOWED.value, limit=1
     )
-    with registry.ledger.read() as connection:
-        return bool(events.latest(connection, wanted))
+    return bool(events.latest(connection, wanted))
 
 
-def _enter_list(
-    registry: Registry,
-    connection: sa.Connection,
-    release: Release,
-    given: Sequence[Approval],
-    expires: datetime,
-) -> None:
-    """Sign the version's entry in the approved list; one that is approved again keeps its place."""
-    entry = ApprovedEntry(
-        ref=release.ref,
-        digest=release.digest,
-        counter=release.approved_counter or store.next_place(connection, release.ref.name),
-        approvers=tuple(approval.approver for approval in given),
-        policy_version=given[-1].policy_version,
-        time=registry.now(),
-        expires=expires,
-    )
-    store.enter_approved_list(connection, release.ref, entry.counter, approved.sign(entry, registry.signer))
-
-
-def _is_current(registry: Registry, release: Release, policy_version: str) -> bool:
+def _is_current(
+    registry: Registry, known: ApprovedList, release: Release, environment: str, policy_version: str
+) -> bool:
     """Whether the version stands in the approved list and could be deployed anew right now."""
-    if not release.approved_entry:
-        return False
     try:
-        approved.check_current(approved_entry(registry, release), policy_version, registry.now())
+        approved.check_current(_entry_of(known, release, environment), policy_version, registry.now())
     except Refused:
         return False
     return True
 
 
-def approved_entry(registry: Registry, release: Release) -> ApprovedEntry:
-    """The signed entry that lets a version load. Raises `Refused` ART-NOT-APPROVED, ART-RETIRED."""
-    if release.retired is not None or _was_retired(registry, release.ref):
-        raise withdrawn(release.ref)
-    if not release.approved_entry:
-        raise Refused(
-            "ART-NOT-APPROVED",
-            f"{release.ref} ({short(release.digest)}) is published but not on the approved list",
-            evidence={"digest": release.digest, "state": release.state},
-            fix=f"another person approves it: garrison approve {release.ref}",
-        )
-    entry = approved.verify(release.approved_entry, registry.keys)
-    if entry.ref != release.ref or entry.digest != release.digest:
-        raise Refused(
-            "APP-DIGEST",
-            f"the approval is for {entry.ref} {short(entry.digest)}, not for {release.ref} {short(release.digest)}",
-            evidence={"digest": release.digest, "approved": entry.digest},
-            fix=f"approve the version itself: garrison approve {release.ref}",
-        )
-    return entry
+def _not_approved(release: Release, environment: str) -> Refused:
+    return Refused(
+        "ART-NOT-APPROVED",
+        f"{release.ref} ({short(release.digest)}) is published but not on the approved list of {environment}",
+        evidence={"digest": release.digest, "environment": environment},
+        fix=f"another person approves it: garrison approve {release.ref}",
+    )

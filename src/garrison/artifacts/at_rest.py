@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from garrison.artifacts import attachments, layout, store
-from garrison.artifacts.registry import Registry, event_of, get, record, recorded
+from garrison.artifacts import attachments, layout
+from garrison.artifacts.registry import Registry, get, record
 from garrison.core.actions import Action
 from garrison.core.decision import Subject
 from garrison.core.digest import Ref
 from garrison.core.errors import Refused
-from garrison.trust.tree import read_tree
 from garrison.trust.verify import Verified, verify_release
 
 
@@ -20,15 +19,7 @@ def verify(registry: Registry, ref: Ref) -> Verified:
     Raises ART-TAMPER and kin, ART-ATTACHMENT.
     """
     release = get(registry, ref)
-    tree = layout.tree_of(registry, ref)
-    if not tree.is_dir():
-        raise Refused(
-            "OBJ-MISSING",
-            f"the files of {ref} are not in {tree}",
-            evidence={"digest": release.digest},
-            fix=f"garrison model pull {ref} --repair lays them out again, or says which bytes are gone",
-        )
-    found = read_tree(tree, allow_hard_links=True, list_empty=True)
+    found = layout.read_back(registry, release)
     try:
         verified = verify_release(
             manifest=layout.with_modes_of(found, release.manifest),
@@ -74,14 +65,3 @@ def repair(registry: Registry, ref: Ref, subject: Subject) -> dict[str, Any]:
         "path": str(layout.tree_of(registry, ref)),
         "audit_id": audit_id,
     }
-
-
-def retire(registry: Registry, ref: Ref, subject: Subject) -> dict[str, Any]:
-    """Withdraw a version for good."""
-    with registry.ledger.transaction() as transaction:
-        release = recorded(store.find(transaction.connection, ref), ref)
-        store.retire(transaction.connection, ref, registry.now())
-        audit_id = transaction.append(
-            event_of(registry, subject, Action.ARTIFACT_RETIRE, ref, release.digest, {"was": release.state})
-        )
-    return {"ref": str(ref), "digest": release.digest, "state": "retired", "audit_id": audit_id}

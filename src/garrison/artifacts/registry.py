@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from garrison.artifacts import store
+from garrison.artifacts.approved_list import ApprovedVersions
 from garrison.artifacts.store import Release
 from garrison.core.actions import Action
 from garrison.core.decision import Subject
@@ -16,7 +17,7 @@ from garrison.core.digest import Ref
 from garrison.core.errors import Refused
 from garrison.core.event import Event, Outcome
 from garrison.evidence.ledger import Ledger
-from garrison.storage.local import LocalObjects
+from garrison.storage.objects import ObjectStore
 from garrison.storage.sql import Database
 from garrison.trust import statement as statements
 from garrison.trust.keys.base import Signer
@@ -28,12 +29,15 @@ class Registry:
     """What the steps work with; built once by the wiring."""
 
     database: Database
-    objects: LocalObjects
+    objects: ObjectStore
     models: Path
     ledger: Ledger
     signer: Signer
     keys: Sequence[PublicKey]
     now: Callable[[], datetime]
+    approved: ApprovedVersions
+    approver: Callable[[str], Signer]
+    """The key with which the approval of a person is signed; made in the token when there is none."""
 
 
 def get(registry: Registry, ref: Ref) -> Release:

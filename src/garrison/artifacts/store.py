@@ -33,9 +33,8 @@ RELEASES = sa.Table(
     sa.Column("statement", sa.LargeBinary, nullable=False),
     sa.Column("created", sa.Text, nullable=False),
     sa.Column("retired", sa.Text, nullable=False),
-    # The place of this version in the approved list of its name: 0 until approved, then counting up.
+    # Always 0 and empty: until the list moved out of the database (trust/tuf), a version's place and entry.
     sa.Column("approved_counter", sa.Integer, nullable=False),
-    # The same fact signed by the release key (trust/approved.py): this is what the loader believes.
     sa.Column("approved_entry", sa.LargeBinary, nullable=False),
 )
 
@@ -88,14 +87,7 @@ class Release:
             "files": len(self.manifest.files),
             "size": self.manifest.size,
             "created": format_time(self.created),
-            "state": self.state,
         }
-
-    @property
-    def state(self) -> str:
-        if self.retired is not None:
-            return "retired"
-        return "approved" if self.approved_counter else "pending"
 
 
 def find(connection: sa.Connection, ref: Ref) -> Release | None:
@@ -116,6 +108,15 @@ def digests(connection: sa.Connection) -> set[str]:
     """The digest of every file of every version, retired ones included."""
     rows = connection.execute(sa.select(RELEASES.c.manifest)).scalars()
     return {str(entry["digest"]) for text in rows for entry in json.loads(text)}
+
+
+def owners_by_release(connection: sa.Connection, name: str = "") -> dict[str, str]:
+    """Model -> the owner that its newest version was published under; models that are all retired left out."""
+    query = sa.select(RELEASES.c.name, RELEASES.c.owner).where(RELEASES.c.retired == "")
+    if name:
+        query = query.where(RELEASES.c.name == name)
+    rows = connection.execute(query.order_by(RELEASES.c.name, RELEASES.c.version))
+    return {row.name: row.owner for row in rows}
 
 
 def latest_version(connection: sa.Connection, name: str) -> int:
@@ -189,24 +190,24 @@ def approvals_of(connection: sa.Connection, ref: Ref) -> list[Approval]:
     ]
 
 
-def next_place(connection: sa.Connection, name: str) -> int:
-    """The next place in the approved list of a name, counting from 1."""
-    highest = connection.execute(
-        sa.select(sa.func.max(RELEASES.c.approved_counter)).where(RELEASES.c.name == name)
-    ).scalar_one()
-    return int(highest or 0) + 1
+def forget_entries(connection: sa.Connection) -> None:
+    """Empty the columns in which the approved list was kept before it moved out of the database."""
+    connection.execute(RELEASES.update().values(approved_counter=0, approved_entry=b""))
 
 
-def enter_approved_list(connection: sa.Connection, ref: Ref, counter: int, entry: bytes) -> None:
-    """Record a version's place and its signed entry. A place once taken is kept; its entry can be renewed."""
+def resign(
+    connection: sa.Connection,
+    ref: Ref,
+    bundle: bytes,
+    statement: bytes,
+    scan: dict[str, Any],
+    created: datetime,
+) -> None:
+    """Other signatures over the same bytes; nothing else of a version ever changes."""
     connection.execute(
         RELEASES.update()
-        .where(
-            RELEASES.c.name == ref.name,
-            RELEASES.c.version == ref.version,
-            RELEASES.c.approved_counter.in_((0, counter)),
-        )
-        .values(approved_counter=counter, approved_entry=entry)
+        .where(RELEASES.c.name == ref.name, RELEASES.c.version == ref.version)
+        .values(bundle=bundle, statement=statement, scan=json.dumps(scan), created=format_time(created))
     )
 
 

@@ -17,14 +17,19 @@ class Action(StrEnum):
     ARTIFACT_SIGN = "artifact.sign"
     ARTIFACT_PUBLISH = "artifact.publish"
     ARTIFACT_APPROVE = "artifact.approve"
+    ARTIFACT_UNAPPROVE = "artifact.unapprove"
     ARTIFACT_VERIFY = "artifact.verify"
     ARTIFACT_READ = "artifact.read"
     ARTIFACT_ATTACH = "artifact.attach"
     ARTIFACT_PULL = "artifact.pull"
+    ARTIFACT_RESIGN = "artifact.resign"
     ARTIFACT_RETIRE = "artifact.retire"
     DATASET_REGISTER = "dataset.register"
     DATASET_READ = "dataset.read"
     DATASET_VERIFY = "dataset.verify"
+    APPROVALS_PUBLISH = "approvals.publish"
+    APPROVALS_RESET = "approvals.reset"
+    ENVIRONMENT_ADD = "environment.add"
     DEPLOY_APPLY = "deploy.apply"
     DEPLOY_ROLLBACK = "deploy.rollback"
     DEPLOY_STOP = "deploy.stop"
@@ -37,8 +42,14 @@ class Action(StrEnum):
     TOKEN_REVOKE = "token.revoke"
     KEY_CREATE = "key.create"
     KEY_READ = "key.read"
+    KEY_ADD = "key.add"
+    KEY_ROTATE = "key.rotate"
+    KEY_REVOKE = "key.revoke"
     USER_WRITE = "user.write"
     OWNER_WRITE = "owner.write"
+    OWNER_ESCALATE = "owner.escalate"
+    REGISTRY_PUSH = "registry.push"
+    SCHEDULE_RUN = "schedule.run"
     AUDIT_READ = "audit.read"
     AUDIT_EXPORT = "audit.export"
     AUDIT_VERIFY = "audit.verify"
@@ -55,14 +66,19 @@ DESCRIPTIONS: dict[Action, str] = {
     Action.ARTIFACT_SIGN: "a key in a PKCS#11 token signed a manifest and its release statement",
     Action.ARTIFACT_PUBLISH: "a name@version became immutable and visible in the registry",
     Action.ARTIFACT_APPROVE: "a person approved a version, bound to its digest and the policy version",
+    Action.ARTIFACT_UNAPPROVE: "a version was taken off the approved list, with the reason",
     Action.ARTIFACT_VERIFY: "signatures, manifest, name and approval of a version were checked",
     Action.ARTIFACT_READ: "versions in the registry were listed or shown",
     Action.ARTIFACT_ATTACH: "a signed statement about a version was stored beside it: provenance, materials, a report",
     Action.ARTIFACT_PULL: "a verified copy of a version was written to a directory",
+    Action.ARTIFACT_RESIGN: "the same bytes of a version were signed anew by the key in force",
     Action.ARTIFACT_RETIRE: "a version was withdrawn; it will not load any more",
     Action.DATASET_REGISTER: "a data set was hashed, scanned, signed and entered under a name@version",
     Action.DATASET_READ: "data sets were listed or shown",
     Action.DATASET_VERIFY: "the files of a data set were compared with what was signed",
+    Action.APPROVALS_PUBLISH: "the approved list was signed anew: a change, or its age alone",
+    Action.APPROVALS_RESET: "the approved list was begun anew with nothing approved, with the reason",
+    Action.ENVIRONMENT_ADD: "an environment with an approved list of its own was added",
     Action.DEPLOY_APPLY: "a version was asked to become the serving version of its name",
     Action.DEPLOY_ROLLBACK: "the previous approved version of a name was put back",
     Action.DEPLOY_STOP: "a served model was taken out of service",
@@ -74,9 +90,15 @@ DESCRIPTIONS: dict[Action, str] = {
     Action.TOKEN_ISSUE: "a short-lived access token was signed",
     Action.TOKEN_REVOKE: "a token or every token of a subject stopped being accepted",
     Action.KEY_CREATE: "a key pair was generated inside the token",
+    Action.KEY_ADD: "a token of its own was added, with a key in it",
+    Action.KEY_ROTATE: "another key signs from now on; the one before it only verifies",
+    Action.KEY_REVOKE: "a key was revoked: what it signed after a moment stopped counting",
     Action.KEY_READ: "public keys and key states were listed",
     Action.USER_WRITE: "an identity was added, changed, disabled or given a role",
     Action.OWNER_WRITE: "a named owner was set for a model",
+    Action.OWNER_ESCALATE: "whoever answered for a model left; the event names who has to name another",
+    Action.REGISTRY_PUSH: "a version was written to an OCI registry, signatures beside it",
+    Action.SCHEDULE_RUN: "a periodic job ended, or could not do its work",
     Action.AUDIT_READ: "events were read",
     Action.AUDIT_EXPORT: "events were exported",
     Action.AUDIT_VERIFY: "the ledger was checked against its signed checkpoints",

@@ -38,6 +38,9 @@ class ApprovedEntry:
     time: datetime
     expires: datetime
 
+    def is_current(self, policy_version: str, now: datetime) -> bool:
+        return self.policy_version == policy_version and now < self.expires
+
     def as_statement(self) -> dict[str, Any]:
         return {
             "_type": STATEMENT_TYPE,

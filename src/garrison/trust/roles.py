@@ -38,10 +38,12 @@ ROLES: Mapping[str, frozenset[Action]] = MappingProxyType(
         "ci": PUBLISHES,
         "engineer": PUBLISHES | {Action.ARTIFACT_PULL, Action.ARTIFACT_RETIRE, Action.AUDIT_READ},
         "publisher": PUBLISHES | {Action.ARTIFACT_PULL, Action.ARTIFACT_RETIRE},
-        "approver": READS | {Action.ARTIFACT_APPROVE, Action.ARTIFACT_PULL, Action.AUDIT_READ},
+        "approver": READS
+        | {Action.ARTIFACT_APPROVE, Action.ARTIFACT_UNAPPROVE, Action.ARTIFACT_PULL, Action.AUDIT_READ},
         "operator": READS
         | {
             Action.ARTIFACT_PULL,
+            Action.ARTIFACT_UNAPPROVE,
             Action.AUDIT_READ,
             Action.AUDIT_VERIFY,
             Action.DEPLOY_APPLY,

@@ -32,9 +32,12 @@ SERVER: dict[str, str] = {
     "model": "versions in the registry",
     "publish": "same as model publish",
     "approve": "approve a version",
+    "unapprove": "off the approved list",
+    "approvals": "the approved list",
     "serve": "same as deploy apply",
     "ask": "ask a served model",
     "deploy": "what serves, and rollback",
+    "environment": "lists by environment",
     "route": "models served elsewhere",
     "token": "short-lived access tokens",
     "user": "identities and roles",
@@ -110,7 +113,11 @@ def _alone(command: str) -> ModuleType:
 
 def _with_server(command: str) -> ModuleType:
     match command:
-        case "model" | "publish" | "approve":
+        case "approve" | "unapprove" | "approvals" | "environment":
+            from garrison.app.cli import approval  # http.client: 30 ms
+
+            return approval
+        case "model" | "publish":
             from garrison.app.cli import model  # http.client: 30 ms
 
             return model

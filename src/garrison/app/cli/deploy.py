@@ -32,6 +32,11 @@ def add(subparsers: Any) -> None:
     )
     rollback.add_argument("name", help="the model, without a version")
     rollback.add_argument("--to", type=int, metavar="VERSION", help="a named earlier version")
+    rollback.add_argument(
+        "--accept-expired",
+        action="store_true",
+        help="also to a version whose approval ended; asks for the right to approve it",
+    )
     rollback.set_defaults(run=run_rollback)
     status = verbs.add_parser("status", help="what serves", epilog="example: garrison deploy status")
     status.set_defaults(run=run_status)
@@ -63,7 +68,10 @@ def run_apply(args: argparse.Namespace) -> int:
 
 
 def run_rollback(args: argparse.Namespace) -> int:
-    return _show_deployed(args, link.call(args, "deploy.rollback", name=args.name, to=args.to))
+    result = link.call(
+        args, "deploy.rollback", name=args.name, to=args.to, accept_expired=args.accept_expired
+    )
+    return _show_deployed(args, result)
 
 
 def run_stop(args: argparse.Namespace) -> int:
@@ -81,11 +89,12 @@ def run_status(args: argparse.Namespace) -> int:
         output.print_json(result)
         return 0
     output.print_table(
-        ("MODEL", "STATE", "ISOLATION", "RESTARTS", "DIGEST", "SINCE"),
+        ("MODEL", "STATE", "APPROVAL", "ISOLATION", "RESTARTS", "DIGEST", "SINCE"),
         [
             (
                 f"{d['name']}@{d['version']}",
                 d["state"],
+                d["approval"],
                 d["isolation"],
                 d["restarts"],
                 short(d["digest"]),

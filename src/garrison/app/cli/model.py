@@ -1,4 +1,4 @@
-"""`garrison model …`, `garrison publish`, `garrison approve`: versions in the registry."""
+"""`garrison model …`, `garrison publish`: versions in the registry."""
 
 from __future__ import annotations
 
@@ -36,13 +36,6 @@ def add(subparsers: Any) -> None:
     pull.add_argument("destination", nargs="?", help="directory to make")
     pull.add_argument("--repair", action="store_true", help="lay the stored files out again instead")
     pull.set_defaults(run=run_pull)
-    approve = subparsers.add_parser(
-        "approve",
-        help="approve a version (as somebody other than its publisher)",
-        epilog="example: garrison --as dana approve fraud@3",
-    )
-    approve.add_argument("ref", metavar="NAME@VERSION", help="such as fraud@3")
-    approve.set_defaults(run=run_approve)
 
 
 def run_publish(args: argparse.Namespace) -> int:
@@ -75,29 +68,6 @@ def run_publish(args: argparse.Namespace) -> int:
                 f"garrison --as SOMEONE approve {result['ref']}"
                 if pending
                 else f"garrison serve {result['ref']}",
-            ),
-            ("audit", result["audit_id"]),
-        ]
-    )
-    return 0
-
-
-def run_approve(args: argparse.Namespace) -> int:
-    result = link.call(args, "model.approve", ref=args.ref)
-    if args.json:
-        output.print_json(result)
-        return 0
-    missing = result["needed"] - len(result["given"])
-    output.print_pairs(
-        [
-            ("approved", f"{result['ref']}   {short(result['digest'])}"),
-            ("by", ", ".join(result["given"])),
-            ("state", result["state"] if missing <= 0 else f"pending: {missing} more needed"),
-            (
-                "next",
-                f"garrison serve {result['ref']}"
-                if missing <= 0
-                else f"garrison --as SOMEONE approve {result['ref']}",
             ),
             ("audit", result["audit_id"]),
         ]

@@ -10,6 +10,7 @@ from garrison.app.house import House
 from garrison.app.serving import Order
 from garrison.app.verbs.base import Call, Verb, authorise
 from garrison.artifacts import store as registry
+from garrison.artifacts.ownership import check_owner
 from garrison.artifacts.registry import get
 from garrison.core.actions import Action
 from garrison.core.decision import Tier
@@ -17,6 +18,7 @@ from garrison.core.digest import Ref, check_name
 from garrison.core.errors import Refused, Usage
 from garrison.core.event import Event, Outcome
 from garrison.runtime import store
+from garrison.trust.tuf import entries
 
 MAX_HOST = 260  # characters: 253 of a DNS name, a colon and a port
 MAX_UNIX = 5 + 107  # bytes: "unix:" and the longest path of a socket, unix(7)
@@ -25,14 +27,20 @@ TASKS = frozenset({"chat", "completions", "embeddings"})
 
 def apply(house: House, call: Call) -> dict[str, Any]:
     ref = Ref.parse(call.text("ref"))
-    owner = get(house.registry, ref).owner
-    authorise(house, call.subject, Action.DEPLOY_APPLY, ref.name, owner=owner)
+    owner = house.people().owners.get(ref.name, "")
+    authorise(house, call.subject, Action.DEPLOY_APPLY, ref.name, owner=owner or "nobody")
+    owner = owner or get(house.registry, ref).owner
+    check_owner(house.people(), ref.name, owner)
     isolation = call.optional("isolation") or house.settings.isolation
     return serving.deploy(house, Order(ref, call.subject, isolation, Action.DEPLOY_APPLY), call.progress)
 
 
 def rollback(house: House, call: Call) -> dict[str, Any]:
-    """Back to a named earlier version, or to the approved one before the one that serves."""
+    """Back to a named earlier version, or to the newest approved one before the one that serves.
+
+    Approval and its end are asked as for any deployment. A version whose approval ended is taken only
+    with `accept_expired`, from somebody who could approve it.
+    """
     name = check_name(call.text("name"))
     wanted = call.body.get("to")
     if wanted is not None and type(wanted) is not int:
@@ -40,24 +48,40 @@ def rollback(house: House, call: Call) -> dict[str, Any]:
     authorise(house, call.subject, Action.DEPLOY_ROLLBACK, name)
     with house.database.read() as connection:
         current = store.find_deployment(connection, name)
-        known = registry.releases(connection, name)
     if current is None:
         raise Refused("DEP-NONE", f"{name} was never deployed", fix=f"garrison serve {name}@VERSION")
+    target = _earlier(house, name, wanted, current.ref)
+    accepts = call.flag("accept_expired")
+    if accepts:
+        publisher = get(house.registry, target).publisher
+        facts = {"publisher": publisher, "approver": call.subject.name}
+        authorise(house, call.subject, Action.ARTIFACT_APPROVE, name, **facts)
+    order = Order(target, call.subject, current.isolation, Action.DEPLOY_ROLLBACK, accepts_ended=accepts)
+    return serving.deploy(house, order, call.progress)
+
+
+def _earlier(house: House, name: str, wanted: int | None, current: Ref) -> Ref:
+    """The newest version below the place that serves, as the approved list has them; a current one first."""
     floor = serving.floor_of(house, name)
-    earlier = [release for release in known if 0 < release.approved_counter < floor and not release.retired]
-    if wanted is not None:
-        earlier = [release for release in earlier if release.ref.version == wanted]
-    if not earlier:
+    known = house.registry.approved
+    found = [
+        one.entry
+        for one in entries.listed(known.current(), name)
+        if one.environment == known.environment
+        and one.entry.counter < floor
+        and one.entry.ref != current
+        and wanted in (None, one.entry.ref.version)
+    ]
+    if not found:
         raise Refused(
             "DEP-NO-EARLIER",
-            f"there is no approved version of {name} before {current.ref}"
+            f"there is no approved version of {name} before {current}"
             + (f" numbered {wanted}" if wanted else ""),
-            evidence={"serving": str(current.ref)},
-            fix=f"garrison model list {name} shows the versions and their state",
+            evidence={"serving": str(current)},
+            fix=f"garrison approvals {name} shows what is approved",
         )
-    target = max(earlier, key=lambda release: release.approved_counter).ref
-    order = Order(target, call.subject, current.isolation, Action.DEPLOY_ROLLBACK)
-    return serving.deploy(house, order, call.progress)
+    now, policy = house.now(), house.policy.version
+    return max(found, key=lambda entry: (entry.is_current(policy, now), entry.counter)).ref
 
 
 def stop(house: House, call: Call) -> dict[str, Any]:
@@ -110,7 +134,12 @@ def route_add(house: House, call: Call) -> dict[str, Any]:
         actor=call.subject.actor,
         resource=name,
         outcome=Outcome.ALLOWED,
-        data={"upstream": upstream, "tier": tier.value, "via": call.subject.via},
+        data={
+            "upstream": upstream,
+            "tier": tier.value,
+            "tasks": sorted(tasks),
+            "via": call.subject.via,
+        },
     )
     with house.ledger.transaction() as transaction:
         store.save_route(transaction.connection, route, by=call.subject.actor, now=house.now())

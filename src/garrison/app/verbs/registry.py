@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from garrison.app.house import House
 from garrison.app.verbs.base import Call, Verb, authorise, identity_name
-from garrison.artifacts import at_rest, layout, store
+from garrison.app.verbs.owner import check_or_claim
+from garrison.app.verbs.versions import authorise_read
+from garrison.artifacts import approval, at_rest, layout, store
 from garrison.artifacts import release as releases
-from garrison.artifacts.approval import Assent
-from garrison.artifacts.approval import approve as give_approval
+from garrison.artifacts.ownership import answering
 from garrison.artifacts.pull import pull
 from garrison.artifacts.registry import get
 from garrison.artifacts.release import Publication
@@ -19,9 +19,9 @@ from garrison.core.actions import Action
 from garrison.core.decision import Tier
 from garrison.core.digest import Ref, check_name
 from garrison.core.errors import Refused, Usage
+from garrison.core.event import format_time
 from garrison.runtime.store import routes
 from garrison.trust import approvals
-from garrison.trust.store import User, find_user, owner_of
 
 
 def publish(house: House, call: Call) -> dict[str, Any]:
@@ -30,6 +30,7 @@ def publish(house: House, call: Call) -> dict[str, Any]:
     owner = identity_name(call.text("owner"))
     tier = _tier(call.text("tier"))
     authorise(house, call.subject, Action.ARTIFACT_PUBLISH, ref.name, owner=owner)
+    check_or_claim(house, call, ref.name, owner)
     with house.database.read() as connection:
         if any(route.name == ref.name for route in routes(connection)):
             raise Refused(
@@ -42,6 +43,7 @@ def publish(house: House, call: Call) -> dict[str, Any]:
     )
     tree = layout.tree_of(house.registry, ref)
     needed = approvals.required(release.tier)
+    state = approval.standing(house.registry, release)
     return {
         **release.summary(),
         "unchanged": not is_new,
@@ -52,7 +54,8 @@ def publish(house: House, call: Call) -> dict[str, Any]:
         "bundle": str(tree.with_name(tree.name + ".sig")),
         "statement": str(tree.with_name(tree.name + ".release.json")),
         "public_key": str(house.public_key_path("release")),
-        "approvals_needed": 0 if release.approved_counter else needed,
+        "state": state,
+        "approvals_needed": 0 if state == "approved" else needed,
         "audit_id": audit_id,
     }
 
@@ -83,49 +86,22 @@ def sign(house: House, call: Call) -> dict[str, Any]:
     }
 
 
-def approve(house: House, call: Call) -> dict[str, Any]:
-    ref = Ref.parse(call.text("ref"))
-    release = get(house.registry, ref)
-    authorise(
-        house,
-        call.subject,
-        Action.ARTIFACT_APPROVE,
-        ref.name,
-        publisher=release.publisher,
-        approver=call.subject.name,
-    )
-    with house.database.read() as connection:
-        user = find_user(connection, call.subject.name)
-        publisher = find_user(connection, release.publisher)
-    assent = Assent(
-        user=user or User(call.subject.name),
-        publisher_human="" if publisher is None else publisher.human,
-        policy_version=house.policy.version,
-        lifetime=timedelta(days=house.settings.approval_days),
-        via=call.subject.via,
-    )
-    return give_approval(house.registry, ref, assent)
-
-
-def model_list(house: House, call: Call) -> dict[str, Any]:
-    name = call.optional("name")
-    authorise(house, call.subject, Action.ARTIFACT_READ, name or "registry")
-    with house.database.read() as connection:
-        found = store.releases(connection, check_name(name) if name else None)
-    return {"models": [release.summary() for release in found]}
-
-
 def model_show(house: House, call: Call) -> dict[str, Any]:
     ref = Ref.parse(call.text("ref"))
-    authorise(house, call.subject, Action.ARTIFACT_READ, ref.name)
+    authorise_read(house, call, Action.ARTIFACT_READ, ref)
     release = get(house.registry, ref)
     with house.database.read() as connection:
         given = store.approvals_of(connection, ref)
-        owner = owner_of(connection, ref.name)
+    owner = house.people().owners.get(ref.name, release.owner)
     tree = layout.tree_of(house.registry, ref)
     return {
         **release.summary(),
-        "owner": owner or release.owner,
+        "state": approval.standing(house.registry, release),
+        "state": approval.standing(house.registry, release),
+        "owner": owner,
+        "answering": answering(house.people(), ref.name, owner).as_json(),
+        "publisher": release.publisher,
+        "created": format_time(release.created),
         "source": release.source,
         "path": str(tree),
         "manifest": release.manifest.as_json(),
@@ -137,8 +113,10 @@ def model_show(house: House, call: Call) -> dict[str, Any]:
 
 def model_pull(house: House, call: Call) -> dict[str, Any]:
     ref = Ref.parse(call.text("ref"))
-    authorise(house, call.subject, Action.ARTIFACT_PULL, ref.name)
+    authorise_read(house, call, Action.ARTIFACT_PULL, ref)
     if call.flag("repair"):
+        if call.subject.kind == "service":  # it reads; mending writes
+            authorise(house, call.subject, Action.ARTIFACT_PUBLISH, ref.name, owner="stored")
         return at_rest.repair(house.registry, ref, call.subject)
     return pull(house.registry, ref, Path(call.text("destination")), call.subject)
 
@@ -153,13 +131,13 @@ def model_retire(house: House, call: Call) -> dict[str, Any]:
             f"{ref} is serving",
             fix=f"stop it first: garrison deploy stop {ref.name}, or serve another version",
         )
-    return at_rest.retire(house.registry, ref, call.subject)
+    return approval.retire(house.registry, ref, call.subject)
 
 
 def model_verify(house: House, call: Call) -> dict[str, Any]:
     """Check a stored version where it lies: the files, both signatures, the approval."""
     ref = Ref.parse(call.text("ref"))
-    authorise(house, call.subject, Action.ARTIFACT_VERIFY, ref.name)
+    authorise_read(house, call, Action.ARTIFACT_VERIFY, ref)
     verified = at_rest.verify(house.registry, ref)
     audit_id = at_rest.record_verified(house.registry, call.subject, verified, "at rest")
     return {"ref": str(ref), "digest": verified.digest, "key_id": verified.key_id, "audit_id": audit_id}
@@ -206,8 +184,6 @@ def _tier(text: str) -> Tier:
 REGISTRY_VERBS = (
     Verb("model.publish", Action.ARTIFACT_PUBLISH, publish),
     Verb("artifact.sign", Action.ARTIFACT_SIGN, sign),
-    Verb("model.approve", Action.ARTIFACT_APPROVE, approve),
-    Verb("model.list", Action.ARTIFACT_READ, model_list),
     Verb("model.show", Action.ARTIFACT_READ, model_show),
     Verb("model.pull", Action.ARTIFACT_PULL, model_pull),
     Verb("model.retire", Action.ARTIFACT_RETIRE, model_retire),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from garrison.core.codes import artifacts, evidence, gateway, identity, keys, runtime, server
+from garrison.core.codes import approvals, artifacts, evidence, gateway, identity, keys, runtime, server
 from garrison.core.codes.code import Code
 
 __all__ = ["CODES", "Code", "merged"]
@@ -26,6 +26,7 @@ def merged(*areas: Mapping[str, Code]) -> dict[str, Code]:
 
 CODES: dict[str, Code] = merged(
     artifacts.CODES,
+    approvals.CODES,
     keys.CODES,
     identity.CODES,
     runtime.CODES,

@@ -112,13 +112,15 @@ Publish a new version instead.
 """,
     ),
     "APP-SIGNATURE": Code(
-        "the approved list has an entry that nobody signed",
+        "an old entry of the approved list does not verify",
         """\
-A version loads because the release key signed its place in the approved
-list, not because a row in the database says so. This entry does not verify.
+Older versions of Garrison kept the approved list in the database, each entry
+signed by the release key. They are carried over once. This one is not signed,
+or the ledger does not tell of the people who are named in it.
 
-Approve the version again. If it happens a second time, somebody writes to the
-database: garrison audit verify.
+Have the version approved again:
+
+    garrison approve NAME@VERSION
 """,
     ),
     "PULL-EXISTS": Code(

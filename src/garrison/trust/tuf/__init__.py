@@ -1,0 +1,1 @@
+"""The approved-version list as TUF metadata: made (`build`), judged (`check`), and remembered (`pins`)."""
