@@ -19,6 +19,7 @@ from garrison.app.verbs import VERBS
 from garrison.app.verbs.base import Call, perform
 from garrison.core.actions import Action
 from garrison.core.errors import from_json
+from garrison.trust.people import facts_of_user
 from garrison.trust.store import User, save_user
 
 OWNER = "root"
@@ -88,7 +89,7 @@ def opened(data: Path) -> Iterator[Household]:
         with house.ledger.transaction() as transaction:
             admin = User(OWNER, "", frozenset({"admin"}))
             save_user(transaction.connection, admin, by="service:garrison", now=clock())
-            transaction.append(house.event(Action.USER_WRITE, OWNER))
+            transaction.append(house.event(Action.USER_WRITE, OWNER, **facts_of_user(admin)))
         yield Household(house, clock)
     finally:
         house.run(house.supervisor.close())

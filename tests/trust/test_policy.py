@@ -13,16 +13,15 @@ from garrison.core.actions import Action
 from garrison.core.decision import ANONYMOUS, Decision, Request, Subject
 from garrison.core.errors import Usage
 from garrison.trust.policy import MAX_REMEMBERED, Policy, base_cedar, base_policy, base_schema, facts_of
-from garrison.trust.roles import MODEL_SCOPED, READS, ROLES
+from garrison.trust.roles import MODEL_SCOPED, READS, ROLES, kind_of
 
 POLICY = base_policy()
-FACTS = {"publisher": "ci", "approver": "dana", "owner": "ml-team"}
+FACTS = {"publisher": "ci", "approver": "dana", "owner": "ml-team", "state": "approved"}
 WRITES = sorted(set(Action) - READS - {Action.AUDIT_READ, Action.AUDIT_EXPORT, Action.AUDIT_VERIFY})
 
 
 def subject(role: str, *models: str) -> Subject:
-    kind = "service" if role == "service" else "user"
-    return Subject(kind, "dana", frozenset({role}), frozenset(models), via="token")
+    return Subject(kind_of({role}), "dana", frozenset({role}), frozenset(models), via="token")
 
 
 def decide(who: Subject, action: Action, resource: str = "fraud", **facts: Any) -> Decision:

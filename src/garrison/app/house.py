@@ -11,6 +11,9 @@ from threading import Condition, Lock
 from threading import Event as Flag
 from typing import Any, TypeVar
 
+import sqlalchemy as sa
+
+from garrison.app.people import PeopleView, check_row, row_of
 from garrison.app.settings import Settings
 from garrison.artifacts.registry import Registry
 from garrison.core.actions import Action
@@ -28,8 +31,10 @@ from garrison.trust.identity import TokenVerifier
 from garrison.trust.keys.base import Signer
 from garrison.trust.keys.pkcs11 import Token
 from garrison.trust.keys.public import PublicKey
+from garrison.trust.people import People
 from garrison.trust.policy import Policy
-from garrison.trust.store import disabled_users, find_user, revoked_tokens
+from garrison.trust.roles import kind_of
+from garrison.trust.store import User, disabled_users, find_user, revoked_tokens
 
 T = TypeVar("T")
 
@@ -85,6 +90,7 @@ class House:
     snapshot_version: int = 0
     busy: Busy = field(default_factory=Busy)
     stopping: Flag = field(default_factory=Flag)
+    told: PeopleView = field(default_factory=PeopleView)
 
     def go_on(self) -> None:
         """Called at every step of a long command. Raises `Undecided` SRV-STOPPING once the server stops."""
@@ -102,7 +108,7 @@ class House:
     def identify(self, token: str) -> Subject:
         """The subject of an access token. Raises `Refused` TOK-*."""
         with self.database.read() as connection:
-            revoked, disabled = revoked_tokens(connection, self.now()), disabled_users(connection)
+            revoked, disabled = self._withdrawn(connection)
         verifier = TokenVerifier(
             [key for key in self.public_keys if key.label == "token"],
             revoked_tokens=frozenset(revoked),
@@ -112,10 +118,30 @@ class House:
 
     def local_subject(self, name: str, *, via: str) -> Subject:
         """An identity named over the socket, with the roles it has; none when it is unknown or disabled."""
+        person = self.people().persons.get(name)
+        roles = frozenset[str]() if person is None or person.disabled else person.roles
+        models = frozenset[str]() if person is None else person.models
+        return Subject(kind_of(roles), name, roles, models, via=via)
+
+    def people(self) -> People:
+        """Who there is and who answers for what, as the ledger tells it now."""
+        return self.told.current(self.ledger)
+
+    def user(self, name: str) -> User | None:
+        """The row of an identity. Raises `Refused` DB-EDITED when the ledger tells another story."""
+        people = self.people()
         with self.database.read() as connection:
-            user = find_user(connection, name)
-        roles = frozenset[str]() if user is None or user.disabled else user.roles
-        return Subject("user", name, roles, via=via)
+            return check_row(people, find_user(connection, name), name)
+
+    def _withdrawn(self, connection: sa.Connection) -> tuple[list[str], list[str]]:
+        """Revoked tokens and disabled identities: what a row says and what the ledger tells, both count."""
+        people, now = self.people(), self.now()
+        tokens = {token for token, until in people.revoked.items() if until > now}
+        subjects = {name for name, person in people.persons.items() if person.disabled}
+        return (
+            sorted({*revoked_tokens(connection, now), *tokens}),
+            sorted({*disabled_users(connection), *subjects}),
+        )
 
     def serving(self, name: str) -> serving.Deployment | None:
         with self.database.read() as connection:
@@ -153,7 +179,9 @@ class House:
             now = self.now()
             # Workers never go back to a lower version, and a clock may: then it counts on from the last one.
             self.snapshot_version = max(self.snapshot_version + 1, int(now.timestamp() * 1_000_000))
+            people = self.people()
             with self.database.read() as connection:
+                revoked, disabled = self._withdrawn(connection)
                 body = {
                     "version": self.snapshot_version,
                     "issued": format_time(now),
@@ -166,12 +194,16 @@ class House:
                         if key.label == "token"
                     ],
                     "revoked": {
-                        "tokens": revoked_tokens(connection, now),
-                        "subjects": disabled_users(connection),
+                        "tokens": revoked,
+                        "subjects": disabled,
                     },
                     # A later one of the same name wins: what Garrison verified and runs itself.
                     "routes": [
-                        *(_external(route) for route in serving.routes(connection)),
+                        *(
+                            _external(route)
+                            for route in serving.routes(connection)
+                            if people.routes.get(route.name) == row_of(route)
+                        ),
                         *self.routed.values(),
                     ],
                     "limits": {

@@ -17,18 +17,15 @@ and the next start (or the failure itself) gives their space back (`layout.py`).
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-
-import sqlalchemy as sa
 
 from garrison.artifacts import layout, papers, scan_policy, store
 from garrison.artifacts import scan as scanning
 from garrison.artifacts.at_rest import verify
 from garrison.artifacts.attachments import add_to
-from garrison.artifacts.dataset_store import link_data
 from garrison.artifacts.lineage.base import Lineage
 from garrison.artifacts.registry import Registry, event_of, record
 from garrison.artifacts.scan_report import ScanReport
@@ -40,9 +37,11 @@ from garrison.core.errors import GarrisonError, Refused, Undecided
 from garrison.core.event import Outcome
 from garrison.core.finding import Verdict
 from garrison.evidence import store as events
+from garrison.evidence.ledger import Transaction
 from garrison.storage.local import remove_tree
 from garrison.trust import oms
 from garrison.trust import statement as statements
+from garrison.trust.keyring import message_of
 from garrison.trust.statement import ReleaseStatement
 from garrison.trust.store import owner_of, set_owner
 from garrison.trust.tree import read_tree
@@ -59,6 +58,8 @@ class Ingested:
     manifest: Manifest
     tree: Path
     source: str
+    is_bare: bool = False
+    roots: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,8 @@ class Publication:
     owner: str
     tier: Tier
     lineage: Lineage | None = None
+    origin: str = ""
+    """Where `source` was fetched from, when that is not where it lies."""
 
 
 def publish(
@@ -121,19 +124,23 @@ def _published(
         signed = _sign(registry, scanned, wanted, subject)
         return _publish(registry, signed, wanted, subject)
     finally:
-        remove_tree(ingested.tree)
+        if ingested.tree != wanted.source:
+            remove_tree(ingested.tree)
 
 
 def _ingest(registry: Registry, wanted: Publication, subject: Subject, progress: Progress) -> Ingested:
     """Copy into the store in one pass, hashing on the way; lay the files out under their names."""
     progress(f"copying {wanted.source}")
     tree = layout.staged(registry)
+    roots: dict[str, str] = {}
 
     def progressed(done: int, total: int) -> None:
         progress(f"copying {done / 1e6:,.0f} of {total / 1e6:,.0f} MB")
 
     try:
-        manifest = read_tree(wanted.source, sink=registry.objects.incoming_object, progress=progressed)
+        manifest = read_tree(
+            wanted.source, sink=registry.objects.incoming_object, progress=progressed, roots=roots
+        )
         layout.lay_out(registry, manifest, tree)
     except BaseException:
         remove_tree(tree)
@@ -146,7 +153,9 @@ def _ingest(registry: Registry, wanted: Publication, subject: Subject, progress:
         manifest.digest,
         {"files": len(manifest.files), "bytes": manifest.size},
     )
-    return Ingested(manifest, tree, str(wanted.source))
+    if not registry.objects.is_linkable:
+        tree = wanted.source  # nothing plain is laid out: the source is judged, and has to be what was stored
+    return Ingested(manifest, tree, wanted.origin or str(wanted.source), roots=roots)
 
 
 def _scan(
@@ -157,6 +166,8 @@ def _scan(
     scanned = scanning.scan_path([ingested.tree], options=scanning.Options(allow_hard_links=True))
     result = _by_policy(registry, wanted, scanned)
     report = result.as_json()
+    if ingested.tree == wanted.source:
+        _refuse_changed(wanted.source, ingested.manifest, report)
     outcome = {
         Verdict.CLEAN: Outcome.ALLOWED,
         Verdict.REFUSED: Outcome.DENIED,
@@ -217,14 +228,31 @@ def _sign(registry: Registry, scanned: Scanned, wanted: Publication, subject: Su
         scanner=scanning.RULESET,
         report=sha256_bytes(canonical_json(scanned.report)),
         source=scanned.ingested.source,
+        roots=scanned.ingested.roots,
     )
     bundle = oms.bundle(manifest, str(wanted.ref), registry.signer)
     envelope = statements.sign(statement, registry.signer)
-    facts = {"key": registry.signer.key_id, "label": registry.signer.label}
-    if scanned.ingested.tree == wanted.source:
+    facts: dict[str, Any] = {
+        "key": registry.signer.key_id,
+        "label": registry.signer.label,
+        "signed": signed_messages(bundle, envelope),
+    }
+    if scanned.ingested.is_bare:
         facts["kept"] = BARE
     audit_id = record(registry, subject, Action.ARTIFACT_SIGN, wanted.ref, manifest.digest, facts)
     return Signed(scanned, statement, bundle, envelope, audit_id)
+
+
+def signed_messages(bundle: bytes, statement: bytes) -> list[str]:
+    """The digests of the two messages: should the key be revoked, they tell what was on record before."""
+    return [message_of(bundle), message_of(statement)]
+
+
+def scan_again(
+    registry: Registry, stored: Ingested, wanted: Publication, subject: Subject, progress: Progress
+) -> Scanned:
+    """Judge a published version where it lies, by the rules of today. Raises as `publish`."""
+    return _scan(registry, stored, wanted, subject, progress)
 
 
 def sign_files(registry: Registry, wanted: Publication, subject: Subject, progress: Progress) -> Signed:
@@ -237,19 +265,28 @@ def sign_files(registry: Registry, wanted: Publication, subject: Subject, progre
     def progressed(done: int, total: int) -> None:
         progress(f"reading {done / 1e6:,.0f} of {total / 1e6:,.0f} MB")
 
-    manifest = read_tree(wanted.source, progress=progressed)
+    roots: dict[str, str] = {}
+    manifest = read_tree(wanted.source, progress=progressed, roots=roots)
     _refuse_second_meaning(registry, wanted.ref, manifest)
     scanned = _scan(
-        registry, Ingested(manifest, wanted.source, str(wanted.source)), wanted, subject, progress
+        registry,
+        Ingested(manifest, wanted.source, str(wanted.source), True, roots),
+        wanted,
+        subject,
+        progress,
     )
-    judged = {file["path"]: f"sha256:{file['sha256']}" for file in scanned.report["files"]}
+    return _sign(registry, scanned, wanted, subject)
+
+
+def _refuse_changed(source: Path, manifest: Manifest, report: dict[str, Any]) -> None:
+    """Where the source itself is scanned: what was judged has to be what was hashed."""
+    judged = {file["path"]: f"sha256:{file['sha256']}" for file in report["files"]}
     if judged != {entry.path: entry.digest for entry in manifest}:
         raise Refused(
             "ART-CHANGED",
-            f"{wanted.source} changed while it was being read",
+            f"{source} changed while it was being read",
             fix="stop whatever writes there (a download, a training job), then repeat the command",
         )
-    return _sign(registry, scanned, wanted, subject)
 
 
 def _refuse_second_meaning(registry: Registry, ref: Ref, manifest: Manifest) -> None:
@@ -306,7 +343,6 @@ def _publish(
                 added, _ = add_to(registry, transaction, release, written, subject)
                 layout.place(registry, release, ingested.tree, added)
                 _remember_owner(registry, transaction, release, subject)
-                link_data(transaction.connection, release.ref, wanted.lineage)
     except BaseException:
         layout.displace(registry, wanted.ref)
         raise
@@ -321,9 +357,7 @@ def _publish(
     return release, True, audit_id
 
 
-def _remember_owner(
-    registry: Registry, transaction: Transaction, release: Release, subject: Subject
-) -> None:
+def _remember_owner(registry: Registry, transaction: Transaction, release: Release, subject: Subject) -> None:
     """The first published version names the model's owner; later ones change it only by `owner set`."""
     name = release.ref.name
     if owner_of(transaction.connection, name) is None:

@@ -120,6 +120,10 @@ def save_route(connection: sa.Connection, route: Route, *, by: str, now: datetim
         connection.execute(ROUTES.insert().values(name=route.name, **values))
 
 
+def remove_route(connection: sa.Connection, name: str) -> None:
+    connection.execute(ROUTES.delete().where(ROUTES.c.name == name))
+
+
 def routes(connection: sa.Connection) -> list[Route]:
     return [
         Route(row.name, row.upstream, Tier(row.tier), frozenset(row.tasks.split(",")))

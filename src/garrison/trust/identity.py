@@ -25,6 +25,7 @@ from garrison.core.digest import canonical_json
 from garrison.core.errors import Refused, Usage
 from garrison.trust.keys.base import Signer
 from garrison.trust.keys.public import PublicKey
+from garrison.trust.roles import kind_of
 
 ISSUER = "garrison"
 AUDIENCE = "garrison"
@@ -204,8 +205,7 @@ def _parse(claims: Mapping[str, Any], issuer: str, audience: str) -> Principal |
     roles, models = claims["roles"], claims["models"]
     if not _is_names(roles, MAX_ROLES) or not _is_names(models, MAX_MODELS) or not roles:
         return None
-    kind = "service" if "service" in roles else "user"
-    subject = Subject(kind, claims["sub"], frozenset(roles), frozenset(models), via="token")
+    subject = Subject(kind_of(roles), claims["sub"], frozenset(roles), frozenset(models), via="token")
     return Principal(subject, float(claims["exp"]), claims["jti"])
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from garrison.core.digest import is_digest, sha256_bytes
 from garrison.core.errors import Undecided
 from garrison.core.event import format_time
 from garrison.storage.sql import metadata
@@ -44,7 +45,11 @@ OWNERS = sa.Table(
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A known identity. `human` tells people apart: two accounts with one e-mail are one human."""
+    """A known identity. `human` tells people apart: two accounts with one e-mail are one human.
+
+    It is a digest, because the ledger tells it too and an address has no place there. An address that was
+    edited in the database and is lost stands as its digest.
+    """
 
     name: str
     email: str = ""
@@ -53,7 +58,8 @@ class User:
 
     @property
     def human(self) -> str:
-        return self.email.strip().casefold() or self.name
+        email = self.email.strip().casefold()
+        return email if is_digest(email) else sha256_bytes(email.encode()) if email else self.name
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -83,6 +89,10 @@ def save_user(connection: sa.Connection, user: User, *, by: str, now: datetime) 
         )
 
 
+def remove_user(connection: sa.Connection, name: str) -> None:
+    connection.execute(USERS.delete().where(USERS.c.name == name))
+
+
 def disabled_users(connection: sa.Connection) -> list[str]:
     return list(
         connection.execute(sa.select(USERS.c.name).where(USERS.c.disabled).order_by(USERS.c.name)).scalars()
@@ -105,6 +115,18 @@ def revoked_tokens(connection: sa.Connection, now: datetime) -> list[str]:
         sa.select(REVOKED_TOKENS.c.token_id).where(REVOKED_TOKENS.c.until > format_time(now))
     )
     return sorted(rows.scalars())
+
+
+def all_revoked(connection: sa.Connection) -> list[str]:
+    return list(connection.execute(sa.select(REVOKED_TOKENS.c.token_id)).scalars())
+
+
+def forget_revocation(connection: sa.Connection, token_id: str) -> None:
+    connection.execute(REVOKED_TOKENS.delete().where(REVOKED_TOKENS.c.token_id == token_id))
+
+
+def remove_owner(connection: sa.Connection, model: str) -> None:
+    connection.execute(OWNERS.delete().where(OWNERS.c.model == model))
 
 
 def set_owner(connection: sa.Connection, model: str, owner: str, *, by: str, now: datetime) -> None:

@@ -10,4 +10,14 @@ from garrison.app.verbs.owner import OWNER_VERBS
 from garrison.app.verbs.registry import REGISTRY_VERBS
 from garrison.app.verbs.versions import VERSION_VERBS
 
-VERBS: dict[str, Verb] = {verb.name: verb for verb in (*REGISTRY_VERBS, *APPROVAL_VERBS, *DEPLOYMENT_VERBS, *IDENTITY_VERBS, *OWNER_VERBS, *VERSION_VERBS)}
+VERBS: dict[str, Verb] = {
+    verb.name: verb
+    for verb in (
+        *REGISTRY_VERBS,
+        *APPROVAL_VERBS,
+        *DEPLOYMENT_VERBS,
+        *IDENTITY_VERBS,
+        *OWNER_VERBS,
+        *VERSION_VERBS,
+    )
+}

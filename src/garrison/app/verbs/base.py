@@ -14,6 +14,7 @@ from garrison.core.decision import Request, Subject
 from garrison.core.errors import GarrisonError, Refused, Undecided, Usage
 from garrison.core.event import Event, Outcome
 from garrison.storage.local import explained
+from garrison.trust.roles import READS
 
 Progress = Callable[[str], None]
 
@@ -68,7 +69,12 @@ def identity_name(name: str) -> str:
 
 
 def authorise(house: House, subject: Subject, action: Action, resource: str, **context: Any) -> None:
-    """Ask the policy; anything but yes is `Refused` with the rule that decided."""
+    """Ask the policy; anything but yes is `Refused` with the rule that decided.
+
+    Who changes something has to be who the ledger says, also in the database: an edited row is found here.
+    """
+    if action not in READS and subject.via.startswith("socket"):
+        house.user(subject.name)
     decision = house.policy.decide(Request(subject, action, resource, context))
     if decision.allowed:
         return

@@ -1,4 +1,4 @@
-"""Verbs about who may do what: users, tokens, keys, owners."""
+"""Verbs about who may do what: users, tokens, keys."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import secrets
 from datetime import timedelta
 from typing import Any
 
-import sqlalchemy as sa
-
 from garrison.app.house import House
+from garrison.app.people import compare_users
 from garrison.app.verbs.base import Call, Verb, authorise, identity_name
+from garrison.app.verbs.owner import escalations
 from garrison.core.actions import Action
 from garrison.core.digest import check_name
 from garrison.core.errors import Refused, Usage
@@ -17,7 +17,8 @@ from garrison.core.event import Event, Outcome, format_time
 from garrison.storage.local import write_atomically
 from garrison.trust import store
 from garrison.trust.identity import mint
-from garrison.trust.roles import ROLES
+from garrison.trust.people import People, facts_of_user
+from garrison.trust.roles import ROLES, kind_of
 
 MAX_EMAIL = 254  # RFC 5321 section 4.5.3.1.3
 
@@ -31,35 +32,76 @@ def user_add(house: House, call: Call) -> dict[str, Any]:
         raise Usage(
             "ID-SYNTAX", "that is not an e-mail address", fix="give an address such as dana@example.com"
         )
+    models = [check_name(model) for model in call.texts("models")]
+    people = house.people()
+    if name in people.groups:
+        raise Refused("ID-TAKEN", f"{name} is a group", fix="give the person or service another name")
+    if kind_of(roles) == "service" and not models:
+        raise Usage(
+            "ARG-MISSING",
+            f"{name} would be a service account without a model",
+            fix=f"garrison user add {name} --role {sorted(roles)[0]} --model MODEL",
+        )
     user = store.User(name, email, frozenset(roles))
     with house.ledger.transaction() as transaction:
         if "admin" not in roles:
-            _refuse_for_last_admin(transaction.connection, name)
+            _refuse_for_last_admin(people, name)
         store.save_user(transaction.connection, user, by=call.subject.actor, now=house.now())
-        audit_id = transaction.append(_event(house, call, Action.USER_WRITE, name, {"roles": sorted(roles)}))
+        facts = facts_of_user(user, models)
+        audit_id = transaction.append(_event(house, call, Action.USER_WRITE, name, facts))
     house.publish_snapshot()
-    return {**user.as_json(), "audit_id": audit_id}
+    return {**user.as_json(), "models": sorted(models), "audit_id": audit_id}
 
 
 def user_disable(house: House, call: Call) -> dict[str, Any]:
     name = identity_name(call.text("name"))
     authorise(house, call.subject, Action.USER_WRITE, name)
+    people, known = house.people(), house.user(name)
     with house.ledger.transaction() as transaction:
-        known = store.find_user(transaction.connection, name)
         if known is None:
             raise Usage("ID-UNKNOWN", f"there is no user {name}", fix="garrison user list shows who there is")
-        _refuse_for_last_admin(transaction.connection, name)
+        _refuse_for_last_admin(people, name)
         user = store.User(known.name, known.email, known.roles, disabled=True)
         store.save_user(transaction.connection, user, by=call.subject.actor, now=house.now())
         audit_id = transaction.append(_event(house, call, Action.USER_WRITE, name, {"disabled": True}))
     house.publish_snapshot()
-    return {**user.as_json(), "audit_id": audit_id}
+    return {**user.as_json(), "without_owner": _escalated(house, name), "audit_id": audit_id}
+
+
+def _escalated(house: House, name: str) -> list[dict[str, Any]]:
+    """What is left without somebody who answers, each with its event for those who have to name another."""
+    rows = escalations(house, name)
+    for row in rows:
+        house.record(
+            house.event(
+                Action.OWNER_ESCALATE,
+                row["model"],
+                outcome=Outcome.DENIED,
+                code="GOV-OWNER",
+                left=name,
+                escalate_to=row["escalate_to"],
+            )
+        )
+    return rows
 
 
 def user_list(house: House, call: Call) -> dict[str, Any]:
     authorise(house, call.subject, Action.POSTURE_READ, "users")
+    people = house.people()
     with house.database.read() as connection:
-        return {"users": [user.as_json() for user in store.users(connection)]}
+        rows = store.users(connection)
+    edited = compare_users(people, rows)
+    users = [
+        {
+            **user.as_json(),
+            "models": sorted(people.persons[user.name].models if user.name in people.persons else ()),
+            "kind": kind_of(user.roles),
+            "problem": edited.get(user.name, ""),
+        }
+        for user in rows
+    ]
+    groups = [{"name": name, "members": sorted(members)} for name, members in sorted(people.groups.items())]
+    return {"users": users, "groups": groups}
 
 
 def token_issue(house: House, call: Call) -> dict[str, Any]:
@@ -137,18 +179,9 @@ def key_export(house: House, call: Call) -> dict[str, Any]:
     )
 
 
-def owner_set(house: House, call: Call) -> dict[str, Any]:
-    model, owner = check_name(call.text("model")), identity_name(call.text("owner"))
-    authorise(house, call.subject, Action.OWNER_WRITE, model)
-    with house.ledger.transaction() as transaction:
-        store.set_owner(transaction.connection, model, owner, by=call.subject.actor, now=house.now())
-        audit_id = transaction.append(_event(house, call, Action.OWNER_WRITE, model, {"owner": owner}))
-    return {"model": model, "owner": owner, "audit_id": audit_id}
-
-
-def _refuse_for_last_admin(connection: sa.Connection, name: str) -> None:
+def _refuse_for_last_admin(people: People, name: str) -> None:
     """There is always somebody who can add others. Raises `Refused` ID-LAST-ADMIN."""
-    admins = [user.name for user in store.users(connection) if "admin" in user.roles and not user.disabled]
+    admins = [one.name for one in people.persons.values() if "admin" in one.roles and not one.disabled]
     if admins == [name]:
         raise Refused(
             "ID-LAST-ADMIN",
@@ -188,5 +221,4 @@ IDENTITY_VERBS = (
     Verb("key.list", Action.KEY_READ, key_list),
     Verb("key.create", Action.KEY_CREATE, key_create),
     Verb("key.export", Action.KEY_READ, key_export),
-    Verb("owner.set", Action.OWNER_WRITE, owner_set),
 )

@@ -97,7 +97,6 @@ def model_show(house: House, call: Call) -> dict[str, Any]:
     return {
         **release.summary(),
         "state": approval.standing(house.registry, release),
-        "state": approval.standing(house.registry, release),
         "owner": owner,
         "answering": answering(house.people(), ref.name, owner).as_json(),
         "publisher": release.publisher,

@@ -29,11 +29,37 @@ administrator first:
     garrison user add NAME --role admin
 """,
     ),
+    "ID-TAKEN": Code(
+        "one name, one meaning",
+        """\
+People, service accounts and groups share one list of names, so that the owner
+of a model can never be read as somebody else. That name is taken already.
+
+    garrison user list
+
+shows the names there are.
+""",
+    ),
+    "DB-EDITED": Code(
+        "a row was changed behind Garrison's back",
+        """\
+Identities, roles, owners, revoked tokens and routes are told by the ledger,
+and the database only keeps a copy. The row that the message names says
+something else than the ledger, so somebody wrote to the database directly.
+The row decides nothing; what it tried to allow is refused.
+
+Find out who can write to the database file. The next start puts the row back
+as the ledger tells it, and records that it did:
+
+    garrison audit list --kind system.repair
+""",
+    ),
     "ROLE-UNKNOWN": Code(
         "not a role",
         """\
-The roles are fixed: admin, publisher, approver, operator, auditor, user and
-service. docs/reference/roles lists what each may do.
+The roles are fixed: admin, ci, engineer, publisher, approver, operator,
+auditor, user, serving and service. docs/reference/roles lists what each may
+do.
 """,
     ),
     "TOK-FILE": Code(
@@ -126,10 +152,13 @@ not among them. A service account has no models but those that it names.
     "GOV-OWNER": Code(
         "no named owner",
         """\
-Every model has a person who answers for it. This one has none, so it can't go
-forward.
+Every model has a person, or a group of people, who answers for it. This one
+has none: nobody was named, the name is not known, or everybody behind it was
+disabled. What serves goes on; nothing new is published or deployed.
 
-    garrison owner set MODEL NAME
+    garrison owner list
+    garrison owner set MODEL PERSON
+    garrison owner group TEAM --member PERSON
 """,
     ),
     "POL-ERROR": Code(
