@@ -25,7 +25,8 @@ from garrison.core.decision import Tier
 from garrison.core.digest import Ref, sha256_bytes
 from garrison.trust import oms, statement
 from garrison.trust.keys.file import FileSigner
-from garrison.trust.tree import MAX_THREADS, read_tree
+from garrison.trust.tree import read_tree
+from garrison.trust.tree_hash import MAX_THREADS
 
 RATE_TARGET = 0.9  # of bare SHA-256
 MEMORY_TARGET_MIB = 96.0  # above a process that has only imported the SDK

@@ -15,7 +15,8 @@ from tests.fakes.releases import FILES, write_files
 
 from garrison.core.errors import GarrisonError, Refused, Undecided, Usage
 from garrison.trust.paths import check_path, check_paths, folded
-from garrison.trust.tree import PARALLEL_FROM_BYTES, read_tree
+from garrison.trust.tree import read_tree
+from garrison.trust.tree_hash import PARALLEL_FROM_BYTES
 
 
 @pytest.fixture

@@ -166,8 +166,6 @@ def _scan(
     scanned = scanning.scan_path([ingested.tree], options=scanning.Options(allow_hard_links=True))
     result = _by_policy(registry, wanted, scanned)
     report = result.as_json()
-    if ingested.tree == wanted.source:
-        _refuse_changed(wanted.source, ingested.manifest, report)
     outcome = {
         Verdict.CLEAN: Outcome.ALLOWED,
         Verdict.REFUSED: Outcome.DENIED,
@@ -187,6 +185,8 @@ def _scan(
         findings=findings,
     )
     if result.verdict is Verdict.CLEAN:
+        if ingested.tree == wanted.source:
+            _refuse_changed(wanted.source, ingested.manifest, report)
         return Scanned(ingested, report)
     kind = Refused if result.verdict is Verdict.REFUSED else Undecided
     worst = next((file for file in result.files if file.verdict is result.verdict), None)

@@ -13,6 +13,7 @@ from pathlib import Path
 from garrison.core.digest import Manifest, Ref
 from garrison.core.errors import Refused
 from garrison.trust import oms
+from garrison.trust import statement as statements
 from garrison.trust.keys.public import PublicKey
 from garrison.trust.oms_listing import SignedFiles
 from garrison.trust.oms_measure import Measuring
@@ -67,11 +68,17 @@ def verify_model(
             fix="give it with statement=, or publish the model to get one",
             evidence={"signature": str(found.signature)},
         )
+    envelope = read_sidecar(found.statement)
+    stated, _ = statements.open_statement(envelope, keys)  # before the files: its trees are to be believed
     return verify_release(
         bundle=read_sidecar(found.signature),
-        statement=read_sidecar(found.statement),
+        statement=envelope,
         manifest=read_tree(
-            model, progress=progress, allow_hard_links=is_stored(model, data), list_empty=True
+            model,
+            progress=progress,
+            allow_hard_links=is_stored(model, data),
+            list_empty=True,
+            trees=stated.trees,
         ),
         keys=keys,
         expect=expect,

@@ -8,13 +8,14 @@ payload that is not exactly what `encode` writes is refused.
      "subject": [{"name": "fraud@3", "digest": {"sha256": "<the manifest's digest>"}}],
      "predicateType": "https://garrison.dev/attestation/release/v1",
      "predicate": {"name", "version", "manifest": [{"path", "size", "mode", "digest"}], "tier", "owner",
-                   "publisher", "created", "scan": {"verdict", "scanner", "report"}, "source"}}
+                   "publisher", "created", "scan": {"verdict", "scanner", "report"}, "source",
+                   "trees": {path: root}}}    # only when a file is large enough (chunks.py)
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -23,7 +24,8 @@ from garrison.core.digest import Manifest, Ref, canonical_json, is_digest
 from garrison.core.errors import GarrisonError, Refused
 from garrison.core.event import format_time, parse_time
 from garrison.core.finding import Verdict
-from garrison.trust import dsse, strict_json
+from garrison.trust import chunks, dsse, strict_json
+from garrison.trust.chunks import ChunkTree
 from garrison.trust.keys.base import Signer
 from garrison.trust.keys.public import PublicKey
 from garrison.trust.paths import MAX_FILES, check_paths
@@ -41,7 +43,8 @@ class ReleaseStatement:
 
     `verdict` is the scan's (`clean`, or a waived one), `scanner` the version of its rule set, `report` the
     `sha256:` digest of its canonical JSON. `source` is where the files were read from: a label, not a
-    promise. `created` is UTC. Raises ValueError when a field is not what it should be.
+    promise. `created` is UTC. `roots` has the chunk-tree root of each large file.
+    Raises ValueError when a field is not what it should be.
     """
 
     ref: Ref
@@ -54,6 +57,7 @@ class ReleaseStatement:
     scanner: str
     report: str
     source: str
+    roots: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if Ref.parse(str(self.ref)) != self.ref:
@@ -69,6 +73,19 @@ class ReleaseStatement:
             raise ValueError(f"a release has at least one file and at most {MAX_FILES:,}")
         if any(entry.mode not in (0o644, 0o755) or type(entry.size) is not int for entry in self.manifest):
             raise ValueError("a file has mode 0644 or 0755 and a whole number of bytes")
+        sizes = {entry.path: entry.size for entry in self.manifest} if self.roots else {}
+        for path, root in self.roots.items():
+            if sizes.get(path, 0) < chunks.TREE_FROM_BYTES or not chunks.is_root(root):
+                raise ValueError("a tree has a root of SHA-256 and stands for a large file of the manifest")
+
+    @property
+    def trees(self) -> dict[str, ChunkTree]:
+        """What `read_tree` takes. Only those of a statement whose signature was checked prove anything."""
+        return {
+            entry.path: ChunkTree(entry.size, self.roots[entry.path], entry.digest)
+            for entry in self.manifest
+            if entry.path in self.roots
+        }
 
 
 def encode(statement: ReleaseStatement) -> bytes:
@@ -97,6 +114,7 @@ def encode(statement: ReleaseStatement) -> bytes:
                     "report": statement.report,
                 },
                 "source": statement.source,
+                **({"trees": dict(statement.roots)} if statement.roots else {}),
             },
         }
     )
@@ -148,10 +166,15 @@ def _parsed(payload: bytes) -> ReleaseStatement:
     )
     if document["predicateType"] != PREDICATE_TYPE:
         raise ValueError(f"it is a {ascii(document['predicateType'])[:200]}")
+    if not isinstance(document["predicate"], dict):
+        raise ValueError("the predicate is not an object")
     predicate: dict[str, Any] = strict_json.exactly(
-        document["predicate"],
-        *("name", "version", "manifest", "tier", "owner", "publisher", "created", "scan", "source"),
+        {"trees": {}, **document["predicate"]},
+        *("name", "version", "manifest", "tier", "owner", "publisher", "created", "scan", "source", "trees"),
     )
+    roots = predicate["trees"]
+    if not isinstance(roots, dict) or not all(isinstance(root, str) for root in roots.values()):
+        raise ValueError("trees is not an object of texts")
     scan = strict_json.exactly(predicate["scan"], "verdict", "scanner", "report")
     if not isinstance(predicate["manifest"], list) or len(predicate["manifest"]) > MAX_FILES:
         raise ValueError(f"expected a list of at most {MAX_FILES:,} files")
@@ -167,4 +190,5 @@ def _parsed(payload: bytes) -> ReleaseStatement:
         scanner=scan["scanner"],
         report=scan["report"],
         source=predicate["source"],
+        roots=roots,
     )

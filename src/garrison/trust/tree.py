@@ -11,69 +11,23 @@ refused rather than left out, because whatever is left out travels unsigned.
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import os
 import stat
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Protocol
 
 from garrison.core.digest import FileEntry, Manifest
-from garrison.core.errors import GarrisonError, Refused, Undecided, Usage
+from garrison.core.errors import GarrisonError, Refused, Usage
+from garrison.trust.chunks import ChunkTree
+from garrison.trust.hash_cache import Recall
 from garrison.trust.paths import MAX_DEPTH, MAX_FILES, check_name, check_path, collision, folded
+from garrison.trust.tree_hash import Progress, Reading, Sink, Writer, hash_all
+from garrison.trust.tree_open import Seen, changed, opened, readable
 
-BLOCK_BYTES = 1 << 20  # one buffer a thread; larger ones fall out of the processor's cache
-MAX_THREADS = 4  # hashing releases the interpreter lock; more than the disk feeds is of no use
-PARALLEL_FROM_BYTES = 16 << 20  # below this a thread costs more than it saves
+__all__ = ["Progress", "Sink", "Writer", "read_tree"]
+
 _EMPTY_DIGEST = "sha256:" + hashlib.sha256().hexdigest()
-
-
-class Writer(Protocol):
-    """Takes the bytes of one file while they are hashed. Either `commit` or `abort` is called, once."""
-
-    def write(self, chunk: memoryview, /) -> object:
-        """All of the chunk or an exception. The memory is reused after the call returns."""
-        ...
-
-    def commit(self, digest: str, /) -> object:
-        """The file was read to its end and did not change meanwhile; `digest` is that of what was written."""
-        ...
-
-    def abort(self) -> None: ...
-
-
-Sink = Callable[[str], Writer]  # a path inside the tree -> where its bytes go; called from several threads
-Progress = Callable[[int, int], None]  # bytes read so far, bytes in all; calls never overlap
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """A path and the identity of what stands there. Two listings are compared by value."""
-
-    path: str
-    device: int
-    inode: int
-    mode: int
-    size: int
-    modified: int
-    changed: int
-
-    @staticmethod
-    def of(path: str, status: os.stat_result, allow_hard_links: bool) -> _Seen:
-        return _Seen(
-            path,
-            status.st_dev,
-            status.st_ino,
-            status.st_mode,
-            status.st_size,
-            status.st_mtime_ns,
-            # Another release that links the same object changes the object's ctime, and nothing else.
-            0 if allow_hard_links else status.st_ctime_ns,
-        )
 
 
 def read_tree(
@@ -83,6 +37,9 @@ def read_tree(
     progress: Progress | None = None,
     allow_hard_links: bool = False,
     list_empty: bool = False,
+    roots: dict[str, str] | None = None,
+    trees: Mapping[str, ChunkTree] | None = None,
+    recall: Recall | None = None,
 ) -> Manifest:
     """Hash every file below `root` (or the one file that `root` names) in one pass and bounded memory.
 
@@ -91,6 +48,11 @@ def read_tree(
     recorded as 0644 or 0755: only whether a file is executable counts. With `list_empty` an empty
     directory is listed as `name/` and an empty tree is an empty manifest, so that a comparison with a
     signed manifest names them.
+
+    For speed: `roots` is filled with the chunk-tree root of each file that is worth one (a signer keeps
+    it). `trees` are such roots out of a *verified* statement: a file that has its signed tree has its
+    signed digest (`chunks.py`), and all cores work on it. `recall` has what this machine hashed before
+    (`hash_cache.py`). Both are left aside when there is a `sink`, which takes bytes in their order.
 
     Raises `Usage` ART-UNREADABLE when the root is not there, `Undecided` ART-UNREADABLE for what cannot
     be read below it, and `Refused` ART-LINK, ART-SPECIAL, ART-NAME-UNSAFE, ART-COLLISION, ART-CHANGED,
@@ -102,10 +64,19 @@ def read_tree(
         empty = [seen.path for seen in before if stat.S_ISDIR(seen.mode)]
         if not list_empty and (empty or not files):
             raise _empty(empty)
-        advance = _counted(progress, sum(seen.size for seen in files))
-        entries = _hash_all(_Reading(descriptor, allow_hard_links, sink, advance, threading.Event()), files)
+        reading = Reading(
+            descriptor,
+            allow_hard_links,
+            sink,
+            progress,
+            total=sum(seen.size for seen in files),
+            roots=roots,
+            trees=trees or {},
+            recall=recall,
+        )
+        entries = hash_all(reading, files)
         if _listing(descriptor, only, allow_hard_links) != before:
-            raise _changed("the directory")
+            raise changed("the directory")
     return Manifest.of(
         [*entries, *(FileEntry(f"{path}/", 0, 0o755, _EMPTY_DIGEST) for path in empty)],
     )
@@ -134,18 +105,18 @@ def _opened_root(root: Path | str) -> Iterator[tuple[int, str | None]]:
         os.close(descriptor)
 
 
-def _listing(root: int, only: str | None, allow_hard_links: bool) -> list[_Seen]:
+def _listing(root: int, only: str | None, allow_hard_links: bool) -> list[Seen]:
     """Every regular file and every empty directory, in the order of their paths."""
     if only is not None:
         status = os.stat(only, dir_fd=root, follow_symlinks=False)
         _check_kind(check_name(only), status, allow_hard_links)
-        return [_Seen.of(only, status, allow_hard_links)]
-    found: list[_Seen] = []
+        return [Seen.of(only, status, allow_hard_links)]
+    found: list[Seen] = []
     _walk(root, "", 1, allow_hard_links, found)
     return sorted(found, key=lambda seen: seen.path)
 
 
-def _walk(directory: int, prefix: str, depth: int, allow_hard_links: bool, found: list[_Seen]) -> None:
+def _walk(directory: int, prefix: str, depth: int, allow_hard_links: bool, found: list[Seen]) -> None:
     if depth > MAX_DEPTH:
         raise Refused(
             "ART-NAME-UNSAFE",
@@ -159,21 +130,21 @@ def _walk(directory: int, prefix: str, depth: int, allow_hard_links: bool, found
         other = names.setdefault(folded(name), name)
         if other != name:
             raise collision(prefix + other, path)
-        with _readable(path):
+        with readable(path):
             status = os.stat(name, dir_fd=directory, follow_symlinks=False)
         if not stat.S_ISDIR(status.st_mode):
             _check_kind(path, status, allow_hard_links)
-            found.append(_Seen.of(path, status, allow_hard_links))
+            found.append(Seen.of(path, status, allow_hard_links))
             continue
         count = len(found)
-        with _opened(name, directory, path, os.O_DIRECTORY) as inner:
+        with opened(name, directory, path, os.O_DIRECTORY) as inner:
             _walk(inner, f"{path}/", depth + 1, allow_hard_links, found)
         if len(found) == count:
-            found.append(_Seen.of(path, status, allow_hard_links))
+            found.append(Seen.of(path, status, allow_hard_links))
 
 
 def _names(directory: int, prefix: str, so_far: int) -> list[str]:
-    with _readable(prefix or "the directory"), os.scandir(directory) as entries:
+    with readable(prefix or "the directory"), os.scandir(directory) as entries:
         names = []
         for entry in entries:
             names.append(entry.name)
@@ -209,149 +180,6 @@ def _check_kind(path: str, status: os.stat_result, allow_hard_links: bool) -> No
             fix="remove it from the directory, then repeat the command",
             evidence={"path": path},
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _Reading:
-    """What the threads of one reading share."""
-
-    root: int
-    allow_hard_links: bool
-    sink: Sink | None
-    advance: Callable[[int], None]
-    stop: threading.Event
-
-    def check(self, seen: _Seen, descriptor: int) -> None:
-        """Raises ART-CHANGED unless the descriptor still is the file that was listed."""
-        if _Seen.of(seen.path, os.fstat(descriptor), self.allow_hard_links) != seen:
-            raise _changed(seen.path)
-
-
-def _counted(progress: Progress | None, total: int) -> Callable[[int], None]:
-    if progress is None:
-        return lambda _count: None
-    lock = threading.Lock()
-    done = 0
-
-    def advance(count: int) -> None:
-        nonlocal done
-        with lock:
-            done += count
-            progress(done, total)
-
-    return advance
-
-
-def _hash_all(reading: _Reading, files: list[_Seen]) -> list[FileEntry]:
-    """All files, the largest first so that threads end together. The first failure stops the others."""
-    ordered = sorted(files, key=lambda seen: -seen.size)
-    threads = min(MAX_THREADS, len(os.sched_getaffinity(0)), len(files))
-    local = threading.local()
-
-    def hash_one(seen: _Seen) -> FileEntry:
-        if not hasattr(local, "buffer"):
-            local.buffer = memoryview(bytearray(BLOCK_BYTES))
-        return _hash_file(reading, seen, local.buffer)
-
-    if threads < 2 or sum(seen.size for seen in files) < PARALLEL_FROM_BYTES:
-        return [hash_one(seen) for seen in ordered]
-    with ThreadPoolExecutor(threads, thread_name_prefix="hash") as pool:
-        futures = [pool.submit(hash_one, seen) for seen in ordered]
-        try:
-            finished, _ = wait(futures, return_when=FIRST_EXCEPTION)
-            for future in finished:
-                future.result()
-        except BaseException:
-            reading.stop.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return [future.result() for future in futures]
-
-
-def _hash_file(reading: _Reading, seen: _Seen, buffer: memoryview) -> FileEntry:
-    """Hash one file from one descriptor, and hand its bytes on. It has to be the file that was listed."""
-    writer: Writer | None = None
-    try:
-        with _beneath(reading.root, seen.path) as descriptor:
-            reading.check(seen, descriptor)
-            writer = reading.sink(seen.path) if reading.sink is not None else None
-            digest = _pour(reading, descriptor, seen, buffer, writer)
-            reading.check(seen, descriptor)
-        if writer is not None:
-            writer.commit(digest)
-    except BaseException:
-        if writer is not None:
-            writer.abort()
-        raise
-    return FileEntry(seen.path, seen.size, 0o755 if seen.mode & 0o111 else 0o644, digest)
-
-
-def _pour(reading: _Reading, descriptor: int, seen: _Seen, buffer: memoryview, writer: Writer | None) -> str:
-    digest = hashlib.sha256()
-    done = 0
-    while not reading.stop.is_set():
-        with _readable(seen.path):
-            count = os.readv(descriptor, [buffer])
-        if count == 0 or done + count > seen.size:
-            done += count
-            break
-        chunk = buffer[:count]
-        digest.update(chunk)
-        if writer is not None:
-            writer.write(chunk)
-        reading.advance(count)
-        done += count
-    if done != seen.size:
-        raise _changed(seen.path)
-    return f"sha256:{digest.hexdigest()}"
-
-
-@contextlib.contextmanager
-def _beneath(root: int, path: str) -> Iterator[int]:
-    """Open a file below `root`, one component at a time, following no link on the way."""
-    directories, _, name = path.rpartition("/")
-    with contextlib.ExitStack() as stack:
-        directory = root
-        for part in directories.split("/") if directories else ():
-            directory = stack.enter_context(_opened(part, directory, path, os.O_DIRECTORY))
-        yield stack.enter_context(_opened(name, directory, path, 0))
-
-
-@contextlib.contextmanager
-def _opened(name: str, directory: int, path: str, flags: int) -> Iterator[int]:
-    # O_NONBLOCK: a pipe that took the file's place must not hang the open; it has no effect on files.
-    flags |= os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-    with _readable(path):
-        descriptor = os.open(name, flags, dir_fd=directory)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-@contextlib.contextmanager
-def _readable(path: str) -> Iterator[None]:
-    """Turn what the system says about a path below the root into a sentence."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ELOOP, errno.ENOENT, errno.ENOTDIR, errno.ENXIO):
-            raise _changed(path) from error
-        raise Undecided(
-            "ART-UNREADABLE",
-            f"cannot read {path}: {error.strerror}",
-            fix="make it readable for this user, or read the disk's own log, then repeat the command",
-            evidence={"path": path},
-        ) from error
-
-
-def _changed(path: str) -> Refused:
-    return Refused(
-        "ART-CHANGED",
-        f"{path} changed while it was being read",
-        fix="stop whatever writes there (a download, a training job), then repeat the command",
-        evidence={"path": path},
-    )
 
 
 def _empty(directories: list[str]) -> GarrisonError:
