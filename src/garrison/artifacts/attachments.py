@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from garrison.artifacts import attachment_store, layout, store
+from garrison.artifacts import attachment_store, dataset_store, layout, provenance, store
 from garrison.artifacts.attachment_store import Attachment
 from garrison.artifacts.registry import Registry, event_of, genuine, recorded, withdrawn
 from garrison.artifacts.store import Release
@@ -133,6 +133,10 @@ def add_to(
         facts = {"attachment": label, "kind": draft.kind, "sha256": attachment.sha256}
         event = event_of(registry, subject, Action.ARTIFACT_ATTACH, release.ref, release.digest, facts)
         audit_ids.append(transaction.append(event))
+        if draft.predicate_type == provenance.SLSA:
+            for material in provenance.materials_of(draft.predicate):
+                if material.kind == "data" and (digest := material.digests.get("sha256")):
+                    dataset_store.link(transaction.connection, f"sha256:{digest}", release.ref)
         added.append(attachment)
     return added, audit_ids
 

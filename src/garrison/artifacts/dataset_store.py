@@ -8,7 +8,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from garrison.artifacts.lineage.base import Lineage
 from garrison.core.digest import Ref, sha256_bytes
 from garrison.core.event import format_time, parse_time
 from garrison.storage.sql import metadata
@@ -108,13 +107,6 @@ def link(connection: sa.Connection, digest: str, model: Ref) -> None:
         connection.execute(
             DATASET_MODELS.insert().values(digest=digest, model=model.name, model_version=model.version)
         )
-
-
-def link_data(connection: sa.Connection, model: Ref, lineage: Lineage | None) -> None:
-    """Remember every data source of a lineage by its digest, registered or not yet."""
-    for material in lineage.of("data") if lineage else ():
-        if digest := material.digests.get("sha256"):
-            link(connection, f"sha256:{digest}", model)
 
 
 def models_of(connection: sa.Connection, digests: set[str]) -> list[Ref]:
