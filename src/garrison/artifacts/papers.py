@@ -79,8 +79,8 @@ def renewed(
         *(evaluation_material(one.attachment.label, one.predicate) for one in present if _is_report(one)),
         *(evaluation_material(one.label, one.predicate) for one in added if one.kind == "evaluation"),
     ]
-    tree = layout.tree_of(registry, release.ref)
-    return [*added, *drafts(registry, release, tree, lineage, evaluations)]
+    with layout.opened_tree(registry, release) as tree:
+        return [*added, *drafts(registry, release, tree, lineage, evaluations)]
 
 
 def renew(registry: Registry, ref: Ref, lineage: Lineage, subject: Subject) -> str:

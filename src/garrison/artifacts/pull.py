@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from garrison.artifacts.at_rest import verify
+from garrison.artifacts.attachments import check
 from garrison.artifacts.registry import Registry, get, record
 from garrison.artifacts.store import Release
 from garrison.core.actions import Action
@@ -33,6 +34,9 @@ def pull(registry: Registry, ref: Ref, destination: Path, subject: Subject) -> d
         destination.with_name(destination.name + ".sig"): release.bundle,
         destination.with_name(destination.name + ".release.json"): release.statement,
     }
+    for one in check(registry, release):
+        name = f"{destination.name}.{one.attachment.label}.json"
+        beside[destination.with_name(name)] = one.attachment.envelope
     with _destination_explained(destination):
         for path in (destination, *beside):
             if path.exists():

@@ -22,7 +22,9 @@ ALONE: dict[str, str] = {
     "verify": "check files by signature",
     "inspect": "judge texts, as a filter",
     "audit": "read and verify the ledger",
+    "lineage": "how a model was made",
     "posture": "the state of five layers",
+    "store": "is it closed, whole, sealed?",
     "doctor": "what this machine offers",
     "runtime": "try to leave a sandbox",
     "explain": "what a code means",
@@ -30,6 +32,8 @@ ALONE: dict[str, str] = {
 }
 SERVER: dict[str, str] = {
     "model": "versions in the registry",
+    "dataset": "training data, signed",
+    "eval": "evaluation reports, signed",
     "publish": "same as model publish",
     "approve": "approve a version",
     "unapprove": "off the approved list",
@@ -88,10 +92,18 @@ def _alone(command: str) -> ModuleType:
             from garrison.app.cli import audit  # SQLAlchemy: 260 ms, extra server
 
             return audit
+        case "lineage":
+            from garrison.app.cli import lineage  # needed by this command alone
+
+            return lineage
         case "posture":
             from garrison.app.cli import posture  # SQLAlchemy: 260 ms, extra server
 
             return posture
+        case "store":
+            from garrison.app.cli import store  # http.client: 30 ms
+
+            return store
         case "doctor":
             from garrison.app.cli import doctor  # needed by this command alone: 30 ms
 
@@ -121,6 +133,14 @@ def _with_server(command: str) -> ModuleType:
             from garrison.app.cli import model  # http.client: 30 ms
 
             return model
+        case "dataset":
+            from garrison.app.cli import dataset  # http.client: 30 ms
+
+            return dataset
+        case "eval":
+            from garrison.app.cli import evaluation  # http.client: 30 ms
+
+            return evaluation
         case "ask":
             from garrison.app.cli import ask  # the SDK: 60 ms
 
@@ -129,7 +149,15 @@ def _with_server(command: str) -> ModuleType:
             from garrison.app.cli import deploy  # http.client: 30 ms
 
             return deploy
-        case "token" | "user" | "key" | "owner":
+        case "owner":
+            from garrison.app.cli import owner  # http.client: 30 ms
+
+            return owner
+        case "key":
+            from garrison.app.cli import key  # http.client: 30 ms
+
+            return key
+        case "token" | "user":
             from garrison.app.cli import identity  # http.client: 30 ms
 
             return identity

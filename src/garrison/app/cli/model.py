@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from garrison.app.cli import link, output
+from garrison.app.cli import link, output, papers, versions
 from garrison.core.decision import Tier
 from garrison.core.digest import short
 from garrison.trust.stray_keys import refuse_offered_keys
@@ -20,12 +20,15 @@ def add(subparsers: Any) -> None:
     verbs = model.add_subparsers(dest="verb", required=True, metavar="VERB")
     _publish_arguments(verbs.add_parser("publish", help="scan, sign and store a directory as NAME@VERSION"))
     _publish_arguments(subparsers.add_parser("publish", help="the same as garrison model publish"))
-    for name, group in (("list", verbs), ("show", verbs), ("verify", verbs), ("retire", verbs)):
-        parser = group.add_parser(name, help=_HELP[name], epilog=_EXAMPLE[name])
-        if name == "list":
-            parser.add_argument("name", nargs="?", help="only versions of this name")
-        else:
-            parser.add_argument("ref", metavar="NAME@VERSION", help="such as fraud@3")
+    versions.add(verbs)
+    papers.add(verbs)
+    for name in ("show", "verify", "retire"):
+        parser = verbs.add_parser(name, help=_HELP[name], epilog=_EXAMPLE[name])
+        parser.add_argument("ref", metavar="NAME@VERSION", help="such as fraud@3")
+        if name == "show":
+            parser.add_argument("--provenance", action="store_true", help="where it comes from instead")
+        elif name == "verify":
+            parser.add_argument("--slsa-builder", metavar="ID", help="the builder that has to have made it")
         parser.set_defaults(run=_RUN[name])
     pull = verbs.add_parser(
         "pull",
@@ -36,6 +39,13 @@ def add(subparsers: Any) -> None:
     pull.add_argument("destination", nargs="?", help="directory to make")
     pull.add_argument("--repair", action="store_true", help="lay the stored files out again instead")
     pull.set_defaults(run=run_pull)
+    again = verbs.add_parser(
+        "resign",
+        help="sign the same bytes anew, after a key was revoked or replaced",
+        epilog="example: garrison model resign fraud@3   then it is approved again",
+    )
+    again.add_argument("ref", metavar="NAME@VERSION", help="such as fraud@3")
+    again.set_defaults(run=run_resign)
 
 
 def run_publish(args: argparse.Namespace) -> int:
@@ -47,6 +57,7 @@ def run_publish(args: argparse.Namespace) -> int:
         ref=args.ref,
         owner=args.owner,
         tier=args.tier,
+        lineage=link.absolute(args.lineage) if args.lineage else None,
     )
     if args.json:
         output.print_json(result)
@@ -75,23 +86,9 @@ def run_publish(args: argparse.Namespace) -> int:
     return 0
 
 
-def run_list(args: argparse.Namespace) -> int:
-    result = link.call(args, "model.list", name=args.name)
-    if args.json:
-        output.print_json(result)
-        return 0
-    output.print_table(
-        ("VERSION", "STATE", "TIER", "OWNER", "SIZE", "DIGEST"),
-        [
-            (m["ref"], m["state"], m["tier"], m["owner"], output.megabytes(m["size"]), short(m["digest"]))
-            for m in result["models"]
-        ],
-        empty="no versions yet: garrison model publish DIR --as NAME@1 --owner WHO --tier internal",
-    )
-    return 0
-
-
 def run_show(args: argparse.Namespace) -> int:
+    if args.provenance:
+        return papers.run_provenance(args)
     result = link.call(args, "model.show", ref=args.ref)
     if args.json:
         output.print_json(result)
@@ -104,10 +101,15 @@ def run_show(args: argparse.Namespace) -> int:
             ("digest", result["digest"]),
             ("tier", result["tier"]),
             ("owner", result["owner"]),
+            *(("gap", f"RED  {gap}") for gap in result["answering"]["gaps"]),
             ("published", f"{output.moment(result['created'])}   by {result['publisher']}"),
             ("approved", f"{approvers} ({result['approvals_needed']} needed)"),
             ("path", result["path"]),
         ]
+    )
+    output.print_pairs(
+        ("attached", f"{one['label']}   {one['predicate_type']}   {short(one['sha256'])}")
+        for one in result["attachments"]
     )
     for entry in result["manifest"]:
         output.print_line(
@@ -117,7 +119,7 @@ def run_show(args: argparse.Namespace) -> int:
 
 
 def run_verify(args: argparse.Namespace) -> int:
-    result = link.call(args, "model.verify", ref=args.ref)
+    result = link.call(args, "model.verify", ref=args.ref, slsa_builder=args.slsa_builder)
     if args.json:
         output.print_json(result)
         return 0
@@ -125,6 +127,8 @@ def run_verify(args: argparse.Namespace) -> int:
         [
             ("verified", f"{result['ref']}   {result['digest']}"),
             ("key", result["key_id"]),
+            ("attached", ", ".join(one["label"] for one in result["attachments"]) or "nothing"),
+            *([("builder", result["builder"])] if result["builder"] else []),
             ("audit", result["audit_id"]),
         ]
     )
@@ -138,6 +142,22 @@ def run_retire(args: argparse.Namespace) -> int:
         return 0
     output.print_pairs(
         [("retired", f"{result['ref']}: it will not load any more"), ("audit", result["audit_id"])]
+    )
+    return 0
+
+
+def run_resign(args: argparse.Namespace) -> int:
+    result = link.call(args, "model.resign", ref=args.ref)
+    if args.json:
+        output.print_json(result)
+        return 0
+    output.print_pairs(
+        [
+            ("signed", f"{result['ref']}   {short(result['digest'])}   by {result['key']}"),
+            ("state", "pending: earlier approvals ended"),
+            ("next", result["next"]),
+            ("audit", result["audit_id"]),
+        ]
     )
     return 0
 
@@ -171,19 +191,20 @@ def _publish_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tier", required=True, choices=[tier.value for tier in Tier], help="sensitivity of its data"
     )
+    parser.add_argument(
+        "--lineage", metavar="FILE", help="how it was made: garrison lineage template prints such a file"
+    )
     parser.set_defaults(run=run_publish)
 
 
 _HELP = {
-    "list": "list versions",
     "show": "show one version with its files",
     "verify": "check a stored version: files, signatures",
     "retire": "withdraw a version for good",
 }
 _EXAMPLE = {
-    "list": "example: garrison model list fraud",
     "show": "example: garrison model show fraud@3",
     "verify": "example: garrison model verify fraud@3",
     "retire": "example: garrison model retire fraud@2",
 }
-_RUN = {"list": run_list, "show": run_show, "verify": run_verify, "retire": run_retire}
+_RUN = {"show": run_show, "verify": run_verify, "retire": run_retire}

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from garrison.app.cli import link, output
+from garrison.artifacts.provenance import check_builder
 from garrison.core.digest import Ref, short
 from garrison.core.errors import Refused, Usage
+from garrison.trust.attestation import open_beside
 from garrison.trust.directory import SignedDirectory, verify_bundle, verify_model
+from garrison.trust.keys.public import PublicKey
 from garrison.trust.oms import Foreign
 from garrison.trust.oms_chain import load_authorities
 from garrison.trust.oms_keyless import Keyless
-from garrison.trust.sidecars import Sidecars, is_stored, load_keys, locate
+from garrison.trust.sidecars import STATEMENT_SUFFIX, Sidecars, is_stored, load_keys, locate
 from garrison.trust.verify import Verified
 
 
@@ -54,6 +58,9 @@ exit: 0 verified, 1 refused, 3 nothing to judge by""",
     other.add_argument("--sigstore-root", type=Path, metavar="FILE", help="trusted_root.json, read offline")
     other.add_argument("--identity", metavar="NAME", help="who has to have signed keyless")
     other.add_argument("--issuer", metavar="URL", help="who has to have vouched for that identity")
+    parser.add_argument(
+        "--slsa-builder", metavar="ID", help="the builder whose provenance has to lie beside the files"
+    )
     parser.set_defaults(run=run)
 
 
@@ -85,7 +92,8 @@ def run(args: argparse.Namespace) -> int:
                 store=data,
                 progress=progress,
             )
-            _show(args, found, verified)
+            beside = _attestations(args, found, verified, keys)
+            _show(args, found, verified, beside)
     except Refused as error:
         if error.code != "ART-TAMPER" or args.json:
             raise
@@ -97,9 +105,24 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _show(args: argparse.Namespace, found: Sidecars, verified: Verified) -> None:
+def _attestations(
+    args: argparse.Namespace, found: Sidecars, verified: Verified, keys: Sequence[PublicKey]
+) -> list[str]:
+    """The labels of what is signed beside the release, each checked. Raises ART-ATTACHMENT, PROV-BUILDER."""
+    about = str(verified.ref)
+    opened = {}
+    if found.statement is not None and found.statement.name.endswith(STATEMENT_SUFFIX):
+        path = found.statement.with_name(found.statement.name.removesuffix(STATEMENT_SUFFIX))
+        opened = open_beside(path, keys, about=about, digest=verified.digest)
+    if args.slsa_builder is not None:
+        check_builder(list(opened.values()), args.slsa_builder, about)
+    return list(opened)
+
+
+def _show(args: argparse.Namespace, found: Sidecars, verified: Verified, attached: list[str]) -> None:
     if args.json:
-        output.print_json({"schema": "garrison.verify/1", "verdict": "verified", **verified.as_json()})
+        report = {"attachments": attached, "builder": args.slsa_builder, **verified.as_json()}
+        output.print_json({"schema": "garrison.verify/1", "verdict": "verified", **report})
         return
     statement = verified.statement
     output.print_pairs(
@@ -116,6 +139,8 @@ def _show(args: argparse.Namespace, found: Sidecars, verified: Verified) -> None
             ("publisher", f"{statement.publisher}   owner {statement.owner}   tier {statement.tier.value}"),
             ("scan", f"{statement.verdict}   rules {statement.scanner}"),
             ("by", f"{found.signature} and {found.statement}"),
+            *([("attached", f"{', '.join(attached)}: signed, of this release")] if attached else []),
+            *([("builder", args.slsa_builder)] if args.slsa_builder else []),
         ]
     )
 

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from garrison.app.verbs.approval import APPROVAL_VERBS
+from garrison.app.verbs.attachments import ATTACHMENT_VERBS
 from garrison.app.verbs.base import Verb
+from garrison.app.verbs.datasets import DATASET_VERBS
 from garrison.app.verbs.deployment import DEPLOYMENT_VERBS
 from garrison.app.verbs.identity import IDENTITY_VERBS
+from garrison.app.verbs.keys import KEY_VERBS
 from garrison.app.verbs.owner import OWNER_VERBS
 from garrison.app.verbs.registry import REGISTRY_VERBS
+from garrison.app.verbs.store import STORE_VERBS
 from garrison.app.verbs.versions import VERSION_VERBS
 
 VERBS: dict[str, Verb] = {
     verb.name: verb
     for verb in (
         *REGISTRY_VERBS,
+        *ATTACHMENT_VERBS,
+        *DATASET_VERBS,
         *APPROVAL_VERBS,
         *DEPLOYMENT_VERBS,
         *IDENTITY_VERBS,
+        *KEY_VERBS,
         *OWNER_VERBS,
+        *STORE_VERBS,
         *VERSION_VERBS,
     )
 }

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from garrison.app.house import House
+from garrison.app.verbs import attachments
 from garrison.app.verbs.base import Call, Verb, authorise, identity_name
 from garrison.app.verbs.owner import check_or_claim
 from garrison.app.verbs.versions import authorise_read
-from garrison.artifacts import approval, at_rest, layout, store
+from garrison.artifacts import approval, at_rest, layout, papers, store
 from garrison.artifacts import release as releases
 from garrison.artifacts.ownership import answering
 from garrison.artifacts.pull import pull
@@ -38,9 +39,12 @@ def publish(house: House, call: Call) -> dict[str, Any]:
                 f"{ref.name} is a route to a model that something else serves",
                 fix="give the model a name of its own, so that nobody takes one for the other",
             )
+    lineage = attachments.declared(house, call)
     release, is_new, audit_id = releases.publish(
-        house.registry, Publication(source, ref, owner, tier), call.subject, call.progress
+        house.registry, Publication(source, ref, owner, tier, lineage), call.subject, call.progress
     )
+    if not is_new and lineage is not None:
+        audit_id = papers.renew(house.registry, ref, lineage, call.subject)
     tree = layout.tree_of(house.registry, ref)
     needed = approvals.required(release.tier)
     state = approval.standing(house.registry, release)
@@ -53,7 +57,7 @@ def publish(house: House, call: Call) -> dict[str, Any]:
         "path": str(tree),
         "bundle": str(tree.with_name(tree.name + ".sig")),
         "statement": str(tree.with_name(tree.name + ".release.json")),
-        "public_key": str(house.public_key_path("release")),
+        "public_key": str(house.public_key_path(house.release_key.label)),
         "state": state,
         "approvals_needed": 0 if state == "approved" else needed,
         "audit_id": audit_id,
@@ -79,7 +83,7 @@ def sign(house: House, call: Call) -> dict[str, Any]:
         "tier": tier.value,
         "key": house.release_key.label,
         "key_id": house.release_key.key_id,
-        "public_key": str(house.public_key_path("release")),
+        "public_key": str(house.public_key_path(house.release_key.label)),
         "bundle": signed.bundle.decode(),
         "statement": signed.envelope.decode(),
         "audit_id": signed.audit_id,
@@ -104,6 +108,7 @@ def model_show(house: House, call: Call) -> dict[str, Any]:
         "source": release.source,
         "path": str(tree),
         "manifest": release.manifest.as_json(),
+        "attachments": attachments.summary(house, ref),
         "verdict": release.scan["verdict"],
         "approvals": [{"approver": item.approver, "digest": item.digest} for item in given],
         "approvals_needed": approvals.required(release.tier),
@@ -138,8 +143,18 @@ def model_verify(house: House, call: Call) -> dict[str, Any]:
     ref = Ref.parse(call.text("ref"))
     authorise_read(house, call, Action.ARTIFACT_VERIFY, ref)
     verified = at_rest.verify(house.registry, ref)
+    builder = call.optional("slsa_builder")
+    if builder is not None:
+        attachments.check_builder(house, ref, builder)
     audit_id = at_rest.record_verified(house.registry, call.subject, verified, "at rest")
-    return {"ref": str(ref), "digest": verified.digest, "key_id": verified.key_id, "audit_id": audit_id}
+    return {
+        "ref": str(ref),
+        "digest": verified.digest,
+        "key_id": verified.key_id,
+        "attachments": attachments.summary(house, ref),
+        "builder": builder,
+        "audit_id": audit_id,
+    }
 
 
 def _ref_or_next(house: House, text: str) -> Ref:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from garrison.core.codes import approvals, artifacts, evidence, gateway, identity, keys, runtime, server
+from garrison.core.codes import approvals, artifacts, evidence, gateway, identity, keys, provenance, runtime, server, storage
 from garrison.core.codes.code import Code
 
 __all__ = ["CODES", "Code", "merged"]
@@ -33,4 +33,6 @@ CODES: dict[str, Code] = merged(
     gateway.CODES,
     evidence.CODES,
     server.CODES,
+    provenance.CODES,
+    storage.CODES,
 )
