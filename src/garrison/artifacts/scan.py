@@ -23,7 +23,7 @@ from garrison.artifacts.worker_pool import Judged, Limits, Pool, Worker
 from garrison.core.errors import Undecided
 from garrison.core.finding import Finding, Severity, Verdict, worst
 
-RULESET = "garrison-scan-2"  # changes with every change that can change a verdict
+RULESET = "garrison-scan-3"  # changes with every change that can change a verdict
 CHUNK = 1 << 20
 MAX_STREAM = 64 << 30  # bytes of standard input that are put into an unnamed temporary file
 FILES_A_JOB = 24  # another worker costs 0.1 s of processor time; fewer files do not pay for it

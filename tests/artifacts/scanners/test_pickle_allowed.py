@@ -20,7 +20,7 @@ SEEN = json.loads((Path(__file__).parents[2] / "vectors/artifacts/allowed/seen.j
 # Seen in harmless files and refused all the same: they rebuild memory from unchecked bytes, defer work that
 # a later call does, or belong to programs rather than to models.
 REFUSED_THOUGH_SEEN = re.compile(
-    r"__torch__\.|UserDict\.|itertools\.chain\Z|scipy\.spatial\.|scipy\.interpolate\._ndgriddata\.|torch\.ScriptObject\Z"
+    r"__torch__\.|itertools\.chain\Z|scipy\.spatial\.|scipy\.interpolate\._ndgriddata\.|torch\.ScriptObject\Z"
     r"|torch\.ao\.nn\.quantized\.|torch\.distributions\.|torch\.nn\.modules\.\w+\.Lazy"
 )
 WORDS = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\Z")

@@ -34,6 +34,7 @@ from garrison.artifacts.scanners.tf_saved import (
     TensorflowGraph,
 )
 from garrison.artifacts.scanners.tflite import TfLite
+from garrison.artifacts.scanners.toml_data import Toml
 from garrison.artifacts.scanners.torchscript import TorchScript
 from garrison.artifacts.scanners.xgboost import XgboostBinary, XgboostUbj
 from garrison.artifacts.scanners.xml_models import Xml
@@ -42,7 +43,7 @@ from garrison.core.plugins import with_installed
 
 SCANNERS: tuple[Scanner, ...] = (
     *(Gguf(), Safetensors(), Npy(), Onnx(), Hdf5(), TfLite(), Zip(), Tar(), *COMPRESSED, Lz4()),
-    *(Pickle(), SentencePiece(), Json(), Yaml(), Jinja(), Text()),
+    *(Pickle(), SentencePiece(), Json(), Yaml(), Toml(), Jinja(), Text()),
     *(Xml(), RData(), Executable(), Image(), CoreMl(), CoreMlWeights()),
     *(XgboostUbj(), XgboostBinary(), LightGbm(), CatBoost(), Modelfile()),
     *(SavedModel(), TensorflowGraph(), KerasMetadata(), Fingerprint(), CheckpointIndex(), CheckpointState()),

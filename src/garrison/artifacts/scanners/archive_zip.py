@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from garrison.artifacts.scanners.archive_zip_damaged import salvaged
 from garrison.artifacts.scanners.base import Gap, Inner, Malformed, Seen, Source, high, shown
 from garrison.artifacts.scanners.paths import unsafe_path
 from garrison.artifacts.scanners.sources import Spool, Window, chunks
@@ -28,14 +29,15 @@ MAX_UNPACKED = 2 << 30  # of all members that have to be unpacked, per archive
 MAX_RATIO = 1_200  # deflate cannot do better than 1,032
 BOMB_RATIO = 200  # weights that compress so far hold nothing; small ones are harmless all the same
 BOMB_SIZE = 32 << 20
-CHECKED = (
-    64 << 20
-)  # a stored member up to this size has its CRC checked; readers check larger ones themselves
 _END, _END64, _LOCATOR = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
-_TORCH_RAW = re.compile(r"[^/]+/(?:data/\d+|\.data/serialization_id|traced_inputs/\d+)\Z")
+_TORCH_RAW = re.compile(
+    r"[^/]+/(?:data/\d+|\.data/serialization_id|traced_inputs/\d+|data/(?:weights/weight|constants/tensor)_\d+)\Z"
+)
 _TORCH_CODE = re.compile(r"[^/]+/code/(?:[^/]+/)*[^/]+\.py\Z")
 _TORCH_PICKLE = re.compile(r"[^/]+/(?:data|constants|traced_inputs)\.pkl\Z")
-_TORCH_NOTE = re.compile(r"[^/]+/(?:version|byteorder|\.format_version|\.storage_alignment)\Z")
+_TORCH_NOTE = re.compile(
+    r"[^/]+/(?:version|byteorder|\.format_version|\.storage_alignment|\.data/version|archive_(?:format|version))\Z"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +61,17 @@ class Zip:
         return _find_end(source) is not None and head[:4] not in (b"GGUF",)
 
     def scan(self, source: Source) -> Iterator[Seen]:
-        end = _find_end(source)
-        if end is None:
+        end, last = _find_end(source), _last_end(source)
+        if last is None:
             yield Gap(
                 "artifact.zip.truncated", "a zip archive without its end record", fix="get the file again"
             )
+            yield from salvaged(source)
             return
+        if end is None:
+            end = last
+        elif end != last:
+            yield high("artifact.zip.end", "two end records, so that readers see two archives")
         members, directory, is_whole = _directory(source, end)
         if end + 22 != source.size:
             yield high("artifact.zip.comment", f"{source.size - end - 22} bytes follow the end record")
@@ -86,10 +93,11 @@ class Zip:
             at = stop
         if at != directory or not is_whole:
             yield high("artifact.zip.hidden", "bytes around the directory belong to nothing")
-        is_torch = any(member.name.endswith("/data.pkl") for member in members)
-        is_script = is_torch and any(_TORCH_CODE.match(member.name) for member in members)
+        has_pickle = any(member.name.endswith("/data.pkl") for member in members)
+        is_torch = has_pickle or any(member.name.endswith("/archive_format") for member in members)
+        is_script = has_pickle and any(_TORCH_CODE.match(member.name) for member in members)
         yield from _members(source, spans, is_torch, is_script)
-        if is_torch:
+        if has_pickle:
             yield from _torch_records(source, spans)
 
 
@@ -110,6 +118,13 @@ def _find_end(source: Source) -> int | None:
             return source.size - size + at
         at = tail.rfind(_END, 0, at)
     return None
+
+
+def _last_end(source: Source) -> int | None:
+    """The end record as readers take it that do not mind bytes behind it."""
+    size = min(source.size, 22 + 65_535)
+    at = source.read_at(source.size - size, size).rfind(_END)
+    return source.size - size + at if 0 <= at <= size - 22 else None
 
 
 def _directory(source: Source, end: int) -> tuple[list[Member], int, bool]:
@@ -277,8 +292,9 @@ def _members(
                     "artifact.zip.disagree", f"{name} is stored but has two sizes", where=f"!{name}"
                 )
             inner: Any = Window(member.name, source, start, member.size)
+            # torch does not check its raw storages, and its writer may leave their checksums out.
             raw = is_torch and _TORCH_RAW.match(member.name) is not None
-            if not raw and member.size <= CHECKED and _crc(inner) != member.crc:
+            if not raw and _crc(inner) != member.crc:
                 yield high("artifact.zip.crc", f"the checksum of {name} is wrong", f"!{name}")
             note = is_torch and member.size <= 64 and _TORCH_NOTE.match(member.name) is not None
             yield Inner(name, inner, guess=raw or note, kind=kind)

@@ -13,6 +13,7 @@ from garrison.artifacts.scanners.base import Gap, Inner, Seen, Source, high
 from garrison.artifacts.scanners.sources import CHUNK, Spool, chunks
 
 MAX_UNPACKED = 2 << 30  # joblib models are compressed whole; larger ones are not understood
+TRAILER = 12  # checksum and length of gzip, zlib and xz
 FREE_RATIO = 64 << 20  # below this size any ratio is harmless
 MAX_RATIO = 500  # real weights stay under 20, text under 50
 MAX_STREAMS = 100  # gzip, bzip2 and xz files may be several streams one after the other
@@ -61,7 +62,7 @@ class Compressed:
             return "is not unpacked"
         engine, streams = self.engine(), 1
         try:
-            for data in chunks(source):
+            for data in _pieces(source):
                 while True:
                     piece = engine.decompress(data, CHUNK)
                     spool.write(piece)
@@ -85,6 +86,13 @@ class Compressed:
         except (zlib.error, lzma.LZMAError, OSError, EOFError):
             return "is damaged"
         return "" if engine.eof else "is cut off"
+
+
+def _pieces(source: Source) -> Iterator[bytes]:
+    """The last bytes by themselves: a wrong checksum then costs nothing of what was unpacked before it."""
+    end = max(0, source.size - TRAILER)
+    yield from chunks(source, 0, end)
+    yield source.read_at(end, TRAILER)
 
 
 def _zlib_header(head: bytes) -> bool:

@@ -36,6 +36,12 @@ _EXACT = frozenset(
         "builtins.tuple",
     }
 )
+# torch follows such a name from `torch`, `math` or `operator`, attribute by attribute.
+_EXPORTED = re.compile(
+    r"torch\.ops\.[A-Za-z_]\w*\.[A-Za-z]\w*(?:\.\w+)?\Z|_operator\.(?:getitem|add|sub|mul|floordiv|truediv|mod|pow|neg"
+    r"|pos|eq|ne|lt|le|gt|ge|and_|or_|not_)\Z|math\.(?:ceil|floor|sqrt|trunc)\Z"
+    r"|torch\.(?:sym_(?:float|int|ite|max|min|not|sqrt|sum)|_check(?:_is_size)?|_sym_\w+)\Z"
+)
 _SHORT = re.compile(r"[A-Z][A-Za-z0-9]*\Z")  # MONAI looks plain class names up in its own table
 _DIFFUSION = re.compile(
     r"(?:ldm|sgm|cldm|imwatermark|vwm)(?P<steps>(?:\.[a-z_][a-z0-9_]*)*)\.[A-Z][A-Za-z0-9]*\Z"
@@ -118,6 +124,8 @@ def plain_target(value: Any, table: dict[str, Any]) -> str:
     """`target`: latent diffusion imports it when `params` stand beside it; others only when it is a path."""
     if not isinstance(value, str) or not _DOTTED.match(value) or is_known_class(value):
         return ""
+    if "inputs" in table and "outputs" in table:  # a node of an exported torch program
+        return "" if _EXPORTED.match(value) else f"the loader would call {shown(value)}"
     match = _DIFFUSION.match(value)
     if match is not None and _no_detour(match):
         return ""

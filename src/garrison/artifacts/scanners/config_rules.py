@@ -13,11 +13,13 @@ from typing import Any
 from garrison.artifacts.scanners.base import Inner, Seen, high, shown
 from garrison.artifacts.scanners.config_python import (
     hydra_target,
+    is_known_class,
     mlflow_loader,
     monai_imports,
     plain_target,
     torchserve_handler,
 )
+from garrison.artifacts.scanners.embedded import look_into
 from garrison.artifacts.scanners.keras_config import judge_object
 from garrison.artifacts.scanners.oci import foreign_layer
 from garrison.artifacts.scanners.paths import unsafe_path
@@ -27,6 +29,8 @@ from garrison.core.finding import Finding, Severity
 
 FIX = "ask the author for a model that needs no code of its own, or remove the entry after review"
 FIX_PATH = "put the file into the model's directory and refer to it by its plain name"
+_SENTENCE = re.compile(r"sentence_transformers(?:\.[a-z_]\w*)*\.[A-Z]\w*\Z")
+WORDS = 8  # fewer numbers may be settings
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://|//|\\\\", re.IGNORECASE)
 _LIBRARIES = frozenset({"diffusers", "transformers", "onnxruntime", "flax", "optimum", "peft", "k_diffusion"})
 _PIPELINES = re.compile(
@@ -48,20 +52,30 @@ def judge_config(value: Any, name: str) -> Iterator[Seen]:
         deeper: list[tuple[str, Any]] = []
         for path, item in level:
             if isinstance(item, dict):
-                for key, child in item.items():
+                for key, child in () if _is_vocabulary(item) else item.items():
                     yield from _entry(path, key, child, item)
+                    if isinstance(child, str) and key != "chat_template":
+                        yield from look_into(child, ":" + shown(f"{path}.{key}" if path else key))
                     if isinstance(child, dict | list):
                         deeper.append((f"{path}.{key}" if path else key, child))
             else:
+                for child in item:
+                    if isinstance(child, str):
+                        yield from look_into(child, ":" + shown(path))
                 deeper.extend((path, child) for child in item if isinstance(child, dict | list))
         level = deeper
+
+
+def _is_vocabulary(table: dict[str, Any]) -> bool:
+    """Words and their numbers: every tokenizer of code knows `auto_map` as a word."""
+    return len(table) >= WORDS and all(type(value) is int for value in table.values())
 
 
 def _entry(path: str, key: str, value: Any, table: dict[str, Any]) -> Iterator[Seen]:
     where = ":" + shown(f"{path}.{key}" if path else key)
     if key == "chat_template":
         yield from _templates(where, value)
-    rule = _RULES.get(key)
+    rule = _RULES.get(key) or _RULES.get(_ANY_CASE.get(key.casefold(), ""))
     if rule is not None:
         message = rule(value, table)
         if message:
@@ -118,6 +132,9 @@ def _pipeline(value: dict[str, Any]) -> Iterator[Finding]:
         if key.startswith("_") or not isinstance(entry, list) or len(entry) != 2 or entry == [None, None]:
             continue
         library = entry[0]
+        if not isinstance(entry[1], str | None) or not str(entry[1]).isidentifier():
+            message = f"the component's class is {shown(entry[1])}"
+            yield high("artifact.config.pipeline", message, ":" + shown(key), FIX)
         if isinstance(library, str) and library not in _LIBRARIES and not _PIPELINES.match(library):
             message = f"the component is imported from {shown(library)}"
             yield high("artifact.config.pipeline", message, ":" + shown(key), FIX)
@@ -129,7 +146,7 @@ def _modules(value: list[Any]) -> Iterator[Finding]:
         if not isinstance(entry, dict):
             continue
         kind, path = entry.get("type"), entry.get("path", "")
-        if isinstance(kind, str) and not re.match(r"sentence_transformers\.[\w.]+\Z", kind):
+        if isinstance(kind, str) and not _SENTENCE.match(kind):
             yield high("artifact.config.module", f"the module is imported from {shown(kind)}", ":type", FIX)
         if isinstance(path, str) and path and unsafe_path(path):
             yield high(
@@ -152,6 +169,21 @@ def _auto_mapping(value: Any, _table: dict[str, Any]) -> str:
         "sentence_transformers",
     )
     return "" if known else f"the base model's class is imported from {shown(library)}"
+
+
+def _imported(value: Any, _table: dict[str, Any]) -> str:
+    """sentence-transformers imports a dotted name; a plain one is looked up in a table of its own."""
+    known = not isinstance(value, str) or "." not in value or is_known_class(value)
+    return "" if known else f"the loader would import {shown(value)}"
+
+
+def _router(value: Any, _table: dict[str, Any]) -> str:
+    """`router_config.json` of sentence-transformers: the classes of its parts."""
+    names = value.values() if isinstance(value, dict) else ()
+    for name in names:
+        if isinstance(name, str) and "." in name and not _SENTENCE.match(name):
+            return f"the loader would import {shown(name)}"
+    return ""
 
 
 def _base_model(value: Any, _table: dict[str, Any]) -> str:
@@ -201,10 +233,16 @@ _IDS = {
     "itemInfoEntries": "reference",
 }
 _IDS |= {
+    "activation_function": "module",
+    "activation_fn": "module",
+    "sbert_ce_default_activation_function": "module",
+    "types": "module",
+    "custom_generate": "custom_pipelines",
     "_attn_implementation": "kernel",
     "attn_implementation": "kernel",
     "base_model_name_or_path": "reference",
 }
+_ANY_CASE = {name: name for name in ("auto_map", "trust_remote_code", "custom_pipelines", "_target_")}
 _RULES: dict[str, Callable[[Any, dict[str, Any]], str]] = {
     "auto_map": _present("code of the model's own is imported"),
     "trust_remote_code": _present("asks for remote code to be trusted"),
@@ -216,6 +254,11 @@ _RULES: dict[str, Callable[[Any, dict[str, Any]], str]] = {
     "imports": monai_imports,
     "loader_module": mlflow_loader,
     "handler": torchserve_handler,
+    "activation_function": _imported,
+    "activation_fn": _imported,
+    "sbert_ce_default_activation_function": _imported,
+    "types": _router,
+    "custom_generate": _present("generation by code of its own"),
     "auto_mapping": _auto_mapping,
     "base_model_name_or_path": _base_model,
     "attn_implementation": _kernel,

@@ -7,8 +7,10 @@ judgement does not rely on one: names, calls, filters, tests and attributes are 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
+import jinja2.debug  # noqa: F401 - jinja2 loads it when a template is wrong, and the worker opens no files then
 from jinja2 import Environment, TemplateError, nodes
 from jinja2.ext import Extension, do, loopcontrols
 from jinja2.parser import Parser
@@ -50,6 +52,7 @@ _PLAIN = (
     *(nodes.Add, nodes.Sub, nodes.Mul, nodes.Div, nodes.FloorDiv, nodes.Mod, nodes.Neg, nodes.Pos, nodes.Pow),
     *(nodes.Getattr, nodes.Getitem, nodes.Call, nodes.Filter, nodes.Test),
 )
+_DUNDER = re.compile(r"__[a-z]+(?:_[a-z]+)*__\Z")
 _LOADS = (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)
 
 
@@ -67,7 +70,7 @@ class Jinja:
     format = "jinja"
 
     def recognises(self, head: bytes, source: Source) -> bool:
-        return source.name.endswith((".jinja", ".jinja2", ".j2")) and b"\0" not in head
+        return source.name.endswith((".jinja", ".jinja2", ".j2", ".template")) and b"\0" not in head
 
     def scan(self, source: Source) -> Iterator[Seen]:
         if source.size > MAX_TEMPLATE:
@@ -114,6 +117,9 @@ def _judge(node: nodes.Node, macros: set[str], computed: set[str]) -> Iterator[F
     elif isinstance(node, nodes.Name):
         if node.name in allowed.REFUSED or node.name.startswith("__"):
             yield critical("artifact.template.escape", f"the template uses {shown(node.name)}", line, FIX)
+    elif isinstance(node, nodes.Const):
+        if isinstance(node.value, str) and _DUNDER.match(node.value):
+            yield critical("artifact.template.escape", f"the template names {shown(node.value)}", line, FIX)
     elif isinstance(node, nodes.Getattr):
         yield from _attribute(node.attr, line)
     elif isinstance(node, nodes.Getitem):

@@ -12,18 +12,43 @@ from garrison.artifacts.scanners.strict_json import MAX_JSON, BadJson, parse
 from garrison.artifacts.scanners.xgboost import judge_xgboost
 from garrison.core.finding import Finding
 
+_LINES = re.compile(r".*\.(?:jsonl|ndjson)\Z", re.IGNORECASE)
+MAX_ROWS = 200_000  # larger tables are data, and have formats of their own
 _BEGINS = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:\{\s*[\"}]|\[\s*[\"\[\]{\dtfn-])")
+
+
+def _rows(source: Source) -> Iterator[Seen]:
+    """JSON Lines: each line is a document of its own."""
+    rows = source.read_at(0, source.size).split(b"\n")
+    if len(rows) > MAX_ROWS:
+        yield Gap("artifact.limit.count", f"more than {MAX_ROWS} lines of JSON", fix="split the file")
+        return
+    for number, row in enumerate(rows, 1):
+        try:
+            value = parse(row) if row.strip() else None
+        except BadJson as error:
+            message = f"line {number} is not strict JSON: {error}"
+            yield Gap("artifact.json.syntax", message, fix="repair the file or leave it out")
+            return
+        yield from judge_config(value, source.name)
 
 
 class Json:
     format = "json"
 
     def recognises(self, head: bytes, source: Source) -> bool:
-        return source.name.endswith(".json") or _BEGINS.match(head) is not None
+        return (
+            source.name.endswith(".json")
+            or _LINES.match(source.name) is not None
+            or _BEGINS.match(head) is not None
+        )
 
     def scan(self, source: Source) -> Iterator[Seen]:
         if source.size > MAX_JSON:
             yield Gap("artifact.limit.size", f"more than {MAX_JSON} bytes of JSON", fix="split the file")
+            return
+        if _LINES.match(source.name):
+            yield from _rows(source)
             return
         try:
             value = parse(source.read_at(0, source.size).removeprefix(b"\xef\xbb\xbf"))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from garrison.artifacts.scanners.base import (
     HEAD,
@@ -28,7 +29,8 @@ MAX_FACTS = 2_000  # different ones of one file; the largest pickles name some h
 MAX_FACT = 200  # characters of one fact
 MAX_TEMPLATE = 1 << 20  # templates above this are judged but not told apart by digest
 UNDERSTAND = "convert it to a format in docs/scanning.md, or leave the file out of the artifact"
-
+# Empty by custom: they keep a directory, or say that it is one of Python's packages.
+_MARKER = re.compile(r"\.(?:git)?keep\Z|\.gitignore\Z|__init__\.py\Z|py\.typed\Z")
 
 Ask = Callable[[Sequence[Scanner]], list[Scanner]]
 Recognition = Callable[[Inner, str, Sequence[Scanner], Ask], list[Scanner]]
@@ -107,7 +109,7 @@ def _look(case: _Case, part: Inner, where: str, depth: int) -> str:
             )
         return "unknown"
     if source.size == 0 and not part.kind:
-        if depth == 0:
+        if depth == 0 and not _MARKER.match(source.name.rsplit("/", 1)[-1]):
             gap = Gap("artifact.empty", "the file is empty", fix="get the file again, or leave it out")
             case.gap(gap, where)
         return "empty"
@@ -142,7 +144,8 @@ def _scan(case: _Case, scanner: Scanner, part: Inner, where: str, depth: int) ->
     try:
         for seen in scanner.scan(part.source):
             if isinstance(seen, Inner):
-                _look(case, seen, f"{where}{seen.glue}{seen.name}", depth + 1)
+                inner = replace(seen, guess=True) if part.guess and not seen.kind else seen
+                _look(case, inner, f"{where}{seen.glue}{seen.name}", depth + 1)
             elif isinstance(seen, Reference):
                 if depth == 0 and len(case.references) < MAX_REFERENCES:
                     case.references[seen.path] = max(seen.size, case.references.get(seen.path, 0))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from garrison.artifacts.scanners.base import FIX_CODE, Fact, Gap, Inner, Seen, Source, critical, high, shown
 from garrison.artifacts.scanners.pickle_arrays import (
@@ -18,7 +19,7 @@ from garrison.artifacts.scanners.pickle_arrays import (
     legacy_storages,
     skip_joblib_array,
 )
-from garrison.artifacts.scanners.pickle_machine import Broken, Machine
+from garrison.artifacts.scanners.pickle_machine import EMBEDDED, Broken, Machine
 from garrison.artifacts.scanners.pickle_opcodes import is_opcode, run
 from garrison.artifacts.scanners.pickle_values import Made
 from garrison.artifacts.scanners.sources import Reader, Window, all_zero
@@ -26,6 +27,8 @@ from garrison.artifacts.scanners.torch_tensors import tensor_findings
 
 TRIAL_OPCODES = 2_000  # whoever gets this far without an error is a pickle
 MAX_STREAMS = 1_000
+SEARCHED = 1 << 20  # bytes behind a pickle that are searched for another one
+MAX_HIDDEN = 8
 PLAIN_OPCODES = 2_000  # the bytes of an array are never this many opcodes by chance
 # Modules of the standard library that reach out of the interpreter, as far as an import alone tells.
 _REACHES = frozenset(
@@ -100,6 +103,7 @@ class Pickle:
                 message = f"{reader.left} bytes follow the pickle and are not one"
                 yield Gap("artifact.pickle.trailing", message, fix=SAVE_AGAIN)
                 yield rest
+                yield from _hidden(source, reader.offset)
                 return
         yield Gap(
             "artifact.limit.count", f"more than {MAX_STREAMS} pickle streams in one file", fix=SAVE_AGAIN
@@ -163,6 +167,13 @@ def _judge(machine: Machine, has_source: bool) -> Iterator[Seen]:
         yield Gap("artifact.torchscript.code", "a TorchScript program, which is not judged")
     yield from tensor_findings(machine)
     yield from machine.inner
+
+
+def _hidden(source: Source, offset: int) -> Iterator[Inner]:
+    """Pickles further back in bytes that follow one: a loader that seeks past the padding finds them."""
+    window = source.read_at(offset, SEARCHED)
+    for match in islice(EMBEDDED.finditer(window, 1), MAX_HIDDEN):
+        yield _rest(source, offset + match.start())
 
 
 def _rest(source: Source, offset: int) -> Inner:

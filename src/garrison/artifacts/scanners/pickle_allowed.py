@@ -22,9 +22,11 @@ PYTHON = """
 _codecs: encode
 argparse: Namespace
 array: _array_reconstructor array
-builtins: Ellipsis NotImplemented bool bytearray bytes complex dict float frozenset getattr int list object
-    range set slice str tuple type
-collections: ChainMap Counter OrderedDict UserDict defaultdict deque
+builtins: ArithmeticError AssertionError AttributeError Ellipsis Exception IndexError KeyError LookupError
+    NotImplemented NotImplementedError OSError OverflowError RuntimeError StopIteration TypeError ValueError
+    ZeroDivisionError abs all any bool bytearray bytes complex dict float frozenset getattr int len list
+    object range round set slice str sum tuple type
+collections: ChainMap Counter OrderedDict UserDict UserList UserString defaultdict deque
 copyreg: _reconstructor
 datetime: date datetime time timedelta timezone
 dateutil.relativedelta: relativedelta
@@ -32,11 +34,14 @@ dateutil.tz.tz: tzutc
 decimal: Decimal
 fractions: Fraction
 functools: partial
-ipaddress: IPv4Address IPv6Address
+ipaddress: IPv4Address IPv4Interface IPv4Network IPv6Address IPv6Interface IPv6Network
+math: ceil cos exp expm1 fabs floor log log10 log1p log2 sin sqrt tan tanh
 operator: itemgetter
 pathlib: Path PosixPath PurePath PurePosixPath PureWindowsPath WindowsPath
 pytz: _UTC _p
-re: _compile
+random: Random
+re: RegexFlag _compile
+statistics: NormalDist
 types: SimpleNamespace
 uuid: SafeUUID UUID
 zoneinfo: ZoneInfo
@@ -59,8 +64,8 @@ TABLES = (
     Table("scipy", ("1.11.4", "1.17.1"), SCIPY),
     Table("joblib", ("1.6.0",), JOBLIB),
     Table("xgboost and lightgbm", ("3.2.0", "4.7.0"), BOOSTERS),
-    Table("scikit-learn", ("1.3.2", "1.5.2", "1.7.2", "1.9.0"), SKLEARN),
-    Table("torch", ("2.13.0",), TORCH),
+    Table("scikit-learn", ("1.3.2", "1.5.2", "1.7.2", "1.9.0", "1.9.1"), SKLEARN),
+    Table("torch and torchvision", ("2.13.0", "2.15.0"), TORCH),
     Table("transformers", ("5.23.0",), TRANSFORMERS),
 )
 
@@ -94,8 +99,11 @@ def pairs_of(table: str) -> frozenset[tuple[str, str]]:
 ALLOWED = frozenset(pair for table in TABLES for pair in pairs_of(table.names))
 
 # Names of Python 2 that protocols 0 to 2 still write (pickle's `_compat_pickle`).
-PYTHON2_MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg"}
+PYTHON2_MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg", "exceptions": "builtins"}
 PYTHON2_NAMES = {
+    ("UserDict", "IterableUserDict"): ("collections", "UserDict"),
+    ("UserList", "UserList"): ("collections", "UserList"),
+    ("UserString", "UserString"): ("collections", "UserString"),
     ("builtins", "xrange"): ("builtins", "range"),
     ("builtins", "long"): ("builtins", "int"),
     ("builtins", "unicode"): ("builtins", "str"),

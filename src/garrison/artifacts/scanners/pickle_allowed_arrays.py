@@ -11,19 +11,20 @@ from __future__ import annotations
 
 NUMPY = """
 numpy: abs absolute acos acosh add amax amin arccos arccosh arcsin arcsinh arctan arctan2 arctanh argmax
-    argmin asin asinh atan atan2 atanh bitwise_and bitwise_count bitwise_invert bitwise_left_shift
-    bitwise_not bitwise_or bitwise_right_shift bitwise_xor bool bool_ byte bytes_ cbrt cdouble ceil
-    clongdouble complex128 complex256 complex64 complexfloating conj conjugate copysign cos cosh csingle
-    datetime64 deg2rad degrees divide divmod double dtype equal exp exp2 expm1 fabs float128 float16 float32
-    float64 float_power floating floor floor_divide fmax fmin fmod frexp gcd generic greater greater_equal
-    half heaviside hypot inexact int16 int32 int64 int8 int_ intc integer intp invert isfinite isinf isnan
-    isnat lcm ldexp left_shift less less_equal log log10 log1p log2 logaddexp logaddexp2 logical_and
-    logical_not logical_or logical_xor long longdouble longlong matmul matrix max maximum mean median min
-    minimum mod modf multiply nanmax nanmean nanmedian nanmin nanstd nansum ndarray negative nextafter
-    not_equal number object_ poly1d positive pow power prod rad2deg radians ravel recarray reciprocal record
-    remainder right_shift rint short sign signbit signedinteger sin single sinh spacing sqrt square std str_
-    subtract sum tan tanh timedelta64 true_divide trunc ubyte uint uint16 uint32 uint64 uint8 uintc uintp
-    ulong ulonglong unsignedinteger ushort var vecdot vectorize void
+    argmin argsort asin asinh atan atan2 atanh bitwise_and bitwise_count bitwise_invert bitwise_left_shift
+    bitwise_not bitwise_or bitwise_right_shift bitwise_xor bool bool_ byte bytes_ cbrt cdouble ceil clip
+    clongdouble complex128 complex256 complex64 complexfloating concatenate conj conjugate copysign cos cosh
+    csingle cumsum datetime64 deg2rad degrees diff divide divmod double dtype equal exp exp2 expm1 fabs
+    float128 float16 float32 float64 float_power floating floor floor_divide fmax fmin fmod frexp gcd
+    generic greater greater_equal half heaviside hypot inexact int16 int32 int64 int8 int_ intc integer intp
+    invert isfinite isinf isnan isnat lcm ldexp left_shift less less_equal log log10 log1p log2 logaddexp
+    logaddexp2 logical_and logical_not logical_or logical_xor long longdouble longlong matmul matrix max
+    maximum mean median min minimum mod modf multiply nan_to_num nanmax nanmean nanmedian nanmin nanstd
+    nansum ndarray negative nextafter not_equal number object_ ones_like percentile poly1d positive pow
+    power prod quantile rad2deg radians ravel recarray reciprocal record remainder right_shift rint short
+    sign signbit signedinteger sin single sinh sort spacing sqrt square std str_ subtract sum tan tanh
+    timedelta64 true_divide trunc ubyte uint uint16 uint32 uint64 uint8 uintc uintp ulong ulonglong unique
+    unsignedinteger ushort var vecdot vectorize void zeros_like
 numpy._core: _ufunc_reconstruct
 numpy._core._multiarray_umath: abs absolute acos acosh add arccos arccosh arcsin arcsinh arctan arctan2
     arctanh cbrt ceil conjugate copysign cos cosh deg2rad degrees divide divmod equal exp exp2 expm1 fabs
@@ -31,9 +32,11 @@ numpy._core._multiarray_umath: abs absolute acos acosh add arccos arccosh arcsin
     log log10 log1p log2 logaddexp logical_and logical_not logical_or logical_xor maximum minimum mod modf
     multiply negative not_equal positive power rad2deg radians reciprocal remainder rint sign sin sinh sqrt
     square subtract tan tanh true_divide trunc
+numpy._core.defchararray: chararray
 numpy._core.multiarray: _reconstruct scalar
 numpy._core.numeric: _frombuffer
 numpy._core.records: recarray record
+numpy.char: chararray
 numpy.core: _ufunc_reconstruct
 numpy.core._multiarray_umath: abs absolute acos acosh add arccos arccosh arcsin arcsinh arctan arctan2
     arctanh cbrt ceil conjugate copysign cos cosh deg2rad degrees divide divmod equal exp exp2 expm1 fabs
@@ -41,6 +44,7 @@ numpy.core._multiarray_umath: abs absolute acos acosh add arccos arccosh arcsin 
     log log10 log1p log2 logaddexp logical_and logical_not logical_or logical_xor maximum minimum mod modf
     multiply negative not_equal positive power rad2deg radians reciprocal remainder rint sign sin sinh sqrt
     square subtract tan tanh true_divide trunc
+numpy.core.defchararray: chararray
 numpy.core.multiarray: _reconstruct scalar
 numpy.core.numeric: _frombuffer
 numpy.core.records: recarray record
@@ -50,6 +54,12 @@ numpy.dtypes: BoolDType BytesDType Complex128DType Complex64DType Float16DType F
 numpy.ma: MaskedArray
 numpy.ma.core: MaskedArray _mareconstruct
 numpy.matrixlib.defmatrix: matrix
+numpy.polynomial.chebyshev: Chebyshev
+numpy.polynomial.hermite: Hermite
+numpy.polynomial.hermite_e: HermiteE
+numpy.polynomial.laguerre: Laguerre
+numpy.polynomial.legendre: Legendre
+numpy.polynomial.polynomial: Polynomial
 numpy.random: Generator RandomState
 numpy.random._mt19937: MT19937 __pyx_unpickle_MT19937
 numpy.random._pcg64: PCG64 PCG64DXSM
@@ -132,10 +142,25 @@ scipy.sparse.csr: csr_matrix
 scipy.sparse.dia: dia_matrix
 scipy.sparse.dok: dok_matrix
 scipy.sparse.lil: lil_matrix
-scipy.stats._continuous_distns: beta_gen chi2_gen expon_gen gamma_gen halfnorm_gen laplace_gen loggamma_gen
-    logistic_gen lognorm_gen norm_gen pareto_gen powerlaw_gen reciprocal_gen t_gen triang_gen truncnorm_gen
-    uniform_gen weibull_min_gen
-scipy.stats._discrete_distns: bernoulli_gen binom_gen geom_gen nbinom_gen poisson_gen randint_gen
+scipy.stats._continuous_distns: alpha_gen anglit_gen arcsine_gen argus_gen beta_gen betaprime_gen
+    bradford_gen burr12_gen burr_gen cauchy_gen chi2_gen chi_gen cosine_gen crystalball_gen dgamma_gen
+    dpareto_lognorm_gen dweibull_gen erlang_gen expon_gen exponnorm_gen exponpow_gen exponweib_gen f_gen
+    fatiguelife_gen fisk_gen foldcauchy_gen foldnorm_gen gamma_gen gausshyper_gen genexpon_gen
+    genextreme_gen gengamma_gen genhalflogistic_gen genhyperbolic_gen geninvgauss_gen genlogistic_gen
+    gennorm_gen genpareto_gen gibrat_gen gompertz_gen gumbel_l_gen gumbel_r_gen halfcauchy_gen
+    halfgennorm_gen halflogistic_gen halfnorm_gen hypsecant_gen invgamma_gen invgauss_gen invweibull_gen
+    irwinhall_gen jf_skew_t_gen johnsonsb_gen johnsonsu_gen kappa3_gen kappa4_gen ksone_gen kstwo_gen
+    kstwobign_gen landau_gen laplace_asymmetric_gen laplace_gen levy_gen levy_l_gen loggamma_gen
+    logistic_gen loglaplace_gen lognorm_gen lomax_gen maxwell_gen mielke_gen moyal_gen nakagami_gen ncf_gen
+    nct_gen ncx2_gen norm_gen norminvgauss_gen pareto_gen pearson3_gen powerlaw_gen powerlognorm_gen
+    powernorm_gen rayleigh_gen rdist_gen recipinvgauss_gen reciprocal_gen rel_breitwigner_gen rice_gen
+    semicircular_gen skewcauchy_gen skewnorm_gen studentized_range_gen t_gen trapezoid_gen triang_gen
+    truncexpon_gen truncnorm_gen truncpareto_gen truncweibull_min_gen tukeylambda_gen uniform_gen
+    vonmises_gen wald_gen weibull_max_gen weibull_min_gen wrapcauchy_gen
+scipy.stats._discrete_distns: bernoulli_gen betabinom_gen betanbinom_gen binom_gen boltzmann_gen
+    dlaplace_gen geom_gen hypergeom_gen logser_gen nbinom_gen nchypergeom_fisher_gen
+    nchypergeom_wallenius_gen nhypergeom_gen planck_gen poisson_binom_gen poisson_gen randint_gen
+    skellam_gen yulesimon_gen zipf_gen zipfian_gen
 scipy.stats._distn_infrastructure: rv_continuous_frozen rv_discrete_frozen rv_frozen
 scipy.stats._kde: gaussian_kde
 """

@@ -107,7 +107,7 @@ sklearn.gaussian_process.kernels: CompoundKernel ConstantKernel DotProduct ExpSi
     Product RBF RationalQuadratic StationaryKernelMixin Sum WhiteKernel
 sklearn.impute: SimpleImputer
 sklearn.impute._base: MissingIndicator SimpleImputer _BaseImputer
-sklearn.impute._iterative: IterativeImputer
+sklearn.impute._iterative: IterativeImputer _ImputerTriplet
 sklearn.impute._knn: KNNImputer
 sklearn.isotonic: IsotonicRegression
 sklearn.kernel_approximation: AdditiveChi2Sampler Nystroem PolynomialCountSketch RBFSampler

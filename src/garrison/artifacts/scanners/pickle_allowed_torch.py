@@ -14,10 +14,10 @@ torch: BFloat16Storage BFloat16Tensor BoolStorage BoolTensor ByteStorage ByteTen
     ComplexDoubleStorage ComplexFloatStorage DoubleStorage DoubleTensor FloatStorage FloatTensor HalfStorage
     HalfTensor IntStorage IntTensor LongStorage LongTensor QInt32Storage QInt8Storage QUInt8Storage
     ShortStorage Size Tensor UntypedStorage bfloat16 bool chalf channels_last complex128 complex32 complex64
-    contiguous_format cos device dtype exp float16 float32 float64 float8_e4m3fn float8_e4m3fnuz float8_e5m2
-    float8_e5m2fnuz float8_e8m0fnu half int16 int32 int64 int8 layout per_channel_affine
-    per_channel_symmetric per_tensor_affine per_tensor_symmetric qint32 qint8 quint8 relu short sigmoid sin
-    softmax sparse_coo sparse_csr strided tanh uint16 uint32 uint64 uint8
+    contiguous_format cos device dtype exp float16 float32 float4_e2m1fn_x2 float64 float8_e4m3fn
+    float8_e4m3fnuz float8_e5m2 float8_e5m2fnuz float8_e8m0fnu half int16 int32 int64 int8 layout
+    per_channel_affine per_channel_symmetric per_tensor_affine per_tensor_symmetric qint32 qint8 quint8 relu
+    short sigmoid sin softmax sparse_coo sparse_csr strided tanh uint16 uint32 uint64 uint8
 torch._C._nn: elu gelu hardswish hardtanh leaky_relu mish relu6 silu softplus
 torch._tensor: Tensor _rebuild_from_type_v2
 torch._utils: _rebuild_device_tensor_from_cpu_tensor _rebuild_device_tensor_from_numpy
@@ -31,6 +31,7 @@ torch.nn.functional: celu elu gelu glu hardsigmoid hardswish hardtanh leaky_relu
 torch.nn.modules.activation: CELU ELU GELU GLU Hardshrink Hardsigmoid Hardswish Hardtanh LeakyReLU
     LogSigmoid LogSoftmax Mish MultiheadAttention PReLU RReLU ReLU ReLU6 SELU SiLU Sigmoid Softmax Softmax2d
     Softmin Softplus Softshrink Softsign Tanh Tanhshrink Threshold
+torch.nn.modules.adaptive: AdaptiveLogSoftmaxWithLoss
 torch.nn.modules.batchnorm: BatchNorm1d BatchNorm2d BatchNorm3d SyncBatchNorm
 torch.nn.modules.channelshuffle: ChannelShuffle
 torch.nn.modules.container: ModuleDict ModuleList ParameterDict ParameterList Sequential
@@ -62,9 +63,12 @@ torch.nn.modules.transformer: Transformer TransformerDecoder TransformerDecoderL
 torch.nn.modules.upsampling: Upsample UpsamplingBilinear2d UpsamplingNearest2d
 torch.nn.parallel.data_parallel: DataParallel
 torch.nn.parameter: Buffer Parameter UninitializedBuffer UninitializedParameter
+torch.nn.utils.prune: CustomFromMask Identity L1Unstructured LnStructured PruningContainer RandomStructured
+    RandomUnstructured
 torch.nn.utils.rnn: PackedSequence
+torch.nn.utils.spectral_norm: SpectralNorm SpectralNormLoadStateDictPreHook SpectralNormStateDictHook
 torch.nn.utils.weight_norm: WeightNorm
-torch.optim: Adafactor
+torch.optim: Adafactor Muon
 torch.optim.adadelta: Adadelta
 torch.optim.adagrad: Adagrad
 torch.optim.adam: Adam
@@ -72,18 +76,23 @@ torch.optim.adamax: Adamax
 torch.optim.adamw: AdamW
 torch.optim.asgd: ASGD
 torch.optim.lbfgs: LBFGS
-torch.optim.lr_scheduler: ConstantLR CosineAnnealingLR CyclicLR ExponentialLR LinearLR MultiStepLR
-    OneCycleLR ReduceLROnPlateau StepLR
+torch.optim.lr_scheduler: ChainedScheduler ConstantLR CosineAnnealingLR CosineAnnealingWarmRestarts CyclicLR
+    ExponentialLR LinearLR MultiStepLR OneCycleLR PolynomialLR ReduceLROnPlateau SequentialLR StepLR
 torch.optim.nadam: NAdam
 torch.optim.radam: RAdam
 torch.optim.rmsprop: RMSprop
 torch.optim.rprop: Rprop
 torch.optim.sgd: SGD
+torch.optim.sparse_adam: SparseAdam
 torch.optim.swa_utils: AveragedModel
 torch.serialization: _get_layout
 torch.storage: TypedStorage UntypedStorage _load_from_bytes
 torch.utils.data.dataset: TensorDataset
 torch.utils.hooks: RemovableHandle
+torchvision.transforms.functional: InterpolationMode
+torchvision.transforms.transforms: CenterCrop Compose ConvertImageDtype Grayscale Normalize PILToTensor Pad
+    RandomCrop RandomHorizontalFlip RandomResizedCrop RandomRotation RandomVerticalFlip Resize ToPILImage
+    ToTensor
 """
 
 TRANSFORMERS = """

@@ -27,6 +27,10 @@ _SCIPY_TEMPLATE = re.compile(
 _INTERPOLATIONS = frozenset(
     {"_call_linear", "_call_linear_np", "_call_nearest", "_call_spline", "_call_previousnext"}
 )
+# What vectorizers are given as a tokenizer; `format` is not among them, since it follows attributes.
+_STR_METHODS = frozenset(
+    {"capitalize", "casefold", "lower", "lstrip", "rstrip", "split", "splitlines", "strip", "title", "upper"}
+)
 _GENERATORS = frozenset({"MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64"})
 # copyreg's `base` is a built-in type whose constructor copies a value (protocols 0 and 1).
 _BASES = frozenset(
@@ -81,6 +85,8 @@ def _getattr(callee: Global, args: Items) -> Call:
         if (values[0].module, values[0].name, values[1]) == ("zoneinfo", "ZoneInfo", "_unpickle"):
             return Call(value=Global("zoneinfo", "ZoneInfo._unpickle", True, Use.CALLED))
         if values[0].name == "interp1d" and values[1] in _INTERPOLATIONS:
+            return ALLOWED_CALL
+        if (values[0].module, values[0].name) == ("builtins", "str") and values[1] in _STR_METHODS:
             return ALLOWED_CALL
     elif len(values) == 2 and isinstance(values[0], Made) and values[1] == "_entropy":
         owner = values[0].callee
@@ -202,6 +208,11 @@ def _array(callee: Global, args: Items) -> Call:
     return ALLOWED_CALL if known else Call(call_line(callee, args))
 
 
+def _seed(callee: Global, args: Items) -> Call:
+    known = all(value is None or isinstance(value, int) for value in args.values)
+    return ALLOWED_CALL if known else Call(call_line(callee, args))
+
+
 def _zone(callee: Global, args: Items) -> Call:
     """pytz and zoneinfo read the file of the zone below their own directory."""
     name = args.values[0] if args.values else None
@@ -236,6 +247,7 @@ _CHECKED: dict[tuple[str, str], Callable[[Global, Items], Call]] = {
     ("numpy.core.multiarray", "_reconstruct"): _array,
     ("numpy._core.multiarray", "_reconstruct"): _array,
     ("pytz", "_p"): _zone,
+    ("random", "Random"): _seed,
     ("fractions", "Fraction"): _ratio,
     **{
         ("builtins", name): _literal

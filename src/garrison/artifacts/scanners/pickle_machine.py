@@ -7,6 +7,7 @@ or with the reason why the stream cannot go on; what it saw before that counts i
 
 from __future__ import annotations
 
+import base64
 import codecs
 import re
 import struct
@@ -25,12 +26,14 @@ from garrison.artifacts.scanners.sources import BytesSource, Reader, Window
 MAX_LINE = 1 << 20  # a text argument of protocol 0
 HELD = 4096  # constants up to this size are held, longer ones only pointed at
 MAX_FAULTS = 100  # a person reads the first few
-MAX_EMBEDDED = 16  # pickles looked for in the middle of one constant
+MAXEMBEDDED = 16  # pickles looked for in the middle of one constant
 MAX_INNER = 20_000  # constants inside one stream that are looked into
 BOMB = 10_000_000  # written out this much larger than the stream itself, a value only exists to exhaust
 
 _NAME = re.compile(r"[A-Za-z_<][\w.<>]*\Z")
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_\r\n-]{24,}={0,2}\s*\Z")
+_BASE32 = re.compile(rb"[A-Z2-7]{24,}={0,6}\Z")
+_BASE85 = re.compile(rb"[0-9A-Za-z!#$%&()*+;<=>?@^_`{|}~-]{24,}\Z")
 _HEXADECIMAL = re.compile(rb"(?:[0-9A-Fa-f]{2}){12,}\Z")
 # Unpickling finds these on the object before its class, so a value put there would be called.
 _POISON = frozenset({"__setstate__", "__class__", "append", "extend", "add"})
@@ -50,7 +53,7 @@ _MAGICS = (
 )
 _FIRST = frozenset(b"\x80(]})NIJKMLFGSTUVXcBCi\x88\x89\x8a\x8b\x8c\x8d\x8e\x8f\x95\x96P0")
 # A protocol header and at once an import that could be one.
-_EMBEDDED = re.compile(
+EMBEDDED = re.compile(
     rb"\x80[\x02-\x05](?:\x95.{8})?(?:c[A-Za-z_][\w.]*\n[A-Za-z_][\w.]*\n|\x8c[\x01-\x7f][A-Za-z_][\w.]*)",
     re.DOTALL,
 )
@@ -209,7 +212,7 @@ class Machine:
         """Pickles in the middle of a constant: the members of a container too damaged for its own scanner."""
         if self.trial or len(data) < 24:
             return
-        for match in islice(_EMBEDDED.finditer(data, 1), MAX_EMBEDDED):
+        for match in islice(EMBEDDED.finditer(data, 1), MAXEMBEDDED):
             if len(self.inner) < MAX_INNER:
                 name = f"constant at {self.reader.offset}, byte {match.start()}"
                 part = data[match.start() : match.start() + (1 << 16)]
@@ -222,6 +225,10 @@ class Machine:
                 self._look_into(bytes.fromhex(data.decode("ascii")))
             elif _BASE64.match(data):
                 self._look_into(codecs.decode(data.translate(_URLSAFE) + b"==", "base64"))
+            if _BASE32.match(data):
+                self._look_into(base64.b32decode(data.rstrip(b"=") + b"=" * (-len(data.rstrip(b"=")) % 8)))
+            elif _BASE85.match(data) and base64.b85decode(data[:5]).startswith(_MAGICS):
+                self._look_into(base64.b85decode(data))
         except ValueError:
             return
 

@@ -43,6 +43,8 @@ _RESTORED = frozenset(
         ("torch.nn", "Linear"),
         ("torch.nn", "Module"),
         ("torch.nn", "Sequential"),
+        ("torch.optim", "Adafactor"),
+        ("torch.optim", "Muon"),
         ("transformers.trainer_pt_utils", "AcceleratorConfig"),
         ("transformers.training_args", "TrainingArguments"),
         ("transformers.training_args_seq2seq", "Seq2SeqTrainingArguments"),
@@ -56,19 +58,20 @@ _RESTORED_MODULES = (
         "torch.optim.",
         "torch.utils.",
     ),
-    *("lightgbm.", "xgboost."),
+    *("lightgbm.", "torchvision.transforms.transforms", "xgboost."),
 )
 _HELD_MODULES = frozenset(
     {
         *("numpy._core._multiarray_umath", "numpy.core._multiarray_umath"),
-        *("scipy._lib.array_api_compat.numpy._aliases", "torch._C._nn", "torch.nn.functional"),
+        *("math", "scipy._lib.array_api_compat.numpy._aliases", "torch._C._nn", "torch.nn.functional"),
     }
 )
 _HELD_TORCH = frozenset({"cos", "exp", "relu", "sigmoid", "sin", "softmax", "tanh"})
+_HELD_BUILTINS = frozenset({"abs", "all", "any", "len", "round", "sum"})
 _HELD_NUMPY = frozenset(
     """
-    amax amin argmax argmin max mean median min nanmax nanmean nanmedian nanmin nanstd nansum prod ravel std sum
-    var
+    amax amin argmax argmin argsort clip concatenate cumsum diff max mean median min nan_to_num nanmax nanmean
+    nanmedian nanmin nanstd nansum ones_like percentile prod quantile ravel sort std sum unique var zeros_like
     """.split()  # noqa: SIM905 - a list of this length is read as words
 )
 # scikit-learn names its classes in capitals; what is left are functions and Cython's constructors.
@@ -90,6 +93,8 @@ def use_of(module: str, name: str, ufuncs: frozenset[str]) -> Use:
     ):  # calling one allocates as much as it is told
         return Use.HELD if name != "Tensor" else Use.RESTORED
     if module in _HELD_MODULES or "._call_" in name or (module == "torch" and name in _HELD_TORCH):
+        return Use.HELD
+    if module == "builtins" and name in _HELD_BUILTINS:
         return Use.HELD
     if module == "numpy" and (name in ufuncs or name in _HELD_NUMPY):
         return Use.HELD

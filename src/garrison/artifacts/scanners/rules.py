@@ -139,6 +139,11 @@ RULES: dict[str, Rule] = {
         "The specification allows text alone.",
         _AGAIN,
     ),
+    "artifact.safetensors.program": Rule(
+        "a program in the metadata",
+        "Web pages and tools show, parse and sometimes obey these texts. A program is not a note about a model.",
+        "ask the author for a file without it, or write the metadata again after review",
+    ),
     "artifact.safetensors.entry": Rule(
         "a tensor entry with other keys",
         "An entry has dtype, shape and data_offsets, and nothing else.",

@@ -200,6 +200,11 @@ CODE_RULES: dict[str, Rule] = {
         "Two parsers read it differently, or not at all.",
         "write it again with a JSON library",
     ),
+    "artifact.toml.syntax": Rule(
+        "TOML that is not understood",
+        "What cannot be read cannot be judged, and another parser may read it.",
+        "write it again with a TOML library",
+    ),
     "artifact.json.duplicate": Rule(
         "a key that stands twice",
         "Which value counts depends on the parser.",

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from garrison.artifacts.scanners.base import Malformed, Seen, Source, shown
+from garrison.artifacts.scanners.base import Malformed, Seen, Source, high, shown
+from garrison.artifacts.scanners.config_rules import judge_config
+from garrison.artifacts.scanners.embedded import FIX, look_into, program_in
 from garrison.artifacts.scanners.strict_json import BadJson, parse
 
 MAX_HEADER = 100_000_000  # the reference implementation's own limit
@@ -72,9 +74,24 @@ class Safetensors:
             raise Malformed(
                 "artifact.safetensors.metadata", "__metadata__ holds something other than strings"
             )
+        yield from _metadata(metadata)
         spans = sorted(_span(name, entry) for name, entry in header.items())
         _cover(spans, source.size - 8 - length)
-        return iter(())
+
+
+def _metadata(metadata: dict[str, str]) -> Iterator[Seen]:
+    """Loaders and web pages show, parse and obey these texts, so a program among them is not a note."""
+    for key, text in metadata.items():
+        where = f":__metadata__.{shown(key)}"
+        if program := program_in(text) or program_in(key):
+            yield high("artifact.safetensors.program", f"a text like a program: {program}", where, FIX)
+        yield from look_into(text, where)
+        if text[:1] in "{[" and text:
+            try:
+                value = parse(text.encode("utf-8", "surrogatepass"))
+            except BadJson:
+                continue
+            yield from judge_config(value, "metadata.json")
 
 
 def _span(name: str, entry: Any) -> tuple[int, int, str]:

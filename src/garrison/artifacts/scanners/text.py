@@ -16,8 +16,9 @@ from garrison.artifacts.scanners.sources import chunks
 MAX_TEXT = 256 << 20  # the largest vocabularies and word lists have some tens of megabytes
 _PROSE = re.compile(
     r"(?:readme|licen[cs]e|notice|copying|authors|changelog|citation|use_policy|code_of_conduct|contributing)"
-    r"(?:[._-][\w.-]*)?\Z|.*\.(?:md|txt|rst|csv|tsv|bpe|vocab|merges|license|cff)\Z|"
-    r"\.git(?:attributes|ignore|keep)\Z|\.gitmodules\Z",
+    r"(?:[._-][\w.-]*)?\Z|.*\.(?:md|txt|rst|csv|tsv|bpe|vocab|merges|license|cff"
+    r"|ini|cfg|conf|properties|log|bib|md5|sha256|sha512|sum|sums)\Z|(?:md5|sha256|sha512)sums(?:\.txt)?\Z|manifest\.in\Z|"
+    r"\.git(?:attributes|ignore|keep)\Z|\.gitmodules\Z|\.dvcignore\Z|\.dockerignore\Z",
     re.IGNORECASE,
 )
 _CODE = re.compile(

@@ -15,7 +15,7 @@ from garrison.artifacts.scanners.config_rules import judge_config
 from garrison.artifacts.scanners.strict_yaml import MAX_YAML, parse
 from garrison.artifacts.scanners.yaml_values import AliasBomb, BadYaml
 
-_NAME = re.compile(r".*\.(?:ya?ml|dvc)\Z|MLmodel\Z|dvc\.lock\Z", re.IGNORECASE)
+_NAME = re.compile(r".*\.(?:ya?ml|dvc)\Z|(?:MLmodel|registered_model_meta)\Z|dvc\.lock\Z", re.IGNORECASE)
 _PLAIN = frozenset(
     f"!!{name}"
     for name in "str int float bool null seq map set omap pairs binary timestamp merge".split()  # noqa: SIM905 - a table of words
@@ -25,7 +25,8 @@ _PLAIN = frozenset(
 )
 _CORE = re.compile(r"!<tag:yaml\.org,2002:([^>]*)>\Z")
 _RAW_TAG = re.compile(
-    rb"(?:^|[\s\-:\[,{?])(!(?:!|<tag:yaml\.org,2002:)python/(?:object|name|module|apply|new)[^\s>]*)",
+    rb"(?:^|[\s\-:\[,{?])(%TAG[^\n]{0,200}python/[^\s>]*"
+    rb"|!(?:!|<tag:yaml\.org,2002:)python/(?:object|name|module|apply|new)[^\s>]*)",
     re.MULTILINE,
 )
 _RAW_KEY = re.compile(

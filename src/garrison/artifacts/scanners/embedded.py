@@ -1,0 +1,63 @@
+"""Texts in configurations and headers that somebody may decode, render or run: looked into, never decoded twice.
+
+A number of words, paths and sentences stand in every configuration. What is refused here is a text that is only
+there to be harmful: a template that climbs to the interpreter, or a program in a place where a name belongs.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from collections.abc import Iterator
+
+from garrison.artifacts.scanners.base import Inner, Seen, critical, shown
+from garrison.artifacts.scanners.sources import BytesSource
+
+SHORT = 24  # no pickle that calls something is shorter, written as base64
+MAX_TEXT = 1 << 20
+# Base64 of what pickles of protocols 2 to 5, gzip, zip, xz and bzip2 begin with.
+_BASE64 = ("gAJ", "gAN", "gAR", "gAS", "gAU", "gAV", "H4sI", "UEsD", "/Td6", "QlpoO")
+_ESCAPES = re.compile(
+    r"\{[{%][^}]{0,4000}?(?:__(?:class|mro|base|bases|subclasses|init|globals|builtins|import|getattribute|dict|code"
+    r"|reduce|call|loader|self)__|\|\s*attr\s*\(|\blipsum\b|\bcycler\s*\.|\bjoiner\s*\.|\bself\s*\._"
+    r"|\brequest\s*\.\s*(?:application|environ|args)|\bconfig\s*\.\s*(?:items|from)"
+    r"|\bpopen\s*\(|\bos\s*\.\s*(?:system|popen|environ)|\bsubprocess\b|\beval\s*\(|\bexec\s*\(|\bopen\s*\("
+    r"|\bget_flashed_messages\b|\burl_for\b|\x5cx5f)",
+    re.IGNORECASE,
+)
+_PROGRAM = re.compile(
+    r"__import__\s*\(|\bos\.(?:system|popen|exec[lv]p?e?|spawn\w+)\s*\(|\bsubprocess\.\w+\s*\(|\b(?:eval|exec|compile)\s*\("
+    r"|\bpickle\.loads?\s*\(|\bpty\.spawn\b|\bimport\s+(?:os|subprocess|pty|socket|ctypes|shutil|sys)\b"
+    r"|\bimportlib\.import_module\s*\(|\brunpy\.run_\w+|\bctypes\.(?:CDLL|cdll|windll)|__(?:reduce|subclasses|globals|builtins)__"
+    r"|<script\b|\bjavascript:|\A#!\s*/|\bcurl\b[^\n]{0,200}\|\s*(?:ba|z)?sh\b|\bwget\b[^\n]{0,200}\|\s*(?:ba|z)?sh\b"
+    r"|/bin/(?:ba|z)?sh\s+-[ci]\b|\bbash\s+-i\b|/dev/tcp/|\brm\s+-rf\s+[/~]|powershell(?:\.exe)?\s+-",
+    re.IGNORECASE,
+)
+FIX = "ask the author for a model without it, or remove the entry after review"
+
+
+def look_into(text: str, where: str) -> Iterator[Seen]:
+    """A template that climbs out, or a file written as base64, in any text of a configuration."""
+    if len(text) < SHORT:
+        return
+    if ("{{" in text or "{%" in text) and _ESCAPES.search(text, 0, MAX_TEXT):
+        message = f"a template that reaches for the interpreter: {shown(text)}"
+        yield critical("artifact.template.escape", message, where, FIX)
+    if text.startswith(_BASE64):
+        inner = decoded(text)
+        if inner:
+            yield Inner(f"{where} as base64", BytesSource("text", inner), guess=True, glue="")
+
+
+def decoded(text: str) -> bytes:
+    """The bytes that a base64 text stands for; empty when it is none."""
+    try:
+        return binascii.a2b_base64(text.rstrip("=\n\r ") + "==")
+    except (binascii.Error, ValueError):
+        return b""
+
+
+def program_in(text: str) -> str:
+    """What looks like a program in a text that should be a name, a number or a sentence; empty when nothing does."""
+    match = _PROGRAM.search(text, 0, MAX_TEXT)
+    return shown(text[max(0, match.start() - 10) : match.end() + 40]) if match else ""
