@@ -147,7 +147,7 @@ def test_what_changed_between_two_results_is_explained(
     assert main(words) == 0
     shown = capsys.readouterr().out
     assert "verdict     slip.tar  refused -> clean" in shown
-    assert shown.splitlines()[-1] == "4 files changed; rules garrison-scan-2 -> other"
+    assert shown.splitlines()[-1] == "4 files changed; rules garrison-scan-3 -> other"
     assert main([*words, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["schema"] == "garrison.scan-diff/1"
 

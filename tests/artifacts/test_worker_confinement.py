@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from tests.vectors.artifacts import make
 
+from garrison.app.cli.main import main
 from garrison.artifacts.scan import scan_path
 from garrison.artifacts.worker_pool import Worker
 from garrison.core.finding import Verdict
@@ -91,3 +92,63 @@ def test_a_worker_leaves_no_folder_behind(tmp_path: Path, monkeypatch: pytest.Mo
     assert len(list(tmp_path.iterdir())) == 2
     worker.close()
     assert list(tmp_path.iterdir()) == [source]
+
+
+def test_a_template_that_cannot_be_parsed_is_said_to_be_that(tmp_path: Path) -> None:
+    """The parser's errors load a module of their own, which a confined process could not."""
+    (tmp_path / "chat.jinja").write_text("{% if %}{% trans %}")
+    (file,) = scan_path([tmp_path]).files
+    assert [finding.rule_id for finding in file.findings] == ["artifact.template.syntax"]
+
+
+def test_a_worker_that_does_not_start_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho 'ImportError: no module named jinja2' >&2\nexit 1\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "model.gguf").write_bytes(make.CLEAN["model.gguf"])
+    report = scan_path([tmp_path / "models"])
+    (finding,) = report.files[0].findings
+    assert report.verdict is Verdict.INCOMPLETE
+    assert finding.rule_id == "artifact.scanner.start"
+    assert "no module named jinja2" in finding.message
+
+
+OLD_KERNEL = f"""#!{sys.executable}
+import ctypes, os, struct, sys
+LANDLOCK_CREATE_RULESET, ENOSYS = 444, 38
+rows = [(0x20, 0, 0, 0), (0x15, 0, 1, LANDLOCK_CREATE_RULESET), (0x06, 0, 0, 0x50000 | ENOSYS), (0x06, 0, 0, 0x7FFF0000)]
+code = b"".join(struct.pack("<HBBI", *row) for row in rows)
+buffer = ctypes.create_string_buffer(code)
+program = ctypes.create_string_buffer(struct.pack("<HxxxxxxQ", len(rows), ctypes.addressof(buffer)))
+libc = ctypes.CDLL(None, use_errno=True)
+libc.prctl(38, 1, 0, 0, 0)
+assert libc.prctl(22, 2, program, 0, 0) == 0
+os.execv({sys.executable!r}, [{sys.executable!r}, *sys.argv[1:]])
+"""
+DEMAND = 'schema = "garrison.scan-policy/1"\nrequire-confinement = true\n'
+
+
+@pytest.mark.row("A01", kind="R")
+def test_what_the_kernel_cannot_take_away_is_said_and_a_policy_may_demand_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models, python = tmp_path / "models", tmp_path / "python"
+    models.mkdir()
+    (models / "model.gguf").write_bytes(make.CLEAN["model.gguf"])
+    policy = tmp_path / "scan-policy.toml"
+    policy.write_text(DEMAND)
+    python.write_text(OLD_KERNEL)
+    python.chmod(0o755)
+    confined = scan_path([models]).unconfined
+    monkeypatch.setattr(sys, "executable", str(python))
+    assert main(["scan", str(models)]) == 0
+    assert "read without files and network by Landlock" in capsys.readouterr().out
+    assert main(["scan", str(models), "--policy", str(policy), "--json"]) == 3
+    report = json.loads(capsys.readouterr().out)
+    assert [line.split(":")[0] for line in report["unconfined"]] == ["files and network by Landlock"]
+    assert report["files"][0]["findings"][0]["rule_id"] == "artifact.scanner.unconfined"
+    monkeypatch.undo()
+    if not confined:
+        assert main(["scan", str(models), "--policy", str(policy)]) == 0

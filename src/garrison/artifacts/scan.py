@@ -90,7 +90,7 @@ def scan_path(
     for group in groups:
         start = len(judged)
         judged += resolve(files[start : start + len(group)])
-    return ScanReport(tuple(judged), RULESET)
+    return ScanReport(tuple(judged), RULESET, unconfined=pool.missing)
 
 
 def scan_source(sources: Iterable[tuple[str, BinaryIO]], *, options: Options = _DEFAULT) -> ScanReport:
@@ -100,7 +100,7 @@ def scan_source(sources: Iterable[tuple[str, BinaryIO]], *, options: Options = _
             sources, lambda each, worker: _scan_descriptor(each[0], each[1].fileno(), worker, options)
         )
         files = list(scanned)
-    return ScanReport(tuple(resolve(files)), RULESET)
+    return ScanReport(tuple(resolve(files)), RULESET, unconfined=pool.missing)
 
 
 def scan_stream(stream: BinaryIO, name: str = "stdin", *, options: Options = _DEFAULT) -> ScanReport:

@@ -26,6 +26,7 @@ from garrison.core.finding import Finding, Severity, Verdict
 
 SCHEMA = "garrison.scan-policy/1"
 NAME = "scan-policy.toml"  # in a data directory, for what is published there
+RULE_UNCONFINED = "artifact.scanner.unconfined"
 MAX_SIZE = 1 << 20
 MAX_SUPPRESSIONS = 10_000
 _DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{64})\Z")
@@ -63,6 +64,7 @@ class ScanPolicy:
     exemptions: tuple[Exemption, ...] = ()
     name: str = "built-in"
     digest: str = ""
+    require_confinement: bool = False
 
 
 def load_policy(path: Path) -> ScanPolicy:
@@ -82,7 +84,7 @@ def load_policy(path: Path) -> ScanPolicy:
 
 def parse_policy(table: Mapping[str, Any], name: str, digest: str) -> ScanPolicy:
     """A policy from its parsed TOML. Raises `Usage` SCAN-POLICY."""
-    _known(name, "the policy", table, {"schema", "default", "tier", "suppress"})
+    _known(name, "the policy", table, {"schema", "require-confinement", "default", "tier", "suppress"})
     if table.get("schema") != SCHEMA:
         raise _wrong(name, f'does not begin with schema = "{SCHEMA}"')
     tiers = _table(name, "tier", table.get("tier", {}))
@@ -98,6 +100,7 @@ def parse_policy(table: Mapping[str, Any], name: str, digest: str) -> ScanPolicy
         tuple(_exemption(name, number, row) for number, row in enumerate(rows, 1)),
         name,
         digest,
+        _switch(name, "require-confinement", table.get("require-confinement", False)),
     )
 
 
@@ -113,6 +116,8 @@ def apply(policy: ScanPolicy, report: ScanReport, *, today: date, tier: Tier | N
     )
     matched: set[Exemption] = set()
     files = tuple(_judged(file, policy.exemptions, level, today, matched) for file in report.files)
+    if policy.require_confinement and report.unconfined:
+        files = tuple(_unconfined(file, report.unconfined) for file in files)
     states = [
         {
             "digest": each.digest,
@@ -131,6 +136,16 @@ def apply(policy: ScanPolicy, report: ScanReport, *, today: date, tier: Tier | N
         "suppressions": states,
     }
     return replace(report, files=files, policy=summary)
+
+
+def _unconfined(file: FileReport, missing: Sequence[str]) -> FileReport:
+    message = f"it was read without {missing[0]}"
+    fix = RULES[RULE_UNCONFINED].fix
+    finding = Finding(RULE_UNCONFINED, Severity.LOW, message, file.path, fix)
+    verdict = Verdict.INCOMPLETE if file.verdict is Verdict.CLEAN else file.verdict
+    return replace(
+        file, verdict=verdict, findings=(*file.findings, finding), gaps=file.gaps | {RULE_UNCONFINED}
+    )
 
 
 def _judged(
@@ -217,6 +232,12 @@ def _exemption(name: str, number: int, value: Any) -> Exemption:
 def _table(name: str, place: str, value: Any) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise _wrong(name, f"{place} is not a table")
+    return value
+
+
+def _switch(name: str, place: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise _wrong(name, f"{place} is neither true nor false")
     return value
 
 

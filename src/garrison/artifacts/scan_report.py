@@ -73,11 +73,13 @@ class ScanReport:
     """Every file, and the verdict of the whole: refused beats incomplete beats clean.
 
     `ruleset` names the rules it was judged by; `policy` is what a policy file made of it, when there was one.
+    `unconfined` is what this kernel could not take away from the processes that read the files.
     """
 
     files: tuple[FileReport, ...]
     ruleset: str
     policy: Mapping[str, Any] | None = None
+    unconfined: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> Verdict:
@@ -91,6 +93,8 @@ class ScanReport:
             "ruleset": self.ruleset,
             "files": [file.as_json() for file in self.files],
         }
+        if self.unconfined:
+            report["unconfined"] = list(self.unconfined)
         if self.policy is not None:
             report["policy"] = dict(self.policy)
         return report

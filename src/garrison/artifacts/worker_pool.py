@@ -25,7 +25,13 @@ START_SECONDS = 30.0
 MAX_ANSWER = 4 << 20  # 200 findings and 2,000 facts of bounded length
 MAX_KEPT = 16 << 20  # what a worker may hand back of one file for the feature index
 MAX_JOBS = 64
+MAX_REASON = 4_096  # of what a worker that does not start writes before it ends
+MAX_WORDS = 200
+MAX_MISSING = 16  # lines of what the kernel could not take away; there are three steps
 AHEAD = 8  # files that each worker may be ahead of the oldest unfinished one
+
+_FIX_HOSTILE = "treat the file as hostile; if you made it yourself, split it into smaller files"
+_FIX_START = "pip install --force-reinstall garrison    then scan again; nothing was looked at"
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -60,7 +66,8 @@ class Judged:
 class Worker:
     """One confined process, reused for every file; replaced after a file that killed it.
 
-    `send` then `receive`, in turn, so that the caller can hash the file in between.
+    `send` then `receive`, in turn, so that the caller can hash the file in between. `missing` is what this
+    kernel could not take away from it.
     """
 
     def __init__(self, limits: Limits | None = None, *, keep: bool = False) -> None:
@@ -71,6 +78,8 @@ class Worker:
         self._scratch = ""
         self._deadline = 0.0
         self._kept: int | None = None
+        self._reason = ""
+        self.missing: tuple[str, ...] = ()
 
     def send(self, name: str, descriptor: int, size: int) -> None:
         """Start judging an open file."""
@@ -122,6 +131,8 @@ class Worker:
             return lost("artifact.limit.time", "scanning took longer than its time limit")
         except OSError:
             self._stop()
+            if self._reason:
+                return lost("artifact.scanner.start", self._reason, _FIX_START)
             return lost("artifact.limit.resources", "scanning ended at its limit of memory or processor time")
         try:
             return _judged(json.loads(line), self._read_kept())
@@ -137,6 +148,7 @@ class Worker:
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
+        said = os.memfd_create("stderr", os.MFD_CLOEXEC)
         with theirs:
             self._scratch = tempfile.mkdtemp(prefix="garrison-scan-")  # all that the worker may write to
             argv = [sys.executable, "-I", "-m", "garrison.artifacts.scanners.worker", str(theirs.fileno())]
@@ -148,13 +160,16 @@ class Worker:
                 cwd="/",
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                stderr=said,
             )
-        self._channel = ours
+        self._channel, self._reason = ours, ""
         try:
-            self._line(time.monotonic() + START_SECONDS)
-        except OSError:
+            self.missing = _missing(self._line(time.monotonic() + START_SECONDS))
+        except (OSError, ValueError):
+            self._reason = f"the process that reads files did not start{_last_words(said)}"
             self._stop()
+        finally:
+            os.close(said)
 
     def _line(self, deadline: float) -> bytes:
         if self._channel is None:
@@ -225,9 +240,31 @@ class Pool:
         for worker in self._workers:
             worker.close()
 
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """What this kernel could not take away from the workers that ran."""
+        return tuple(dict.fromkeys(line for worker in self._workers for line in worker.missing))
 
-def lost(rule_id: str, message: str) -> Judged:
-    fix = "treat the file as hostile; if you made it yourself, split it into smaller files"
+
+def _missing(line: bytes) -> tuple[str, ...]:
+    """The worker's first line: a list of texts. Raises ValueError."""
+    found = json.loads(line)
+    if not isinstance(found, list) or len(found) > MAX_MISSING:
+        raise ValueError("not a list")
+    return tuple(_printable(str(each)) for each in found)
+
+
+def _last_words(descriptor: int) -> str:
+    size = os.fstat(descriptor).st_size
+    text = os.pread(descriptor, MAX_REASON, max(0, size - MAX_REASON)).decode("utf-8", "replace").strip()
+    return f": {_printable(text.splitlines()[-1])}" if text else ""
+
+
+def _printable(text: str) -> str:
+    return text[:MAX_WORDS].encode("unicode_escape").decode("ascii")
+
+
+def lost(rule_id: str, message: str, fix: str = _FIX_HOSTILE) -> Judged:
     findings = (Finding(rule_id, Severity.LOW, message, "", fix),)
     return Judged("unknown", Verdict.INCOMPLETE, findings, {}, gaps=frozenset({rule_id}))
 

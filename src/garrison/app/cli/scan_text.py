@@ -31,6 +31,8 @@ def show(report: ScanReport) -> None:
         output.print_line(f"{label:<10}  " + "  ".join(output.visible(word) for word in words))
     if len(lines) > MAX_SHOWN:
         output.print_line(f"and {len(lines) - MAX_SHOWN} more findings; --json lists them")
+    for missing in report.unconfined:
+        output.print_line(f"note        files were read without {output.visible(missing)}")
     _show_policy(report)
     _show_fixes(lines)
     output.print_line(_summary(report))

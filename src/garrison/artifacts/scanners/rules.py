@@ -48,6 +48,16 @@ RULES: dict[str, Rule] = {
         "A scanner met something it did not expect. The file is treated as not understood.",
         "report the file to the makers of Garrison; until then it is treated as not understood",
     ),
+    "artifact.scanner.start": Rule(
+        "the process that reads files did not start",
+        "Files are read in a process of their own. It ended before it had seen any, so nothing was judged.",
+        "pip install --force-reinstall garrison    then scan again; nothing was looked at",
+    ),
+    "artifact.scanner.unconfined": Rule(
+        "a process that reads files and could reach out",
+        "The policy demands that the kernel takes files, network and programs away from it. This one could not.",
+        "scan on Linux 5.13 or later with Landlock and seccomp, or leave require-confinement out of the policy",
+    ),
     "artifact.limit.size": Rule(
         "a part larger than its limit",
         "Every part has a limit of size, so that no file can exhaust the machine that judges it.",
