@@ -15,9 +15,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from garrison.artifacts.scan_report import FileReport, ScanReport, resolve
+from garrison.artifacts.scan_s3 import SCHEME, objects
 from garrison.artifacts.scan_walk import Entry, cached, entries, existing
 from garrison.artifacts.worker_pool import Judged, Limits, Pool, Worker
 from garrison.core.errors import Undecided
@@ -71,12 +72,13 @@ def scan_path(
 ) -> ScanReport:
     """Scan files and directories. Links are reported and never followed.
 
-    A path `hf-cache:ORG/NAME` is a model in the Hugging Face cache that `environment` points to.
+    A path `hf-cache:ORG/NAME` is a model in the Hugging Face cache that `environment` points to;
+    `s3://BUCKET/PREFIX` is one in a bucket (with the extra `aws`).
     Raises `Usage` SCAN-PATH when a path does not exist. Everything else is a finding.
     """
     groups = [list(_group(path, environment or {})) for path in paths]
     found = [entry for group in groups for entry in group]
-    sizes = [_size(entry.path) for entry in found]
+    sizes = [entry.size if entry.opener else _size(entry.path) for entry in found]
     jobs = min(options.jobs, 1 + max(len(found) // FILES_A_JOB, sum(sizes) // BYTES_A_JOB), len(found))
     files: list[FileReport] = []
     size = 0
@@ -109,12 +111,7 @@ def scan_stream(stream: BinaryIO, name: str = "stdin", *, options: Options = _DE
     Raises `Undecided` SCAN-STREAM when it brings nothing, or more than `MAX_STREAM`.
     """
     with TemporaryFile(prefix="garrison-scan-") as spool:
-        size = 0
-        while data := stream.read(CHUNK):
-            size += len(data)
-            if size > MAX_STREAM:
-                break
-            spool.write(data)
+        size = _spooled(stream, spool)
         if not size or size > MAX_STREAM:
             raise Undecided(
                 "SCAN-STREAM",
@@ -123,11 +120,12 @@ def scan_stream(stream: BinaryIO, name: str = "stdin", *, options: Options = _DE
                 else f"standard input brought more than {MAX_STREAM} bytes",
                 fix="tar -c DIR | garrison scan -    or scan the directory itself",
             )
-        spool.flush()
         return scan_source([(name, spool)], options=options)
 
 
 def _group(path: Path | str, environment: Mapping[str, str]) -> Iterator[Entry]:
+    if str(path).startswith(SCHEME):
+        return objects(str(path), environment)
     if str(path).startswith(CACHE):
         return cached(str(path).removeprefix(CACHE), environment)
     return entries(existing(Path(path)))
@@ -144,6 +142,8 @@ def _size(path: Path) -> int:
 def _scan_entry(entry: Entry, worker: Worker, options: Options) -> FileReport:
     if entry.problem:
         return _unread(entry.shown, entry.problem)
+    if entry.opener is not None:
+        return _scan_remote(entry.shown, entry.opener, worker, options)
     try:
         mode = entry.path.lstat().st_mode
         if not stat.S_ISREG(mode):
@@ -164,6 +164,30 @@ def _scan_entry(entry: Entry, worker: Worker, options: Options) -> FileReport:
         return _scan_descriptor(entry.shown, descriptor, worker, options, entry.expected, is_own=False)
     finally:
         os.close(descriptor)
+
+
+def _scan_remote(name: str, opener: Callable[[], BinaryIO], worker: Worker, options: Options) -> FileReport:
+    with TemporaryFile(prefix="garrison-scan-") as spool:
+        try:
+            with opener() as stream:
+                size = _spooled(stream, spool)
+        except FileNotFoundError:
+            return _unread(name, "it is no longer there")
+        except OSError as error:
+            return _unread(name, f"it cannot be read: {error.strerror or error}")
+        if size > MAX_STREAM:
+            return _unread(name, f"it is larger than {MAX_STREAM} bytes")
+        return _scan_descriptor(name, spool.fileno(), worker, options)
+
+
+def _spooled(stream: BinaryIO, spool: IO[bytes]) -> int:
+    """How many bytes came; reading ends when there were more than `MAX_STREAM`."""
+    size = 0
+    while size <= MAX_STREAM and (data := stream.read(CHUNK)):
+        size += len(data)
+        spool.write(data)
+    spool.flush()
+    return size
 
 
 def _scan_descriptor(

@@ -12,6 +12,7 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from garrison.core.errors import Usage
 
@@ -29,13 +30,16 @@ _HF_FIX = "hf-cache:ORG/NAME or hf-cache:ORG/NAME@REVISION names a model that wa
 class Entry:
     """One entry of the walk: what to open, how to show it, or why it cannot be opened.
 
-    `expected` is the SHA-256 that the content must have, where the place of the file promises one.
+    `expected` is the SHA-256 that the content must have, where the place of the file promises one. An entry
+    with an `opener` is not on this machine; `size` is what its service says of it.
     """
 
     path: Path
     shown: str
     problem: str = ""
     expected: str = ""
+    opener: Callable[[], BinaryIO] | None = None
+    size: int = 0
 
 
 def existing(path: Path) -> Path:

@@ -33,6 +33,7 @@ def add(subparsers: Any) -> None:
 examples:
   garrison scan ./fraud
   garrison scan hf-cache:openai-community/gpt2
+  garrison scan s3://models/fraud/3
   tar -c ./fraud | garrison scan -
   garrison scan ./models --policy scan-policy.toml --format sarif > scan.sarif
   garrison scan ./models --index scans.db
@@ -46,7 +47,7 @@ Exit: 0 clean, 1 refused, 3 incomplete (something was not understood).""",
         "paths",
         nargs="*",
         metavar="PATH",
-        help="a file, a directory, hf-cache:ORG/NAME, or - for a tar or a file on standard input",
+        help="a file, a directory, hf-cache:ORG/NAME, s3://BUCKET/PREFIX, or - for a tar or a file on standard input",
     )
     parser.add_argument(
         "--format",
