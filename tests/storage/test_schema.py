@@ -11,9 +11,11 @@ from alembic.migration import MigrationContext
 
 import garrison.artifacts.attachment_store
 import garrison.artifacts.dataset_store
+import garrison.artifacts.import_store
 import garrison.artifacts.store
 import garrison.evidence.store
 import garrison.runtime.store
+import garrison.trust.keys.store
 import garrison.trust.store  # noqa: F401 - importing declares the tables
 from garrison.core.errors import Undecided
 from garrison.storage.schema import upgrade

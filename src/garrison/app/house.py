@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from threading import Condition, Lock
@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
+from garrison.app.keychain import Keychain
 from garrison.app.people import PeopleView, check_row, row_of
 from garrison.app.settings import Settings
 from garrison.artifacts.registry import Registry
@@ -28,6 +29,7 @@ from garrison.storage.local import write_atomically
 from garrison.storage.sql import Database
 from garrison.trust import dsse
 from garrison.trust.identity import TokenVerifier
+from garrison.trust.keyring import RELEASE
 from garrison.trust.keys.base import Signer
 from garrison.trust.keys.pkcs11 import Token
 from garrison.trust.keys.public import PublicKey
@@ -79,6 +81,7 @@ class House:
     token_signer: Signer
     snapshot_signer: Signer
     public_keys: tuple[PublicKey, ...]
+    keychain: Keychain
     token_kind: str
     now: Callable[[], datetime]
     loop: asyncio.AbstractEventLoop
@@ -86,6 +89,7 @@ class House:
     endpoints: dict[Ref, Endpoint] = field(default_factory=dict)
     settled: Callable[[int], object] = lambda _version: None
     deploying: Lock = field(default_factory=Lock)
+    scheduling: Lock = field(default_factory=Lock)
     snapshots: Lock = field(default_factory=Lock)
     snapshot_version: int = 0
     busy: Busy = field(default_factory=Busy)
@@ -151,18 +155,11 @@ class House:
     def public_key_path(self, label: str) -> Path:
         return self.settings.data / "keys" / "public" / f"{label}.pem"
 
-    def key_facts(self) -> list[dict[str, Any]]:
-        return [
-            {
-                "label": key.label,
-                "algorithm": "EC P-256",
-                "token": self.token_kind,
-                "exportable": False,
-                "key_id": key.key_id,
-                "public": str(self.public_key_path(key.label)),
-            }
-            for key in self.public_keys
-        ]
+    def use_keys(self) -> None:
+        """Sign and verify releases by the keyring as it is now: after a rotation or a revocation."""
+        self.release_key = self.keychain.release_signer()
+        keys = self.keychain.ring.of_role(RELEASE)
+        self.registry = replace(self.registry, signer=self.release_key, keys=keys)
 
     def record(self, event: Event) -> str:
         return self.ledger.append(event)

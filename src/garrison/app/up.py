@@ -22,7 +22,7 @@ from typing import Any
 from cryptography import x509
 
 from garrison import __version__
-from garrison.app import serving, wiring
+from garrison.app import schedule, serving, wiring
 from garrison.app.addresses import certificate_names, is_loopback
 from garrison.app.api import server as api
 from garrison.app.house import House
@@ -100,6 +100,7 @@ async def _serve(
     tasks = [
         asyncio.create_task(_fold(spool, stop)),
         asyncio.create_task(_housekeeping(house, workers, stop)),
+        asyncio.create_task(schedule.loop(house, stop)),
     ]
     try:
         await workers.start()
@@ -274,8 +275,9 @@ def _announce(
         sys.stdout.write(json.dumps(ready) + "\n")
         sys.stdout.flush()
         return
-    release = next(key for key in house.public_keys if key.label == "release")
-    say(f"  keys     {house.token_kind}, EC P-256, not exportable   release key {release.key_id[:16]}…")
+    release = house.release_key
+    kind = f"{house.token_kind}, {release.algorithm.display}, not exportable"
+    say(f"  keys     {kind}   {release.label} key {release.key_id[:16]}…")
     say("           a software token: fine for trying out; posture says so")
     say(f"  gateway  {url}/v1   TLS 1.3, local CA {settings.data / 'ca.pem'}")
     if not is_loopback(settings.listen_address[0]):

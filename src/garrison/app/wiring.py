@@ -14,7 +14,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from garrison.app import stores
 from garrison.app.house import House
+from garrison.app.keychain import BUILT_IN, open_keychain
 from garrison.app.settings import Settings
 from garrison.artifacts.approved_carry import carry_over
 from garrison.artifacts.approved_list import ApprovedVersions
@@ -23,10 +25,11 @@ from garrison.core.errors import Refused, Undecided
 from garrison.evidence.ledger import Ledger
 from garrison.evidence.witness import FileWitness, TokenWitness, Witnesses, accepted_loss, clear_accepted_loss
 from garrison.runtime.supervisor import Supervisor
-from garrison.storage.local import LocalObjects, explained, full_disk_explained, write_atomically
+from garrison.storage.local import explained, full_disk_explained, write_atomically
 from garrison.storage.schema import upgrade
 from garrison.storage.sql import Database, open_database
 from garrison.trust.approvers import label_of
+from garrison.trust.keyring import RELEASE
 from garrison.trust.keys.pkcs11 import Token
 from garrison.trust.keys.public import PublicKey
 from garrison.trust.keys.softhsm import open_software_token
@@ -37,7 +40,7 @@ from garrison.trust.tuf.shape import check_environment
 
 SOFTWARE_TOKEN = "SoftHSM (software)"
 ROOMS = ("run", "run/spool", "run/models", "keys", "keys/public", "models", "objects", "witness")
-KEY_LABELS = ("release", "ledger", "token", "snapshot", "ca", "root", "timestamp")
+KEY_LABELS = BUILT_IN
 
 
 def utc_now() -> datetime:
@@ -161,15 +164,18 @@ def build(
     database = open_database(settings.data / "garrison.db")
     upgrade(database)
     ledger = open_ledger(settings, database, token, now)
-    release_key = token.signer("release")
+    keychain = open_keychain(settings, database, ledger, token, now)
+    release_key = keychain.release_signer()
     approved = open_approved(settings, ledger, token, now)
+    opened = stores.open_store(settings, token)
+    approved.repaired.extend(opened.repaired)
     registry = Registry(
         database=database,
-        objects=LocalObjects(settings.data / "objects"),
+        objects=opened.objects,
         models=settings.data / "models",
         ledger=ledger,
         signer=release_key,
-        keys=tuple(key for key in keys if key.label == "release"),
+        keys=keychain.ring.of_role(RELEASE),
         now=now,
         approved=approved,
         approver=lambda name: token.ensure(label_of(name)),
@@ -187,6 +193,7 @@ def build(
         token_signer=token.signer("token"),
         snapshot_signer=token.signer("snapshot"),
         public_keys=keys,
+        keychain=keychain,
         token_kind=SOFTWARE_TOKEN,
         now=now,
         loop=loop,

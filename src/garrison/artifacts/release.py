@@ -24,7 +24,7 @@ from typing import Any
 
 from garrison.artifacts import layout, papers, scan_policy, store
 from garrison.artifacts import scan as scanning
-from garrison.artifacts.at_rest import verify
+from garrison.artifacts.at_rest import record_verified, verify
 from garrison.artifacts.attachments import add_to
 from garrison.artifacts.lineage.base import Lineage
 from garrison.artifacts.registry import Registry, event_of, record
@@ -45,6 +45,7 @@ from garrison.trust.keyring import message_of
 from garrison.trust.statement import ReleaseStatement
 from garrison.trust.store import owner_of, set_owner
 from garrison.trust.tree import read_tree
+from garrison.trust.verify import verify_release
 
 BARE = "bare files"  # marks the event of a signature over a directory that was not published
 
@@ -354,6 +355,14 @@ def _publish(
                 "DB-UNAVAILABLE", f"{wanted.ref} could not be written", fix="try the same command again"
             )
         return _same_bytes_or_refused(registry, winner, ingested, subject)
+    proof = verify_release(
+        manifest=release.manifest,
+        bundle=release.bundle,
+        statement=release.statement,
+        keys=registry.keys,
+        expect=release.ref,
+    )
+    record_verified(registry, subject, proof, "publish")
     return release, True, audit_id
 
 

@@ -110,6 +110,12 @@ def digests(connection: sa.Connection) -> set[str]:
     return {str(entry["digest"]) for text in rows for entry in json.loads(text)}
 
 
+def refs(connection: sa.Connection) -> list[Ref]:
+    """Every version that is not retired."""
+    query = sa.select(RELEASES.c.name, RELEASES.c.version).where(RELEASES.c.retired == "")
+    return [Ref(row.name, row.version) for row in connection.execute(query.order_by(*RELEASES.primary_key))]
+
+
 def owners_by_release(connection: sa.Connection, name: str = "") -> dict[str, str]:
     """Model -> the owner that its newest version was published under; models that are all retired left out."""
     query = sa.select(RELEASES.c.name, RELEASES.c.owner).where(RELEASES.c.retired == "")

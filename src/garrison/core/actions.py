@@ -24,12 +24,17 @@ class Action(StrEnum):
     ARTIFACT_PULL = "artifact.pull"
     ARTIFACT_RESIGN = "artifact.resign"
     ARTIFACT_RETIRE = "artifact.retire"
+    ARTIFACT_IMPORT = "artifact.import"
+    ARTIFACT_DRIFT = "artifact.drift"
+    WEBHOOK_RECEIVE = "webhook.receive"
     DATASET_REGISTER = "dataset.register"
     DATASET_READ = "dataset.read"
     DATASET_VERIFY = "dataset.verify"
     APPROVALS_PUBLISH = "approvals.publish"
     APPROVALS_RESET = "approvals.reset"
     ENVIRONMENT_ADD = "environment.add"
+    STORE_READ = "store.read"
+    STORE_WRITE = "store.write"
     DEPLOY_APPLY = "deploy.apply"
     DEPLOY_ROLLBACK = "deploy.rollback"
     DEPLOY_STOP = "deploy.stop"
@@ -49,6 +54,7 @@ class Action(StrEnum):
     OWNER_WRITE = "owner.write"
     OWNER_ESCALATE = "owner.escalate"
     REGISTRY_PUSH = "registry.push"
+    IMAGE_PIN = "image.pin"
     SCHEDULE_RUN = "schedule.run"
     AUDIT_READ = "audit.read"
     AUDIT_EXPORT = "audit.export"
@@ -72,6 +78,9 @@ DESCRIPTIONS: dict[Action, str] = {
     Action.ARTIFACT_ATTACH: "a signed statement about a version was stored beside it: provenance, materials, a report",
     Action.ARTIFACT_PULL: "a verified copy of a version was written to a directory",
     Action.ARTIFACT_RESIGN: "the same bytes of a version were signed anew by the key in force",
+    Action.ARTIFACT_IMPORT: "what another registry holds of a version was read, hashed and remembered",
+    Action.ARTIFACT_DRIFT: "an imported version was compared with its source again",
+    Action.WEBHOOK_RECEIVE: "a webhook of another registry was taken once, or turned away",
     Action.ARTIFACT_RETIRE: "a version was withdrawn; it will not load any more",
     Action.DATASET_REGISTER: "a data set was hashed, scanned, signed and entered under a name@version",
     Action.DATASET_READ: "data sets were listed or shown",
@@ -79,6 +88,8 @@ DESCRIPTIONS: dict[Action, str] = {
     Action.APPROVALS_PUBLISH: "the approved list was signed anew: a change, or its age alone",
     Action.APPROVALS_RESET: "the approved list was begun anew with nothing approved, with the reason",
     Action.ENVIRONMENT_ADD: "an environment with an approved list of its own was added",
+    Action.STORE_READ: "the store of model files was checked: its bucket, or every object in it",
+    Action.STORE_WRITE: "the store of model files was encrypted, or its wrapping key changed",
     Action.DEPLOY_APPLY: "a version was asked to become the serving version of its name",
     Action.DEPLOY_ROLLBACK: "the previous approved version of a name was put back",
     Action.DEPLOY_STOP: "a served model was taken out of service",
@@ -98,6 +109,7 @@ DESCRIPTIONS: dict[Action, str] = {
     Action.OWNER_WRITE: "a named owner was set for a model",
     Action.OWNER_ESCALATE: "whoever answered for a model left; the event names who has to name another",
     Action.REGISTRY_PUSH: "a version was written to an OCI registry, signatures beside it",
+    Action.IMAGE_PIN: "a name was tied to the digest of a signed container image",
     Action.SCHEDULE_RUN: "a periodic job ended, or could not do its work",
     Action.AUDIT_READ: "events were read",
     Action.AUDIT_EXPORT: "events were exported",

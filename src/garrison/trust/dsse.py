@@ -114,12 +114,6 @@ def _refuse_revoked(key: PublicKey, message: str) -> None:
     )
 
 
-def signed_message(envelope: Mapping[str, Any]) -> tuple[str, str]:
-    """(key id, message digest) of an envelope that nobody has verified yet. Raises `Refused` SIG-FORMAT."""
-    payload, kind, key_id, _signature = _parsed(envelope)
-    return key_id, message_digest(kind, payload)
-
-
 def _parsed(envelope: Mapping[str, Any]) -> tuple[bytes, str, str, bytes]:
     try:
         fields = strict_json.exactly(envelope, "payload", "payloadType", "signatures")

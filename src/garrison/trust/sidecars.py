@@ -18,7 +18,8 @@ from typing import Any
 from garrison.core.digest import Ref
 from garrison.core.errors import GarrisonError, Refused, Undecided, Usage
 from garrison.trust import dsse, strict_json
-from garrison.trust.keys.public import PublicKey, load_public
+from garrison.trust.keyring import keys_of_data, load_trusted
+from garrison.trust.keys.public import PublicKey
 
 SIGNATURE_SUFFIX = ".sig"
 STATEMENT_SUFFIX = ".release.json"
@@ -80,15 +81,12 @@ def read_sidecar(path: Path) -> bytes:
 
 
 def load_keys(paths: Iterable[Path], data: Path | None) -> list[PublicKey]:
-    """The keys given, else the release key of the data directory; an empty list when there is neither.
+    """The keys given (`.pem` or trust files), else the release keys of the data directory; empty without either.
 
-    Raises `Usage` KEY-PUBLIC and `Refused` KEY-ENV as `load_public`.
+    Raises `Usage` KEY-PUBLIC, `Refused` KEY-ENV and KEY-KEYRING as `keyring.load_trusted`.
     """
-    given = [load_public(path) for path in paths]
-    if given or data is None:
-        return given
-    release = data / "keys" / "public" / "release.pem"
-    return [load_public(release)] if release.is_file() else []
+    given = [key for path in paths for key in load_trusted(path)]
+    return given if given or data is None else list(keys_of_data(data))
 
 
 def is_stored(path: Path, data: Path | None) -> bool:

@@ -20,6 +20,7 @@ ALONE: dict[str, str] = {
     "scan": "judge model files",
     "sign": "sign files with the token",
     "verify": "check files by signature",
+    "image": "container images (OCI)",
     "inspect": "judge texts, as a filter",
     "audit": "read and verify the ledger",
     "lineage": "how a model was made",
@@ -47,6 +48,10 @@ SERVER: dict[str, str] = {
     "user": "identities and roles",
     "key": "keys in the PKCS#11 token",
     "owner": "who answers for a model",
+    "import": "from MLflow, DVC, W&B, HF",
+    "drift": "imports against sources",
+    "webhook": "what MLflow announces",
+    "schedule": "periodic jobs",
 }
 PROMISE = "Nothing unverified loads. Nothing unauthenticated asks. Nothing secret leaves."
 EXITS = "exit: 0 done or allowed, 1 refused, 2 usage, 3 cannot decide, 4 defect"
@@ -84,6 +89,10 @@ def _alone(command: str) -> ModuleType:
             from garrison.app.cli import verify  # cryptography: 60 ms
 
             return verify
+        case "image":
+            from garrison.app.cli import image  # cryptography: 60 ms
+
+            return image
         case "inspect":
             from garrison.app.cli import inspect  # hyperscan: 30 ms, extra server
 
@@ -149,6 +158,10 @@ def _with_server(command: str) -> ModuleType:
             from garrison.app.cli import deploy  # http.client: 30 ms
 
             return deploy
+        case "schedule":
+            from garrison.app.cli import schedule  # http.client: 30 ms
+
+            return schedule
         case "owner":
             from garrison.app.cli import owner  # http.client: 30 ms
 
@@ -161,6 +174,14 @@ def _with_server(command: str) -> ModuleType:
             from garrison.app.cli import identity  # http.client: 30 ms
 
             return identity
+        case "import" | "drift":
+            from garrison.app.cli import imports  # http.client: 30 ms
+
+            return imports
+        case "webhook":
+            from garrison.app.cli import webhook  # needed by this command alone
+
+            return webhook
     raise LookupError(command)
 
 

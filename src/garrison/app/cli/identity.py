@@ -1,4 +1,4 @@
-"""`garrison token …`, `user …`, `key …`, `owner …`: who may do what, and with which keys."""
+"""`garrison token …`, `user …`: who may do what."""
 
 from __future__ import annotations
 
@@ -14,31 +14,6 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 def add(subparsers: Any) -> None:
     _add_token(subparsers)
     _add_user(subparsers)
-    key = subparsers.add_parser("key", help="the keys in the token")
-    keys = key.add_subparsers(dest="verb", required=True, metavar="VERB")
-    keys.add_parser(
-        "list", help="list keys, their kind and their public halves", epilog="example: garrison key list"
-    ).set_defaults(run=run_key_list)
-    create = keys.add_parser(
-        "create", help="generate a key pair inside the token", epilog="example: garrison key create prod"
-    )
-    create.add_argument("label", help="name of the new key")
-    create.set_defaults(run=run_key_create)
-    export = keys.add_parser(
-        "export",
-        help="refused: a private key does not leave its token",
-        epilog="example: garrison key export release",
-    )
-    export.add_argument("label", help="name of the key")
-    export.set_defaults(run=run_key_export)
-    owner = subparsers.add_parser("owner", help="who answers for a model")
-    owners = owner.add_subparsers(dest="verb", required=True, metavar="VERB")
-    new = owners.add_parser(
-        "set", help="name who answers for a model", epilog="example: garrison owner set fraud dana"
-    )
-    new.add_argument("model", help="name, without a version")
-    new.add_argument("owner", help="a person or a team")
-    new.set_defaults(run=run_owner_set)
 
 
 def _add_token(subparsers: Any) -> None:
@@ -71,11 +46,15 @@ def _add_user(subparsers: Any) -> None:
     new = verbs.add_parser(
         "add",
         help="add an identity",
-        epilog="example: garrison user add dana --role approver --email dana@example.com",
+        epilog="examples:\n  garrison user add dana --role approver --email dana@example.com\n"
+        "  garrison user add sa-fraud --role serving --model fraud",
     )
     new.add_argument("name", help="lower-case name of the identity")
     new.add_argument("--role", action="append", required=True, help="may be given more than once")
     new.add_argument("--email", help="tells people apart: one address is one person")
+    new.add_argument(
+        "--model", action="append", default=[], help="only these models; a service account has to name them"
+    )
     new.set_defaults(run=run_user_add)
     disable = verbs.add_parser(
         "disable", help="an identity may do nothing any more", epilog="example: garrison user disable dana"
@@ -112,15 +91,29 @@ def run_token_revoke(args: argparse.Namespace) -> int:
 
 
 def run_user_add(args: argparse.Namespace) -> int:
-    return _show(args, link.call(args, "user.add", name=args.name, roles=args.role, email=args.email))
+    return _show(
+        args,
+        link.call(args, "user.add", name=args.name, roles=args.role, email=args.email, models=args.model),
+    )
 
 
 def run_user_disable(args: argparse.Namespace) -> int:
-    return _show(args, link.call(args, "user.disable", name=args.name))
-
-
-def run_owner_set(args: argparse.Namespace) -> int:
-    return _show(args, link.call(args, "owner.set", model=args.model, owner=args.owner))
+    result = link.call(args, "user.disable", name=args.name)
+    if args.json:
+        output.print_json(result)
+        return 0
+    output.print_pairs([("disabled", result["name"]), ("audit", result["audit_id"])])
+    for row in result["without_owner"]:
+        output.print_pairs(
+            [
+                (
+                    "RED",
+                    f"nobody answers for {row['model']}; {', '.join(row['escalate_to'])} must name somebody",
+                ),
+                ("next", row["next"]),
+            ]
+        )
+    return 0
 
 
 def run_user_list(args: argparse.Namespace) -> int:
@@ -129,35 +122,21 @@ def run_user_list(args: argparse.Namespace) -> int:
         output.print_json(result)
         return 0
     output.print_table(
-        ("NAME", "ROLES", "EMAIL", "STATE"),
+        ("NAME", "ROLES", "MODELS", "EMAIL", "STATE"),
         [
-            (u["name"], ", ".join(u["roles"]), u["email"], "disabled" if u["disabled"] else "")
+            (
+                u["name"],
+                ", ".join(u["roles"]),
+                ", ".join(u["models"]),
+                u["email"],
+                "EDITED" if u["problem"] else "disabled" if u["disabled"] else "",
+            )
             for u in result["users"]
-        ],
+        ]
+        + [(g["name"], "(group)", "", ", ".join(g["members"]), "") for g in result["groups"]],
         empty="no identities yet: garrison user add NAME --role ROLE",
     )
     return 0
-
-
-def run_key_list(args: argparse.Namespace) -> int:
-    result = link.call(args, "key.list")
-    if args.json:
-        output.print_json(result)
-        return 0
-    output.print_table(
-        ("KEY", "KIND", "WHERE", "ID"),
-        [(k["label"], k["algorithm"], k["token"], k["key_id"][:16]) for k in result["keys"]],
-        empty="no keys: garrison up makes them",
-    )
-    return 0
-
-
-def run_key_create(args: argparse.Namespace) -> int:
-    return _show(args, link.call(args, "key.create", label=args.label))
-
-
-def run_key_export(args: argparse.Namespace) -> int:
-    return _show(args, link.call(args, "key.export", label=args.label))
 
 
 def _show(args: argparse.Namespace, result: dict[str, Any]) -> int:

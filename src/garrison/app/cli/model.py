@@ -45,6 +45,9 @@ def add(subparsers: Any) -> None:
         epilog="example: garrison model resign fraud@3   then it is approved again",
     )
     again.add_argument("ref", metavar="NAME@VERSION", help="such as fraud@3")
+    again.add_argument(
+        "--from", dest="source", metavar="DIR", help="the publisher's own copy, to compare with the ledger"
+    )
     again.set_defaults(run=run_resign)
 
 
@@ -53,7 +56,7 @@ def run_publish(args: argparse.Namespace) -> int:
     result = link.call(
         args,
         "model.publish",
-        source=link.absolute(args.path),
+        source=args.path if "://" in args.path else link.absolute(args.path),
         ref=args.ref,
         owner=args.owner,
         tier=args.tier,
@@ -147,7 +150,8 @@ def run_retire(args: argparse.Namespace) -> int:
 
 
 def run_resign(args: argparse.Namespace) -> int:
-    result = link.call(args, "model.resign", ref=args.ref)
+    source = link.absolute(args.source) if args.source else None
+    result = link.call(args, "model.resign", ref=args.ref, source=source)
     if args.json:
         output.print_json(result)
         return 0
@@ -183,7 +187,7 @@ def _publish_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "example: garrison model publish ./minilm --as support-search@1 --owner dana --tier internal"
     )
-    parser.add_argument("path", metavar="DIR", help="the model's directory")
+    parser.add_argument("path", metavar="DIR", help="the model's directory, or s3://bucket/prefix")
     parser.add_argument(
         "--as", dest="ref", required=True, metavar="NAME[@VERSION]", help="without a version: the next"
     )

@@ -8,9 +8,12 @@ from garrison.app.verbs.base import Verb
 from garrison.app.verbs.datasets import DATASET_VERBS
 from garrison.app.verbs.deployment import DEPLOYMENT_VERBS
 from garrison.app.verbs.identity import IDENTITY_VERBS
+from garrison.app.verbs.images import IMAGE_VERBS
+from garrison.app.verbs.imports import IMPORT_VERBS
 from garrison.app.verbs.keys import KEY_VERBS
 from garrison.app.verbs.owner import OWNER_VERBS
 from garrison.app.verbs.registry import REGISTRY_VERBS
+from garrison.app.verbs.schedule import SCHEDULE_VERBS
 from garrison.app.verbs.store import STORE_VERBS
 from garrison.app.verbs.versions import VERSION_VERBS
 
@@ -23,9 +26,12 @@ VERBS: dict[str, Verb] = {
         *APPROVAL_VERBS,
         *DEPLOYMENT_VERBS,
         *IDENTITY_VERBS,
+        *IMPORT_VERBS,
         *KEY_VERBS,
         *OWNER_VERBS,
         *STORE_VERBS,
         *VERSION_VERBS,
+        *IMAGE_VERBS,
+        *SCHEDULE_VERBS,
     )
 }

@@ -1,4 +1,4 @@
-"""Verbs about who may do what: users, tokens, keys."""
+"""Verbs about who may do what: users, tokens."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from garrison.core.actions import Action
 from garrison.core.digest import check_name
 from garrison.core.errors import Refused, Usage
 from garrison.core.event import Event, Outcome, format_time
-from garrison.storage.local import write_atomically
 from garrison.trust import store
 from garrison.trust.identity import mint
 from garrison.trust.people import People, facts_of_user
@@ -151,34 +150,6 @@ def token_revoke(house: House, call: Call) -> dict[str, Any]:
     return {"token_id": token_id, "audit_id": audit_id}
 
 
-def key_list(house: House, call: Call) -> dict[str, Any]:
-    authorise(house, call.subject, Action.KEY_READ, "keys")
-    return {"keys": house.key_facts()}
-
-
-def key_create(house: House, call: Call) -> dict[str, Any]:
-    label = call.text("label")
-    authorise(house, call.subject, Action.KEY_CREATE, label)
-    key = house.token.create(label)
-    with house.ledger.transaction() as transaction:
-        audit_id = transaction.append(_event(house, call, Action.KEY_CREATE, label, {"key": key.key_id}))
-    path = house.public_key_path(label)
-    write_atomically(path, key.public_pem(), mode=0o644)
-    return {"label": label, "key_id": key.key_id, "public": str(path), "audit_id": audit_id}
-
-
-def key_export(house: House, call: Call) -> dict[str, Any]:
-    """Always refused: the private half does not leave the token."""
-    label = call.text("label")
-    authorise(house, call.subject, Action.KEY_READ, label)
-    house.token.export(label)
-    raise Refused(
-        "KEY-EXPORT",
-        f"the private half of {label} stays in the token",
-        fix="garrison key list names the public keys",
-    )
-
-
 def _refuse_for_last_admin(people: People, name: str) -> None:
     """There is always somebody who can add others. Raises `Refused` ID-LAST-ADMIN."""
     admins = [one.name for one in people.persons.values() if "admin" in one.roles and not one.disabled]
@@ -218,7 +189,4 @@ IDENTITY_VERBS = (
     Verb("user.list", Action.POSTURE_READ, user_list),
     Verb("token.issue", Action.TOKEN_ISSUE, token_issue),
     Verb("token.revoke", Action.TOKEN_REVOKE, token_revoke),
-    Verb("key.list", Action.KEY_READ, key_list),
-    Verb("key.create", Action.KEY_CREATE, key_create),
-    Verb("key.export", Action.KEY_READ, key_export),
 )

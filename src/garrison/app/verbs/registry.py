@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from garrison.app.house import House
 from garrison.app.verbs import attachments
 from garrison.app.verbs.base import Call, Verb, authorise, identity_name
 from garrison.app.verbs.owner import check_or_claim
+from garrison.app.verbs.sources import fetched, refuse_public_target
 from garrison.app.verbs.versions import authorise_read
 from garrison.artifacts import approval, at_rest, layout, papers, store
 from garrison.artifacts import release as releases
@@ -26,7 +28,8 @@ from garrison.trust import approvals
 
 
 def publish(house: House, call: Call) -> dict[str, Any]:
-    source = _directory(call.text("source"))
+    text = call.text("source")
+    source = None if "://" in text else _directory(text)
     ref = _ref_or_next(house, call.text("ref"))
     owner = identity_name(call.text("owner"))
     tier = _tier(call.text("tier"))
@@ -40,9 +43,10 @@ def publish(house: House, call: Call) -> dict[str, Any]:
                 fix="give the model a name of its own, so that nobody takes one for the other",
             )
     lineage = attachments.declared(house, call)
-    release, is_new, audit_id = releases.publish(
-        house.registry, Publication(source, ref, owner, tier, lineage), call.subject, call.progress
-    )
+    refuse_public_target(house)
+    with fetched(house, call, text) if source is None else nullcontext(source) as place:
+        wanted = Publication(place, ref, owner, tier, lineage, origin=text if source is None else "")
+        release, is_new, audit_id = releases.publish(house.registry, wanted, call.subject, call.progress)
     if not is_new and lineage is not None:
         audit_id = papers.renew(house.registry, ref, lineage, call.subject)
     tree = layout.tree_of(house.registry, ref)
@@ -142,7 +146,7 @@ def model_verify(house: House, call: Call) -> dict[str, Any]:
     """Check a stored version where it lies: the files, both signatures, the approval."""
     ref = Ref.parse(call.text("ref"))
     authorise_read(house, call, Action.ARTIFACT_VERIFY, ref)
-    verified = at_rest.verify(house.registry, ref)
+    verified = at_rest.verify(house.registry, ref, again=True)
     builder = call.optional("slsa_builder")
     if builder is not None:
         attachments.check_builder(house, ref, builder)

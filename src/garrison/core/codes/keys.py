@@ -138,17 +138,17 @@ that you trust before you add it.
     "KEY-LABEL": Code(
         "not a name for a key",
         """\
-A key is named with lower-case letters, digits and dashes, at most 32
+A key is named with lower-case letters, digits and . _ @ -, at most 64
 characters, because the name also becomes a file name.
 
     garrison key create release-2
 """,
     ),
     "KEY-PUBLIC": Code(
-        "not a public key on P-256",
+        "not a public key of a known kind",
         """\
-The file is not readable or is not a PEM public key on the curve P-256, which
-is the only kind that Garrison uses.
+The file is not readable or is not a PEM public key of a kind that Garrison
+uses: EC P-256 or P-384, RSA with 3072 bits, or Ed25519.
 
 Give the .pem file that `garrison key create` wrote under keys/public in the
 data directory.
@@ -212,6 +212,119 @@ and for development.
 
 For production use a hardware token or an HSM with a PKCS#11 module, and create
 the keys in it. Until then posture keeps this warning.
+""",
+    ),
+    "KEY-REVOKED": Code(
+        "the key that signed was revoked",
+        """\
+The signature is genuine, and its key was revoked: somebody else may have used
+it. Only what the ledger had on record before the moment named in the
+revocation still counts. Times inside a signed document decide nothing, because
+a thief writes any time there.
+
+`garrison key show LABEL` lists the versions. Have each signed again by the key
+in force, and approve it again:
+
+    garrison model resign NAME@VERSION
+""",
+    ),
+    "KEY-ROLLBACK": Code(
+        "an older keyring was put back",
+        """\
+The token knows a newer keyring than the database has. An older one would bring
+revoked keys back, so the server does not start with it.
+
+Put garrison.db and the directory keys/ back from the same, newest backup.
+""",
+    ),
+    "KEY-KEYRING": Code(
+        "the keyring does not hold",
+        """\
+The keyring lists every key, its role and what was revoked, signed by the root
+key. It is missing, was changed, or is signed by another root.
+
+On the server, starting it writes keys/keyring.json again. Elsewhere, get a new
+trust file: garrison key trust --out FILE.
+""",
+    ),
+    "KEY-STATE": Code(
+        "the key does not sign",
+        """\
+A retired key only verifies what it signed, a revoked one only what its
+revocation keeps, and a key with another role signs something else.
+
+`garrison key list` shows which key is in force.
+""",
+    ),
+    "KEY-ROLE": Code(
+        "not a key that this command changes",
+        """\
+`garrison key rotate` and `garrison key revoke` are for keys that sign releases,
+and for spare keys. The keys of the ledger, of access tokens, of snapshots, of
+the CA and the root have no successor that verifiers would learn of.
+
+If one of those was stolen, start anew with another --data directory and publish
+the models again from their sources.
+""",
+    ),
+    "KEY-MECHANISM": Code(
+        "the token does not sign like that",
+        """\
+The profile of the token, or the token itself, does not have the algorithm. A
+profile limits what is asked of a token even where the module offers more, so
+that a stand-in behaves as the HSM will.
+
+Choose another algorithm: garrison key create NAME --algorithm p256.
+""",
+    ),
+    "KEY-ALGORITHM": Code(
+        "not an algorithm for keys",
+        """\
+Keys are p256 (the default), p384, rsa-pss-3072 or ed25519. There is no other,
+and nothing is negotiated: the algorithm follows from the key.
+
+    garrison key create NAME --algorithm p384
+""",
+    ),
+    "KEY-PROFILE": Code(
+        "no such profile",
+        """\
+A profile says what is known of a kind of token: softhsm, aws-cloudhsm,
+azure-dedicated-hsm, opencryptoki, or generic for every other module.
+
+    garrison key add NAME --profile generic --pkcs11 MODULE --token LABEL
+""",
+    ),
+    "KEY-CLUSTER": Code(
+        "the cluster is not ready",
+        """\
+The AWS CloudHSM cluster is not ACTIVE, has no active module, or its state could
+not be read. No key is made in a cluster in such a state.
+
+    aws cloudhsmv2 describe-clusters
+""",
+    ),
+    "KEY-SINCE": Code(
+        "not a moment to revoke from",
+        """\
+`--since` is a moment in the past with a time zone, such as
+2026-01-31T09:00:00Z. What the ledger had on record before it is kept.
+
+Leave it out when nobody knows: then nothing that a compromised key signed
+counts any more.
+""",
+    ),
+    "KEY-RESIGN": Code(
+        "the version is not signed again",
+        """\
+A version is signed again only when the stored bytes are what the ledger
+recorded at its publication, and when that was before the moment from which its
+key is not believed. For a later publication, give the publisher's own copy of
+the files; it is compared with the ledger:
+
+    garrison model resign NAME@VERSION --from DIR
+
+Otherwise publish the right files as the next version.
 """,
     ),
 }

@@ -26,6 +26,7 @@ from garrison.trust.keys.pkcs11 import Token, load_module, open_token, unavailab
 from garrison.trust.keys.profiles import SOFTHSM
 
 LABEL = "garrison"
+MODULES = SOFTHSM.modules
 
 _CONFIGURATION = """\
 directories.tokendir = {tokens}
@@ -35,7 +36,7 @@ slots.removable = false
 """
 
 
-def find_module(candidates: Sequence[Path] = SOFTHSM.modules) -> Path:
+def find_module(candidates: Sequence[Path] = MODULES) -> Path:
     """The installed SoftHSM module. Raises `Undecided` KEY-MODULE naming the package."""
     for candidate in candidates:
         if candidate.is_file():

@@ -17,6 +17,7 @@ def upgrade() -> None:
     _attachments()
     _datasets()
     _keys()
+    _imports()
 
 
 def _keys() -> None:
@@ -71,6 +72,26 @@ def _datasets() -> None:
         sa.Column("model", sa.Text(), nullable=False),
         sa.Column("model_version", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("digest", "model", "model_version"),
+    )
+
+
+def _imports() -> None:
+    op.create_table(
+        "imports",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("imported", sa.Text(), nullable=False),
+        sa.Column("record", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("name", "version", "digest", "kind"),
+    )
+    op.create_table(
+        "webhook_deliveries",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("taken", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
     )
 
 

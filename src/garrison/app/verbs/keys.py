@@ -1,0 +1,362 @@
+"""Verbs about keys: list, show, create, export, rotate, revoke, add a token, and the trust file for elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from garrison.app import serving
+from garrison.app.house import House
+from garrison.app.keychain import BUILT_IN, HOME, Keychain
+from garrison.app.verbs.base import Call, Verb, authorise
+from garrison.app.verbs.tokens import add_token, cluster_of
+from garrison.artifacts import revocation
+from garrison.artifacts.resign import resign
+from garrison.artifacts.revocation import Affected
+from garrison.core.actions import Action
+from garrison.core.digest import Ref
+from garrison.core.errors import GarrisonError, Refused, Usage
+from garrison.core.event import Event, Outcome, format_time
+from garrison.trust.keyring import REASONS, RELEASE, SPARE, KeyRecord, Keyring, State, role_of
+from garrison.trust.keys.algorithm import Algorithm
+from garrison.trust.keys.public import Revocation, public_from_pem
+
+MAX_SHOWN = 1_000  # affected versions in one answer; the count is always whole
+
+
+def key_list(house: House, call: Call) -> dict[str, Any]:
+    authorise(house, call.subject, Action.KEY_READ, "keys")
+    return {"keys": facts_of_keys(house), "keyring": house.keychain.ring.version}
+
+
+def facts_of_keys(house: House) -> list[dict[str, Any]]:
+    """Every key of the keyring as lists show it, then those that are in the token and not entered yet."""
+    chain = house.keychain
+    with house.ledger.read() as connection:
+        signed = revocation.signatures(connection)
+    known = {record.key_id for record in chain.ring.keys}
+    new = [
+        KeyRecord(key, role_of(key.label, BUILT_IN), State.ACTIVE, HOME, house.now())
+        for key in chain.token.list()
+        if key.key_id not in known
+    ]
+    return [_facts(house, record, signed) for record in (*chain.ring.keys, *new)]
+
+
+def _facts(house: House, record: KeyRecord, signed: dict[str, tuple[int, str]]) -> dict[str, Any]:
+    chain, revoked = house.keychain, record.public.revocation
+    count, last = signed.get(record.key_id, (0, ""))
+    found = chain.tokens.get(record.token)
+    return {
+        "label": record.label,
+        "role": record.role,
+        "algorithm": record.algorithm.display,
+        "state": record.state.value,
+        "token": house.token_kind if record.token == HOME else record.token,
+        "profile": found.profile if found else "softhsm",
+        "cluster": cluster_of(found) if found and found.cluster else None,
+        "exportable": False,
+        "key_id": record.key_id,
+        "public": str(chain.public_path(record.label)),
+        "since": format_time(record.since),
+        "until": format_time(record.until) if record.until else "",
+        "signed": count,
+        "last_signed": last,
+        "revoked": None
+        if revoked is None
+        else {
+            "reason": revoked.reason,
+            "since": format_time(revoked.since),
+            "kept": len(revoked.kept),
+        },
+    }
+
+
+def key_show(house: House, call: Call) -> dict[str, Any]:
+    name = call.text("label")
+    authorise(house, call.subject, Action.KEY_READ, name)
+    record = house.keychain.ring.find(name)
+    with house.ledger.read() as connection:
+        signed = revocation.signatures(connection)
+        hit = revocation.affected(connection, record.public)
+    return {
+        **_facts(house, record, signed),
+        "pem": record.public.pem.decode(),
+        "interchange": record.algorithm.is_interchangeable,
+        "affected": [_affected_json(house, one) for one in hit[:MAX_SHOWN]],
+    }
+
+
+def key_create(house: House, call: Call) -> dict[str, Any]:
+    label, algorithm = call.text("label"), algorithm_named(call.optional("algorithm"))
+    authorise(house, call.subject, Action.KEY_CREATE, label)
+    chain = house.keychain
+    _refuse_taken(chain, label)
+    key = chain.token.create(label, algorithm)
+    public = public_from_pem(key.public_pem(), label)
+    path = chain.publish_public(public)
+    record = KeyRecord(public, role_of(label, BUILT_IN), State.ACTIVE, HOME, house.now())
+    audit_id = chain.change(
+        lambda ring: ring.with_key(record),
+        lambda _ring: _event(
+            house, call, Action.KEY_CREATE, label, key=key.key_id, algorithm=algorithm.value
+        ),
+    )
+    return {
+        "label": label,
+        "algorithm": algorithm.display,
+        "key_id": key.key_id,
+        "public": str(path),
+        "audit_id": audit_id,
+    }
+
+
+def key_export(house: House, call: Call) -> dict[str, Any]:
+    """The public half on demand; the private half never."""
+    label = call.text("label")
+    authorise(house, call.subject, Action.KEY_READ, label)
+    if call.flag("public"):
+        record = house.keychain.ring.find(label)
+        return {"label": record.label, "key_id": record.key_id, "pem": record.public.pem.decode()}
+    house.token.export(label)
+    raise Refused(
+        "KEY-EXPORT",
+        f"the private half of {label} stays in the token",
+        fix=f"garrison key export {label} --public",
+    )
+
+
+def key_rotate(house: House, call: Call) -> dict[str, Any]:
+    """Another key signs from now on; the one before it keeps verifying."""
+    role, to = call.text("role"), call.optional("to")
+    authorise(house, call.subject, Action.KEY_ROTATE, role)
+    if role != RELEASE:
+        raise Refused(
+            "KEY-ROLE",
+            f"keys for {role[:40]!a} are not rotated by this command; release keys are",
+            fix="garrison key rotate release",
+        )
+    chain = house.keychain
+    before = chain.ring.active(RELEASE)
+    following = _following(house, before, to, call.optional("algorithm"))
+    now = house.now()
+
+    def event(_ring: Keyring) -> Event:
+        facts = {"key": following.key_id, "before": before.key_id if before else ""}
+        return _event(house, call, Action.KEY_ROTATE, following.label, **facts)
+
+    audit_id = chain.change(lambda ring: _succeeded(ring, following, now), event)
+    house.use_keys()
+    return {
+        "label": following.label,
+        "key_id": following.key_id,
+        "algorithm": following.algorithm.display,
+        "before": before.label if before else "",
+        "public": str(chain.public_path(following.label)),
+        "note": ""
+        if following.algorithm.is_interchangeable
+        else "model_signing does not verify bundles by such a key: it reads EC keys alone",
+        "audit_id": audit_id,
+    }
+
+
+def key_revoke(house: House, call: Call) -> dict[str, Any]:
+    """A key's signatures stop counting, but for those that the ledger had on record before a moment."""
+    name, reason = call.text("label"), call.optional("reason") or "unspecified"
+    authorise(house, call.subject, Action.KEY_REVOKE, name)
+    chain, now = house.keychain, house.now()
+    record = chain.ring.find(name)
+    if reason not in REASONS:
+        raise Usage("ARG-MISSING", f"{reason[:40]!a} is no reason", fix=f"choose one of {', '.join(REASONS)}")
+    if record.role not in (RELEASE, SPARE):
+        raise Refused(
+            "KEY-ROLE",
+            f"the key {record.label} does not sign releases; revoking it would stop the server, not an attacker",
+            fix="start anew with another --data directory, and publish the models again from their sources",
+        )
+    since = _moment(call.optional("since"), reason, record, now)
+    with house.ledger.read() as connection:
+        kept = revocation.kept_before(connection, record.key_id, since)
+    old = record.public.revocation
+    if old is not None:  # a second look never gives back what the first one took
+        kept, since = kept & old.kept, min(since, old.since)
+    public = replace(record.public, revocation=Revocation(reason, since, kept))
+    revoked = replace(record, public=public, state=State.REVOKED, until=record.until or now)
+    following = _following(house, record, None, None) if chain.ring.active(RELEASE) == record else None
+
+    def edit(ring: Keyring) -> Keyring:
+        ring = ring.with_key(revoked)
+        return ring if following is None else _succeeded(ring, following, now)
+
+    def event(_ring: Keyring) -> Event:
+        facts = {"key": record.key_id, "reason": reason, "since": format_time(since), "kept": len(kept)}
+        return _event(house, call, Action.KEY_REVOKE, record.label, **facts)
+
+    audit_id = chain.change(edit, event)
+    house.use_keys()
+    with house.ledger.read() as connection:
+        hit = revocation.affected(connection, public)
+    listed = [_affected_json(house, one) for one in hit]
+    stops = reason == "compromise" and not call.flag("keep_serving")
+    stopped, not_stopped = _stop(house, call, [row for row in listed if row["serving"]] if stops else [])
+    return {
+        "label": record.label,
+        "key_id": record.key_id,
+        "reason": reason,
+        "since": format_time(since),
+        "kept": len(kept),
+        "affected_count": len(listed),
+        "affected": listed[:MAX_SHOWN],
+        "stopped": stopped,
+        "not_stopped": not_stopped,
+        "successor": following.label if following else "",
+        "audit_id": audit_id,
+    }
+
+
+def key_trust(house: House, call: Call) -> dict[str, Any]:
+    """The file by which verifiers elsewhere judge: root key and keyring."""
+    authorise(house, call.subject, Action.KEY_READ, "keyring")
+    return {
+        "version": house.keychain.ring.version,
+        "trust": house.keychain.trust_document().decode(),
+    }
+
+
+def key_add(house: House, call: Call) -> dict[str, Any]:
+    """A token of the user's own, with a key in it that can become the release key."""
+    name = call.text("name")
+    authorise(house, call.subject, Action.KEY_ADD, name)
+    _refuse_taken(house.keychain, name)
+    return add_token(house, call, algorithm_named(call.optional("algorithm")))
+
+
+def model_resign(house: House, call: Call) -> dict[str, Any]:
+    ref = Ref.parse(call.text("ref"))
+    authorise(house, call.subject, Action.ARTIFACT_RESIGN, ref.name)
+    source = call.optional("source")
+    return resign(house.registry, ref, call.subject, call.progress, Path(source) if source else None)
+
+
+def algorithm_named(name: str | None) -> Algorithm:
+    try:
+        return Algorithm(name or Algorithm.P256)
+    except ValueError:
+        raise Usage(
+            "KEY-ALGORITHM",
+            f"{str(name)[:40]!a} is not an algorithm for keys",
+            fix=f"choose one of {', '.join(Algorithm)}",
+        ) from None
+
+
+def _refuse_taken(chain: Keychain, label: str) -> None:
+    if any(record.label == label for record in chain.ring.keys):
+        raise Refused(
+            "KEY-EXISTS",
+            f"there is a key called {label!r} already",
+            fix="use that key, or choose another label; a key is never overwritten",
+        )
+
+
+def _following(house: House, before: KeyRecord | None, to: str | None, algorithm: str | None) -> KeyRecord:
+    """The key that takes over: one that was named, or a new one. A leftover of a killed try is used again."""
+    chain = house.keychain
+    if to is not None:
+        record = chain.ring.find(to)
+        if record.role != SPARE or record.state is not State.ACTIVE:
+            raise Refused(
+                "KEY-STATE",
+                f"the key {record.label} is {record.state.value} and signs as {record.role}; it can't take over",
+                fix="make one for it: garrison key create NAME, then garrison key rotate release --to NAME",
+            )
+        chain.signer(record).sign(b"garrison: can this key sign")  # before anything depends on it
+        return replace(record, role=RELEASE)
+    wanted = algorithm_named(algorithm or (before.algorithm if before else None))
+    taken = {record.label for record in chain.ring.keys}
+    number = 2
+    while f"{RELEASE}-{number}" in taken:
+        number += 1
+    label = f"{RELEASE}-{number}"
+    try:
+        key = chain.token.signer(label)
+    except Refused:
+        key = chain.token.create(label, wanted)
+    if key.algorithm is not wanted:
+        raise Refused(
+            "KEY-STATE",
+            f"an earlier try left a key {label} with {key.algorithm.display}",
+            fix=f"garrison key rotate release --algorithm {key.algorithm.value}",
+        )
+    public = public_from_pem(key.public_pem(), label)
+    chain.publish_public(public)
+    return KeyRecord(public, RELEASE, State.ACTIVE, HOME, house.now())
+
+
+def _succeeded(ring: Keyring, following: KeyRecord, now: datetime) -> Keyring:
+    for record in ring.keys:
+        if record.role == RELEASE and record.state is State.ACTIVE:
+            ring = ring.with_key(replace(record, state=State.RETIRED, until=now))
+    return ring.with_key(following)
+
+
+def _moment(text: str | None, reason: str, record: KeyRecord, now: datetime) -> datetime:
+    """From when the key is not believed: given; else now, or from its beginning when it was compromised."""
+    if text is None:
+        return datetime(1970, 1, 1, tzinfo=UTC) if reason == "compromise" else now
+    try:
+        moment: datetime | None = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None or moment > now:
+        raise Usage(
+            "KEY-SINCE",
+            f"{text[:40]!a} is not a moment in the past with a time zone",
+            fix=f"garrison key revoke {record.label} --reason compromise --since 2026-01-31T09:00:00Z",
+        )
+    return moment.astimezone(UTC)
+
+
+def _affected_json(house: House, one: Affected) -> dict[str, Any]:
+    serves = False
+    if one.is_published:
+        current = house.serving(Ref.parse(one.ref).name)
+        serves = current is not None and str(current.ref) == one.ref
+    return {"ref": one.ref, "digest": one.digest, "time": one.time, "serving": serves, "next": one.fix}
+
+
+def _stop(house: House, call: Call, rows: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
+    """Take revoked versions out of service. One that can't be stopped is told; at its next start it is refused."""
+    stopped, failed = [], []
+    for row in rows:
+        try:
+            serving.stop(house, Ref.parse(row["ref"]).name, call.subject)
+            stopped.append(row["ref"])
+        except GarrisonError as error:
+            failed.append(f"{row['ref']}: {error.code} {error.what}")
+    return stopped, failed
+
+
+def _event(house: House, call: Call, action: Action, resource: str, **data: Any) -> Event:
+    return Event(
+        time=house.now(),
+        action=action,
+        actor=call.subject.actor,
+        resource=resource,
+        outcome=Outcome.ALLOWED,
+        data={**data, "via": call.subject.via},
+    )
+
+
+KEY_VERBS = (
+    Verb("key.list", Action.KEY_READ, key_list),
+    Verb("key.show", Action.KEY_READ, key_show),
+    Verb("key.create", Action.KEY_CREATE, key_create),
+    Verb("key.export", Action.KEY_READ, key_export),
+    Verb("key.rotate", Action.KEY_ROTATE, key_rotate),
+    Verb("key.revoke", Action.KEY_REVOKE, key_revoke),
+    Verb("key.trust", Action.KEY_READ, key_trust),
+    Verb("key.add", Action.KEY_ADD, key_add),
+    Verb("model.resign", Action.ARTIFACT_RESIGN, model_resign),
+)
