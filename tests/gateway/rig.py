@@ -200,9 +200,9 @@ class Rig:
         (event,) = [event for event in self.events() if event["trace_id"] == request_id]
         return event
 
-    def until(self, true: Callable[[], bool]) -> None:
-        """Wait for something that happens on the other thread within milliseconds."""
-        ends = time.monotonic() + WAIT
+    def until(self, true: Callable[[], bool], seconds: float = WAIT) -> None:
+        """Wait for something that happens on the other thread, within milliseconds unless there is much of it."""
+        ends = time.monotonic() + seconds
         while not true():
             assert time.monotonic() < ends, "it did not happen"
             time.sleep(0.005)
