@@ -1,5 +1,7 @@
 """Where the files of a version lie under their own names: hard links to the objects, signatures beside them.
 
+A store that seals its objects, or keeps them elsewhere, has no trees: its files are read through `stored.py`.
+
     models/<name>/<version>/            the release's files
     models/<name>/<version>.sig         the bundle that other tools verify
     models/<name>/<version>.release.json, .approval.json
@@ -14,7 +16,8 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Iterable
+import shutil
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,10 +25,21 @@ from garrison.artifacts import attachment_store, store
 from garrison.artifacts.attachment_store import Attachment
 from garrison.artifacts.registry import Registry, genuine
 from garrison.artifacts.store import Release
+from garrison.artifacts.stored import StoredFiles
 from garrison.core.digest import Manifest, Ref
-from garrison.core.errors import GarrisonError
-from garrison.storage.local import full_disk_explained, remove_tree, sync_directory, write_atomically
+from garrison.core.errors import GarrisonError, Refused, Undecided
+from garrison.storage.local import (
+    LocalObjects,
+    full_disk_explained,
+    remove_tree,
+    sync_directory,
+    write_atomically,
+)
 from garrison.trust.attestation import is_label
+from garrison.trust.hash_cache import Recall
+from garrison.trust.tree import Progress, Sink, read_tree
+
+MEMORY = Path("/dev/shm")  # noqa: S108 - a tmpfs, which is the point; what is made in it is private
 
 
 def tree_of(registry: Registry, ref: Ref) -> Path:
@@ -43,6 +57,8 @@ def lay_out(registry: Registry, manifest: Manifest, tree: Path) -> None:
 
     Raises `Refused` OBJ-MISSING, `Undecided` DISK-FULL or DATA-READONLY.
     """
+    if not isinstance(registry.objects, LocalObjects):
+        return
     with full_disk_explained():
         tree.mkdir(parents=True, exist_ok=True)
         for entry in manifest:
@@ -51,6 +67,77 @@ def lay_out(registry: Registry, manifest: Manifest, tree: Path) -> None:
             if not registry.objects.has(entry.digest):
                 registry.objects.open(entry.digest)
             os.link(registry.objects.path(entry.digest), target)
+
+
+def files_of(registry: Registry, release: Release) -> Path | StoredFiles:
+    """What the loader reads: the version's directory, or its objects."""
+    if registry.objects.is_linkable:
+        return tree_of(registry, release.ref)
+    return StoredFiles(registry.objects, release.manifest)
+
+
+def read_back(
+    registry: Registry,
+    release: Release,
+    *,
+    sink: Sink | None = None,
+    progress: Progress | None = None,
+    recall: Recall | None = None,
+) -> Manifest:
+    """Hash the stored files of a version; `recall` recognises what this machine hashed before.
+
+    Raises `Refused` OBJ-MISSING, ART-TAMPER, and as `read_tree`.
+    """
+    files = files_of(registry, release)
+    if isinstance(files, StoredFiles):
+        return files.read(sink, progress)
+    if not files.is_dir():
+        raise Refused(
+            "OBJ-MISSING",
+            f"the files of {release.ref} are not in {files}",
+            evidence={"digest": release.digest},
+            fix=f"garrison model pull {release.ref} --repair lays them out again, or says which bytes are gone",
+        )
+    return read_tree(
+        files, sink=sink, progress=progress, allow_hard_links=True, list_empty=True, recall=recall
+    )
+
+
+@contextlib.contextmanager
+def opened_tree(registry: Registry, release: Release) -> Iterator[Path]:
+    """The version's files under their names, for what needs paths.
+
+    A sealed store has none on a disk: a copy in memory (tmpfs) stands in while it is needed.
+    """
+    if registry.objects.is_linkable:
+        yield tree_of(registry, release.ref)
+        return
+    with memory_directory() as directory:
+        for entry in release.manifest:
+            target = directory / entry.path
+            with full_disk_explained():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with registry.objects.open(entry.digest) as source, target.open("xb") as copy:
+                    shutil.copyfileobj(source, copy, 1 << 20)
+        yield directory
+
+
+@contextlib.contextmanager
+def memory_directory() -> Iterator[Path]:
+    """A private directory in memory, removed at the end. Raises `Undecided` DISK-FULL when there is no tmpfs."""
+    if not MEMORY.is_dir():
+        raise Undecided(
+            "DISK-FULL",
+            f"there is no {MEMORY} on this machine, and sealed models may not touch a disk in the clear",
+            fix=f"mount a tmpfs there: mount -t tmpfs -o mode=1777 tmpfs {MEMORY}",
+        )
+    directory = MEMORY / f"garrison-{secrets.token_hex(8)}"
+    with full_disk_explained():
+        directory.mkdir(mode=0o700)
+    try:
+        yield directory
+    finally:
+        remove_tree(directory)
 
 
 def place(registry: Registry, release: Release, tree: Path, attachments: Iterable[Attachment] = ()) -> None:
@@ -63,7 +150,8 @@ def place(registry: Registry, release: Release, tree: Path, attachments: Iterabl
     with full_disk_explained():
         final.parent.mkdir(parents=True, exist_ok=True)
         remove_tree(final)  # of an interrupted publication: there is no row of that name
-        tree.rename(final)
+        if registry.objects.is_linkable:
+            tree.rename(final)
         sync_directory(final.parent)
     _write_sidecars(registry, release, attachments)
 
@@ -82,7 +170,7 @@ def materialise(registry: Registry, release: Release, *, replace_tree: bool = Fa
     """
     release = genuine(registry, release)
     tree = tree_of(registry, release.ref)
-    is_missing = replace_tree or not tree.is_dir()
+    is_missing = registry.objects.is_linkable and (replace_tree or not tree.is_dir())
     if is_missing:
         draft = staged(registry)
         try:
@@ -137,8 +225,11 @@ def repair_all(registry: Registry) -> list[str]:
                 done.append(f"laid out the files of {release.ref} again")
         except GarrisonError as error:
             done.append(f"could not lay out {release.ref}: {error.what}")
-    if collected := collect(registry):
-        done.append(f"removed {collected} objects that no version has")
+    try:
+        if collected := collect(registry):
+            done.append(f"removed {collected} objects that no version has")
+    except GarrisonError as error:  # a store elsewhere that does not answer must not keep the server down
+        done.append(f"could not look for objects that no version has: {error.code}")
     return done
 
 
