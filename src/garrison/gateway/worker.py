@@ -132,6 +132,7 @@ def build(config: WorkerConfig, outbox: Outbox, loop: asyncio.AbstractEventLoop)
     inspector = Inspector(
         cache=Path(config.patterns) if config.patterns else None,
         directions=(Direction.INPUT, Direction.OUTPUT),
+        score_all=False,
     )
     return Plane(
         snapshots=snapshots,

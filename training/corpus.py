@@ -1,0 +1,221 @@
+"""Texts to learn from: the labelled prompts, and documents harvested or composed here. Every draw is seeded."""
+
+from __future__ import annotations
+
+import email
+import gettext
+import gzip
+import io
+import json
+import random
+import tomllib
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+SMALLEST_PART = 120  # characters: shorter pieces of a file say nothing about documents
+NOISY = frozenset(
+    {"satml-ctf-2024"}
+)  # many of its attacks are ordinary chat: measured worse with than without
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """`family` is the source that a split keeps together; `weight` is how much the text counts."""
+
+    text: str
+    attack: bool
+    family: str
+    hard: bool = False
+    weight: float = 1.0
+
+
+def labelled(path: Path) -> tuple[list[Text], list[Text]]:
+    """The labelled prompts as (user texts, document texts), without the noisy families."""
+    user, document = [], []
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        for line in lines:
+            row = json.loads(line)
+            if row["family"] in NOISY:
+                continue
+            attack = row["label"] in ("injection", "jailbreak")
+            text = Text(row["text"], attack, row["family"], hard=row["label"] == "hard-benign")
+            (document if row["channel"] == "document" else user).append(text)
+    return user, document
+
+
+def composed_prompts(seed: int, per_language: int) -> list[Text]:
+    """Attacks and harmless sentences in every language of `phrases.toml`."""
+    draw = random.Random(seed)
+    texts: list[Text] = []
+    for language, words in tomllib.loads((HERE / "phrases.toml").read_text()).items():
+        wide = language in ("zh", "ja")
+        for _ in range(per_language):
+            drop, what, goal, opening = (draw.choice(words[key]) for key in ("drop", "what", "goal", "open"))
+            order = (
+                f"{what}{drop}"
+                if language == "ja"
+                else f"{what} {drop}"
+                if language in ("ko", "tr", "hi")
+                else (f"{drop}{what}" if wide else f"{drop} {what}")
+            )
+            stop = "。" if wide else "."
+            shape = draw.randrange(6)
+            whole = {
+                0: f"{order}{stop} {goal}{stop}",
+                1: f"{opening} {order}{stop} {goal}{stop}",
+                2: f"{goal}{stop} {order}{stop}",
+                3: f"{draw.choice(words['harmless'])} {order}{stop} {goal}{stop}",
+                4: f"{order}{stop} {draw.choice(words['goal'])}{stop} {goal}!",
+                5: f"{opening} {goal}{stop}",
+            }[shape]
+            texts.append(Text(_cased(draw, whole), True, f"composed-{language}"))
+            pair = draw.sample(words["harmless"], 2)
+            plain = draw.choice([pair[0], f"{opening} {pair[0]}", " ".join(pair)])
+            texts.append(Text(_cased(draw, plain), False, f"composed-{language}"))
+    return texts
+
+
+def trigger_words(seed: int, count: int) -> list[Text]:
+    """Harmless texts made of the words that attacks use: requests, sentences, and what applications tell a model."""
+    draw, parts = random.Random(seed), _parts()
+    hard, system = parts["hard"], parts["system"]
+    texts = [Text(sentence, False, "drawn-hard", hard=True) for sentence in hard["sentence"]]
+    while len(texts) < count:
+        shape = len(texts) % 4
+        if shape == 0:
+            line = draw.choice(hard["line"]).format(
+                **{key: draw.choice(hard[key]) for key in ("verb", "noun", "place")}
+            )
+        elif shape == 1:
+            line = " ".join(draw.sample(hard["sentence"], draw.randrange(2, 4)))
+        else:
+            rules = draw.sample(system["rule"], draw.randrange(6))
+            start = draw.choice(system["start"]).format(role=draw.choice(system["role"]))
+            line = draw.choice([" ", "\n", "\n- "]).join([start, *(_filled(draw, rule) for rule in rules)])
+        texts.append(Text(line, False, "drawn-hard", hard=True))
+    return texts
+
+
+def documents_with_orders(clean: Sequence[Text], orders: Sequence[Text], seed: int, count: int) -> list[Text]:
+    """Clean documents with an order to the model put in at the start, at the end or between two lines."""
+    draw = random.Random(seed)
+    texts = []
+    for _ in range(count):
+        host, order = draw.choice(clean), draw.choice(orders)
+        lines = host.text[:1000].splitlines() or [""]
+        place = draw.choice([0, len(lines), draw.randrange(len(lines) + 1)])
+        joined = "\n".join([*lines[:place], order.text[:600], *lines[place:]])
+        texts.append(Text(joined, True, order.family))
+    return texts
+
+
+def composed_orders(seed: int, count: int) -> list[Text]:
+    """Orders to a model that reads a document, as `documents.toml` has them."""
+    draw, parts = random.Random(seed), _parts()
+    attack = parts["attack"]
+    texts = []
+    for _ in range(count):
+        pieces = [draw.choice(attack[key]) for key in ("address", "reason", "action", "close")]
+        texts.append(
+            Text(_filled(draw, " ".join(piece for piece in pieces if piece)), True, "composed-order")
+        )
+    return texts
+
+
+def composed_documents(seed: int, count: int) -> list[Text]:
+    """Mails, tickets, tables and notes among people."""
+    draw, parts = random.Random(seed), _parts()
+    texts = []
+    for _ in range(count):
+        lines = [_filled(draw, draw.choice(parts["harmless"]["line"])) for _ in range(draw.randrange(2, 12))]
+        shape = draw.randrange(5)
+        if shape == 0:
+            body = "Subject: " + lines[0] + "\n\n" + "\n".join(lines[1:])
+        elif shape == 1:
+            body = "\n".join(f"| {number} | {line} |" for number, line in enumerate(lines))
+        elif shape == 2:
+            body = json.dumps([{"id": number, "text": line} for number, line in enumerate(lines)], indent=1)
+        elif shape == 3:
+            body = (
+                "<html><body><ul>" + "".join(f"<li>{line}</li>\n" for line in lines) + "</ul></body></html>"
+            )
+        else:
+            body = " ".join(lines)
+        texts.append(Text(body, False, "composed-document"))
+    return texts
+
+
+def harvested(wheels: Iterable[Path], seed: int, per_wheel: int) -> list[Text]:
+    """Parts of the readme, source, templates and texts of packages with free licences."""
+    draw = random.Random(seed)
+    texts = []
+    for wheel in sorted(wheels):
+        parts = [part for part in _parts_of(wheel) if len(part) >= SMALLEST_PART]
+        chosen = draw.sample(parts, min(per_wheel, len(parts)))
+        texts.extend(Text(part, False, f"package-{wheel.name.split('-')[0]}") for part in chosen)
+    return texts
+
+
+def translations(wheels: Iterable[Path], seed: int, per_file: int) -> list[Text]:
+    """Sentences that packages show to people, in the languages that they were translated into."""
+    draw = random.Random(seed)
+    texts = []
+    for wheel in sorted(wheels):
+        family = f"translation-{wheel.name.split('-')[0].split('_')[0]}"
+        with zipfile.ZipFile(wheel) as archive:
+            for name in sorted(archive.namelist()):
+                if name.endswith(".mo"):
+                    sentences = _sentences(archive.read(name))
+                    chosen = draw.sample(sentences, min(per_file, len(sentences)))
+                    texts.extend(Text(sentence, False, family) for sentence in chosen)
+    return texts
+
+
+def _sentences(catalogue: bytes) -> list[str]:
+    try:
+        entries: dict[Any, str] = gettext.GNUTranslations(io.BytesIO(catalogue))._catalog  # type: ignore[attr-defined]  # there is no public way to list them
+    except (OSError, UnicodeDecodeError, ValueError):
+        return []
+    return sorted({text for key, text in entries.items() if key and len(text) > 25})
+
+
+def _parts_of(wheel: Path) -> Iterator[str]:
+    with zipfile.ZipFile(wheel) as archive:
+        for name in sorted(archive.namelist()):
+            suffix = name.rpartition(".")[2]
+            if archive.getinfo(name).file_size > 400_000:
+                continue
+            if name.endswith(".dist-info/METADATA"):
+                message = email.message_from_bytes(archive.read(name))
+                yield from _cut(str(message.get_payload()))
+            elif suffix in ("py", "html", "txt", "rst", "md", "css", "js", "json", "sql", "yaml"):
+                yield from _cut(archive.read(name).decode("utf-8", "replace"))
+
+
+def _cut(text: str) -> Iterator[str]:
+    for start in range(0, min(len(text), 20_000), 1_200):
+        yield text[start : start + 1_200].strip()
+
+
+def _filled(draw: random.Random, line: str) -> str:
+    fill = _parts()["fill"]
+    return line.format(**{key: draw.choice(values) for key, values in fill.items()})
+
+
+def _cased(draw: random.Random, text: str) -> str:
+    return draw.choice(
+        [text, text[:1].upper() + text[1:], text, text.upper() if draw.random() < 0.3 else text]
+    )
+
+
+_PARTS: dict[str, Any] = {}
+
+
+def _parts() -> dict[str, Any]:
+    if not _PARTS:
+        _PARTS.update(tomllib.loads((HERE / "documents.toml").read_text()))
+    return _PARTS
