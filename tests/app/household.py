@@ -78,13 +78,19 @@ class Household:
 
 
 @contextmanager
-def opened(data: Path) -> Iterator[Household]:
+def opened(data: Path, settings: Settings | None = None) -> Iterator[Household]:
     """A house on a data directory, with a loop that runs in a thread, as the server's does."""
     clock, loop = Clock(), asyncio.new_event_loop()
     wiring.make_data_directory(data)
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    house = wiring.build(Settings(data=data), loop, clock)
+    try:
+        house = wiring.build(settings or Settings(data=data), loop, clock)
+    except BaseException:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+        raise
     try:
         with house.ledger.transaction() as transaction:
             admin = User(OWNER, "", frozenset({"admin"}))

@@ -197,7 +197,7 @@ def _verifier(house: House, order: Order) -> Callable[[Manifest], Verified]:
 
     def verify(found: Manifest) -> Verified:
         release = get(house.registry, order.ref)
-        return verify_release(
+        verified = verify_release(
             manifest=layout.with_modes_of(found, release.manifest),
             bundle=release.bundle,
             statement=release.statement,
@@ -207,6 +207,8 @@ def _verifier(house: House, order: Order) -> Callable[[Manifest], Verified]:
             floor=floor_of(house, order.ref.name),
             rollback_to=order.ref if order.is_rollback else None,
         )
+        at_rest.record_verified(house.registry, order.subject, verified, "load")
+        return verified
 
     return verify
 

@@ -18,6 +18,7 @@ from garrison.core.errors import Usage
 
 DEFAULT_DATA = Path("garrison-data")
 ISOLATION_LEVELS = ("landlock", "bwrap", "runc", "gvisor", "microvm")
+STORE_ENCRYPTION = ("none", "aes-256-gcm")
 MAX_FILE_BYTES = 64 * 1024  # a settings file is a page of text
 
 
@@ -53,8 +54,20 @@ class Settings:
     """Days after which an approval that was not completed expires."""
     environment: str = "production"
     """The environment that this server deploys for: which approved list decides."""
+    verify_hours: int = 24
+    """Hours between two checks of every stored version, where it lies."""
     memory_share: float = 0.5
     """Largest share of memory that a model may take when it is loaded into sealed memory."""
+    store: str = ""
+    """Where model files are kept: local, or s3://bucket/prefix. Empty: as the data directory was begun (local)."""
+    store_encryption: str = ""
+    """none, or aes-256-gcm: Garrison encrypts every object itself. Empty: as the data directory was begun (none)."""
+    s3_endpoint: str = ""
+    """Address of an S3 service that is not AWS, such as MinIO; https:// unless it is on this machine."""
+    s3_kms_key: str = ""
+    """KMS key for objects in S3 (SSE-KMS). Empty: the service's own keys (SSE-S3, AES-256)."""
+    s3_retain_days: int = 0
+    """Days for which Object Lock keeps every new object in S3 from being removed; 0: as the bucket says."""
 
     @property
     def run(self) -> Path:
@@ -177,11 +190,19 @@ def _check(settings: Settings) -> None:
         "concurrency": (settings.concurrency, 1, 100_000),
         "snapshot_seconds": (settings.snapshot_seconds, 30, 86_400),
         "approval_days": (settings.approval_days, 1, 365),
+        "verify_hours": (settings.verify_hours, 1, 744),
         "memory_share": (settings.memory_share, 0.0, 0.9),
+        "s3_retain_days": (settings.s3_retain_days, 0, 36_500),
     }
     for name, (value, low, high) in rules.items():
         if not low <= value <= high:
             raise Usage("SET-VALUE", f"{name} is {value}", fix=f"choose a value from {low} to {high}")
+    if settings.store_encryption not in ("", *STORE_ENCRYPTION):
+        raise Usage(
+            "SET-VALUE",
+            f"store_encryption is {settings.store_encryption!r}",
+            fix=f"choose one of {', '.join(STORE_ENCRYPTION)}",
+        )
     if settings.isolation not in ISOLATION_LEVELS:
         raise Usage(
             "ISO-UNKNOWN",

@@ -11,11 +11,12 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from garrison.core.digest import Manifest
 from garrison.core.errors import Refused
 from garrison.runtime.held import HeldWriter, Holding, Passed
-from garrison.trust.tree import Progress, read_tree
+from garrison.trust.tree import Progress, Sink, read_tree
 from garrison.trust.verify import Verified
 
 MAX_KEPT = 64  # descriptors a server may be given; more shards than this nothing here serves
@@ -23,6 +24,17 @@ MAX_LISTED = 100_000  # entries looked at for the size of a directory
 
 Verify = Callable[[Manifest], Verified]
 Keep = Callable[[str], bool]
+
+
+class Files(Protocol):
+    """The files of a version in a store that has no directory of them."""
+
+    @property
+    def size(self) -> int: ...
+
+    def read(self, sink: Sink | None = None, progress: Progress | None = None) -> Manifest:
+        """As `trust.tree.read_tree`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +62,7 @@ class LoadedModel:
 
 
 def load(
-    directory: Path,
+    files: Path | Files,
     verify: Verify,
     *,
     keep: Keep = lambda _path: True,
@@ -58,16 +70,18 @@ def load(
     scratch: Path | None = None,
     progress: Progress | None = None,
 ) -> LoadedModel:
-    """Copy, hash and verify the model in `directory`.
+    """Copy, hash and verify the model in `files`: a directory, or what a store gives.
 
     `verify` is `trust.verify.verify_release` with everything but the manifest bound; it judges exactly the
     copied bytes. Only files that `keep` names stay held. A model above `memory_share` of this machine's
     memory is held as an unnamed copy in `scratch` instead of sealed memory.
 
     Raises what `read_tree` and `verify` raise (nothing stays held then), `Refused` RUN-MEMORY when the
-    model is larger than memory allows and there is no `scratch`, `Refused` RUN-UNSERVABLE for too many files.
+    model is larger than memory allows and there is no `scratch`, `Refused` RUN-UNSERVABLE for too many files,
+    `Refused` ART-NOT-APPROVED when `verify` did not judge the approval too.
     """
-    holding = _holding(directory, memory_share, scratch)
+    size = _size(files) if isinstance(files, Path) else files.size
+    holding = _holding(size, memory_share, scratch)
 
     def sink(path: str) -> HeldWriter | Passed:
         if not keep(path):
@@ -81,7 +95,10 @@ def load(
         return holding.writer(path)
 
     try:
-        manifest = read_tree(directory, sink=sink, progress=progress, allow_hard_links=True, list_empty=True)
+        if isinstance(files, Path):
+            manifest = read_tree(files, sink=sink, progress=progress, allow_hard_links=True, list_empty=True)
+        else:
+            manifest = files.read(sink, progress)
         verified = verify(manifest)
         return LoadedModel(verified, _agreed(manifest, verified), holding)
     except BaseException:
@@ -94,6 +111,13 @@ def _agreed(manifest: Manifest, verified: Verified) -> str:
 
     The store keeps every object 0444, so modes are the signed ones; `verify` has judged them already.
     """
+    if verified.approved is None:
+        raise Refused(
+            "ART-NOT-APPROVED",
+            f"nobody asked whether {verified.ref} is approved: its signatures alone do not load it",
+            fix=f"another person approves it: garrison approve {verified.ref}",
+            evidence={"digest": verified.digest},
+        )
     measured = {entry.path: (entry.size, entry.digest) for entry in manifest}
     signed = {entry.path: (entry.size, entry.digest) for entry in verified.manifest}
     if measured != signed:
@@ -106,8 +130,7 @@ def _agreed(manifest: Manifest, verified: Verified) -> str:
     return verified.digest
 
 
-def _holding(directory: Path, memory_share: float, scratch: Path | None) -> Holding:
-    size = _size(directory)
+def _holding(size: int, memory_share: float, scratch: Path | None) -> Holding:
     limit = int(memory_share * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     if size <= limit:
         return Holding(limit)

@@ -25,7 +25,7 @@ from garrison.core.errors import GarrisonError, Refused, Undecided, Usage
 from garrison.core.event import Event, Outcome
 from garrison.runtime import running as processes
 from garrison.runtime.health import HealthCheck
-from garrison.runtime.loader import LoadedModel, Verify, load
+from garrison.runtime.loader import Files, LoadedModel, Verify, load
 from garrison.runtime.running import Running
 from garrison.runtime.sandboxes.base import Launch, Limits, Sandbox
 from garrison.runtime.sandboxes.ladder import DEFAULT_LEVEL, sandbox_for
@@ -64,7 +64,7 @@ class ServeSpec:
 
     ref: Ref
     tier: Tier
-    directory: Path
+    directory: Path | Files
     verify: Verify
     run_directory: Path
     isolation: str = DEFAULT_LEVEL

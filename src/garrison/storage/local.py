@@ -64,6 +64,7 @@ class LocalObjects:
     """Objects under `root`. One process writes; any number read."""
 
     is_linkable = True
+    is_sealed = False
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -84,7 +85,7 @@ class LocalObjects:
 
     def open(self, digest: str) -> BinaryIO:
         try:
-            return rehashed(self.path(digest).open("rb", buffering=0), digest)  # type: ignore[arg-type]  # FileIO reads like BinaryIO
+            return rehashed(self.path(digest).open("rb", buffering=0), digest)
         except FileNotFoundError as error:
             raise missing(digest) from error
 

@@ -60,6 +60,11 @@ class ObjectStore(Objects, Protocol):
         """Whether objects are plain files on this machine's disk, so that trees can be links to them."""
         ...
 
+    @property
+    def is_sealed(self) -> bool:
+        """Whether Garrison encrypts objects itself, so that no plain byte may touch a disk."""
+        ...
+
     def in_use(self) -> AbstractContextManager[None]:
         """While somebody puts objects that nothing refers to yet, none is discarded."""
         ...

@@ -54,10 +54,16 @@ def sealed_size(size: int, bits: int = SEGMENT_BITS) -> int:
     return HEADER_BYTES + size + segments * TAG_BYTES
 
 
+class Target(Protocol):
+    """What takes the sealed bytes: all of a chunk, or an exception."""
+
+    def write(self, chunk: bytes, /) -> object: ...
+
+
 class Sealer:
     """Writes plaintext into `target` as a sealed stream. Call `finish` once."""
 
-    def __init__(self, target: BinaryIO, key: bytes, header: bytes) -> None:
+    def __init__(self, target: Target, key: bytes, header: bytes) -> None:
         self._target = target
         self._cipher = AESGCM(key)
         self._header = header

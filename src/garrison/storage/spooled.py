@@ -132,6 +132,10 @@ class SpooledObjects:
 
     is_linkable = False
 
+    @property
+    def is_sealed(self) -> bool:
+        return self.wrap is not None
+
     def __init__(self, blobs: Blobs, incoming: Path, wrap: KeyWrap | None = None) -> None:
         self.blobs = blobs
         self.incoming = incoming

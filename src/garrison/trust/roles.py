@@ -29,6 +29,9 @@ PUBLISHES = READS | {
     Action.ARTIFACT_SIGN,
     Action.ARTIFACT_PUBLISH,
     Action.ARTIFACT_ATTACH,
+    Action.ARTIFACT_IMPORT,
+    Action.ARTIFACT_DRIFT,
+    Action.WEBHOOK_RECEIVE,
     Action.DATASET_REGISTER,
 }
 
@@ -36,7 +39,8 @@ ROLES: Mapping[str, frozenset[Action]] = MappingProxyType(
     {
         "admin": frozenset(Action),
         "ci": PUBLISHES,
-        "engineer": PUBLISHES | {Action.ARTIFACT_PULL, Action.ARTIFACT_RETIRE, Action.AUDIT_READ},
+        "engineer": PUBLISHES
+        | {Action.ARTIFACT_PULL, Action.ARTIFACT_RETIRE, Action.AUDIT_READ, Action.REGISTRY_PUSH},
         "publisher": PUBLISHES | {Action.ARTIFACT_PULL, Action.ARTIFACT_RETIRE},
         "approver": READS
         | {Action.ARTIFACT_APPROVE, Action.ARTIFACT_UNAPPROVE, Action.ARTIFACT_PULL, Action.AUDIT_READ},
@@ -49,11 +53,15 @@ ROLES: Mapping[str, frozenset[Action]] = MappingProxyType(
             Action.DEPLOY_APPLY,
             Action.DEPLOY_ROLLBACK,
             Action.DEPLOY_STOP,
+            Action.IMAGE_PIN,
+            Action.REGISTRY_PUSH,
             Action.ROUTE_ADD,
+            Action.SCHEDULE_RUN,
             Action.RUNTIME_LOAD,
             Action.RUNTIME_PROBE,
+            Action.STORE_READ,
         },
-        "auditor": READS | {Action.AUDIT_READ, Action.AUDIT_EXPORT, Action.AUDIT_VERIFY},
+        "auditor": READS | {Action.ARTIFACT_DRIFT, Action.AUDIT_READ, Action.STORE_READ, Action.AUDIT_EXPORT, Action.AUDIT_VERIFY},
         "user": frozenset({Action.MODEL_INVOKE}),
         "serving": frozenset({Action.ARTIFACT_READ, Action.ARTIFACT_PULL, Action.ARTIFACT_VERIFY}),
         "service": frozenset(
@@ -89,7 +97,7 @@ def kind_of(roles: Iterable[str]) -> str:
 MODEL_SCOPED = frozenset(
     action
     for action in Action
-    if action.value.startswith(("artifact.", "deploy.", "model.", "owner.", "route."))
+    if action.value.startswith(("artifact.", "deploy.", "model.", "owner.", "route.", "image.", "registry."))
     or action is Action.RUNTIME_LOAD
 )
 """Actions whose resource is a model: a token that is limited to models is limited in all of these."""

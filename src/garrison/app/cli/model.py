@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from garrison.app.cli import link, output, papers, versions
+from garrison.app.cli import link, output, papers, remote, versions
 from garrison.core.decision import Tier
 from garrison.core.digest import short
 from garrison.trust.stray_keys import refuse_offered_keys
@@ -35,10 +35,12 @@ def add(subparsers: Any) -> None:
         help="write a verified copy of a version to a directory",
         epilog="example: garrison model pull fraud@3 ./fraud",
     )
-    pull.add_argument("ref", metavar="NAME@VERSION", help="such as fraud@3")
+    pull.add_argument("ref", metavar="NAME@VERSION", help="such as fraud@3, or oci://HOST/REPOSITORY@DIGEST")
     pull.add_argument("destination", nargs="?", help="directory to make")
     pull.add_argument("--repair", action="store_true", help="lay the stored files out again instead")
+    remote.add_pull(pull)
     pull.set_defaults(run=run_pull)
+    remote.add_push(verbs)
     again = verbs.add_parser(
         "resign",
         help="sign the same bytes anew, after a key was revoked or replaced",
@@ -167,6 +169,8 @@ def run_resign(args: argparse.Namespace) -> int:
 
 
 def run_pull(args: argparse.Namespace) -> int:
+    if args.ref.startswith("oci://"):
+        return remote.run_fetch(args)
     destination = str(Path(args.destination or args.ref.replace("@", "-")).absolute())
     result = link.call(args, "model.pull", ref=args.ref, destination=destination, repair=args.repair)
     if args.json:

@@ -18,6 +18,16 @@ def add(subparsers: Any) -> None:
     )
     parser.add_argument("--workers", type=int, help="gateway processes (default: 1)")
     parser.add_argument(
+        "--store",
+        metavar="URL",
+        help="keep model files in s3://bucket/prefix (default: as begun, else local)",
+    )
+    parser.add_argument(
+        "--store-encryption",
+        choices=("none", "aes-256-gcm"),
+        help="encrypt every object with a key from the token (default: as begun, else none)",
+    )
+    parser.add_argument(
         "--config", metavar="FILE", help="settings file (default: garrison.toml in the data directory)"
     )
 
@@ -27,5 +37,6 @@ def run(args: argparse.Namespace) -> int:
     from garrison.app import settings, up
 
     flags = {"data": args.data, "listen": args.listen, "workers": args.workers}
+    flags |= {"store": args.store, "store_encryption": args.store_encryption}
     chosen = settings.load(flags, file=Path(args.config) if args.config else None)
     return up.up(chosen, as_json=args.json)

@@ -8,7 +8,7 @@ from typing import Any
 from garrison.app import serving
 from garrison.app.house import House
 from garrison.app.verbs.base import Call, Verb, authorise
-from garrison.artifacts import approval
+from garrison.artifacts import approval, store
 from garrison.artifacts.approval import Assent
 from garrison.artifacts.registry import get
 from garrison.core.actions import Action
@@ -23,10 +23,18 @@ MAX_REASON = 1_000  # characters: a sentence or two
 
 def approve(house: House, call: Call) -> dict[str, Any]:
     ref = Ref.parse(call.text("ref"))
+    with house.database.read() as connection:
+        row = store.find(connection, ref)
+    # Whoever may not approve learns nothing about what there is.
+    facts = {"publisher": "unknown" if row is None else row.publisher, "approver": call.subject.name}
+    authorise(house, call.subject, Action.ARTIFACT_APPROVE, ref.name, **facts)
     release = get(house.registry, ref)
     facts = {"publisher": release.publisher, "approver": call.subject.name}
     authorise(house, call.subject, Action.ARTIFACT_APPROVE, ref.name, **facts)
     user, publisher = house.user(call.subject.name), house.user(release.publisher)
+    person = house.people().persons.get(call.subject.name)
+    fresh = person.fresh_role(("approver", "admin"), house.now()) if person else None
+    flag = f"{fresh[0]} since {format_time(fresh[1])}, given by {fresh[2]}" if fresh else ""
     assent = Assent(
         user=user or User(call.subject.name),
         publisher_human="" if publisher is None else publisher.human,
@@ -34,8 +42,9 @@ def approve(house: House, call: Call) -> dict[str, Any]:
         lifetime=timedelta(days=house.settings.approval_days),
         via=call.subject.via,
         environment=call.optional("environment") or "",
+        fresh_role=flag,
     )
-    return approval.approve(house.registry, ref, assent)
+    return {**approval.approve(house.registry, ref, assent), "fresh_role": flag}
 
 
 def unapprove(house: House, call: Call) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def model_list(house: House, call: Call) -> dict[str, Any]:
     )
     search.check(question)
     names = _names(house, call, check_name(name) if name else None)
-    owners, known = house.people().owners, house.registry.approved.current()
+    owners, known = house.people().owners, approval.readable(house.registry)
     with house.database.read() as connection:
         found = [
             release

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from garrison.core.codes import approvals, artifacts, evidence, gateway, identity, keys, provenance, runtime, server, storage
+from garrison.core.codes import approvals, artifacts, evidence, gateway, identity, keys, lineage, provenance, runtime, server, storage
 from garrison.core.codes.code import Code
 
 __all__ = ["CODES", "Code", "merged"]
@@ -28,6 +28,7 @@ CODES: dict[str, Code] = merged(
     artifacts.CODES,
     approvals.CODES,
     keys.CODES,
+    lineage.CODES,
     identity.CODES,
     runtime.CODES,
     gateway.CODES,
