@@ -115,19 +115,24 @@ def row_of(route: serving.Route) -> str:
     return f"{route.upstream} {route.tier.value} {','.join(sorted(route.tasks))}"
 
 
+def read_people(connection: sa.Connection) -> People:
+    """The fold of a database whose server may not run. Raises as `told`."""
+    people = People()
+    for record in told(connection, size=_size(connection)):
+        folding.fold(people, record.seq, record.event)
+    people.owners.update(_first_owners(connection, people))
+    return people
+
+
 def offline(data: Path) -> dict[str, str]:
-    """The same for a data directory whose server may not run. Raises as `told`, and DB-UNAVAILABLE."""
+    """Rows that the ledger does not tell of, below a data directory. Raises as `told`, and DB-UNAVAILABLE."""
     with (
         closing(open_database(data / "garrison.db", read_only=True)) as database,
         database.read() as connection,
     ):
         if not sa.inspect(connection).has_table(store.USERS.name):
             return {}
-        people = People()
-        for record in told(connection, size=_size(connection)):
-            folding.fold(people, record.seq, record.event)
-        _adopt_first_owners(connection, people)
-        return compare(connection, people)
+        return compare(connection, read_people(connection))
 
 
 def settle(ledger: Ledger, people: Callable[[], People], now: Callable[[], datetime]) -> list[str]:
@@ -196,10 +201,6 @@ def remember_owner(transaction: Transaction, event: Event, owner: str) -> str:
     event.data["owner"] = owner
     store.set_owner(transaction.connection, event.resource, owner, by=event.actor, now=event.time)
     return transaction.append(event)
-
-
-def _adopt_first_owners(connection: sa.Connection, people: People) -> None:
-    people.owners.update(_first_owners(connection, people))
 
 
 def _first_owners(connection: sa.Connection, people: People) -> dict[str, str]:

@@ -244,7 +244,7 @@ def _owners(facts: Facts) -> Iterable[Item]:
             name = release.ref.partition("@")[0]
             unowned[name] = unowned.get(name, True) and not release.owner
     for name, is_missing in sorted(unowned.items()):
-        what = f"{name} has no owner"
+        what = f"nobody answers for {name}"
         yield Item(BAD, "GOV-OWNER", what, f"garrison owner set {name} NAME") if is_missing else Item(OK)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from garrison import __version__
 from garrison.app.cli import output
 from garrison.app.cli.link import data_directory
+from garrison.app.rows import rows_that_differ
 from garrison.core.actions import Action
 from garrison.core.errors import GarrisonError, Refused, Undecided, Usage
 from garrison.core.event import Outcome, format_time, parse_time
@@ -132,7 +133,7 @@ def _verify(args: argparse.Namespace) -> int:
             fix="give the data directory with --data DIR, or the key with --key FILE",
         )
     report = verified(data, keys, _witness(data, args.witness))
-    error = None if report.verdict == INTACT else _as_error(report)
+    error = _rows_as_error(data) if report.verdict == INTACT else _as_error(report)
     if args.json:
         output.print_json(report.as_json() | ({"error": error.as_json()} if error else {}))
     elif error is not None:
@@ -147,7 +148,24 @@ def _verify(args: argparse.Namespace) -> int:
                 *(("key", key_id) for key_id in report.key_ids),
             ]
         )
-    return report.exit_status
+    return error.exit_status if error is not None else report.exit_status
+
+
+def _rows_as_error(data: Path) -> GarrisonError | None:
+    """What other rows of the database say against an intact ledger: one edited row is named."""
+    try:
+        edited = rows_that_differ(data)
+    except Refused as error:
+        return error
+    if not edited:
+        return None
+    what, said = next(iter(edited.items()))
+    return Refused(
+        "DB-EDITED",
+        f"the ledger is intact, and {what} in the database is not what it tells: {said}",
+        evidence={"rows": [f"{name}: {text}" for name, text in edited.items()][:20]},
+        fix="garrison explain DB-EDITED",
+    )
 
 
 def _witness(data: Path, given: Path | None) -> Witness:

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from garrison.app.cli import output
 from garrison.app.cli.audit import file_witness, ledger_keys, verified
 from garrison.app.cli.link import data_directory
+from garrison.app.people import read_people
 from garrison.artifacts import store as registry
 from garrison.core.errors import GarrisonError
 from garrison.core.event import age, parse_time
@@ -25,7 +26,7 @@ from garrison.runtime import store as serving
 from garrison.storage.sql import open_database
 from garrison.trust import dsse
 from garrison.trust.keys.public import load_public
-from garrison.trust.store import owners
+from garrison.trust.people import People
 
 SNAPSHOT_TYPE = "application/vnd.garrison.snapshot+json"
 MAX_SNAPSHOT_BYTES = 8 << 20  # ten thousand routes and revocations; a larger one is not ours
@@ -60,6 +61,11 @@ def run(args: argparse.Namespace, gather: Gather = gather) -> int:
     return 1 if args.strict and is_bad else 0
 
 
+def _live_owner(people: People, owner: str) -> str:
+    """The owner, when somebody answers behind that name."""
+    return owner if people.live(owner) else ""
+
+
 class _Found:
     """What the files say, gathered step by step; a step that fails leaves its part empty."""
 
@@ -85,13 +91,13 @@ class _Found:
         self._ledger = self._verified()
 
     def _registry(self, connection: sa.Connection) -> None:
-        current = owners(connection)
+        people = read_people(connection)
         self._releases = tuple(
             posture.ReleaseFacts(
                 str(release.ref),
-                release.state,
+                "retired" if release.retired is not None else "published",
                 str(release.scan.get("verdict", "")),
-                current.get(release.ref.name, release.owner),
+                _live_owner(people, people.owners.get(release.ref.name, release.owner)),
             )
             for release in registry.releases(connection)
         )
