@@ -77,7 +77,7 @@ class StoredFiles:
             if writer is not None:
                 writer.abort()
             if isinstance(error, Refused) and error.code in ("OBJ-DAMAGED", "OBJ-MISSING"):
-                raise _named(error, entry) from error
+                raise named(error, entry) from error
             raise
         return replace(entry, size=size, digest=digest)
 
