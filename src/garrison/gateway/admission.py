@@ -147,7 +147,9 @@ def inspected(call: Call, inspector: Inspect, record: Record, *, leaves: bool) -
         if inspection.verdict is Outcome.REDACT:
             record.redacted = record.redacted or leaves
             return inspection.text if leaves else text
-        worst = max(inspection.findings, key=lambda finding: finding.score)
+        orders = [found for found in inspection.findings if found.kind in ("injection", "jailbreak")]
+        # A signature says what was seen; the classifier only how sure it is.
+        worst = max(orders, key=lambda found: (not found.rule_id.startswith("tier1."), found.score))
         raise Refused(
             "PRM-INJECT",
             f"the prompt looks like an attempt to override instructions ({worst.kind}); nothing was sent on",
