@@ -69,7 +69,7 @@ def test_one_changed_score_is_refused_and_named(home: Household, evaluated: str,
             json.dumps(envelope).encode(),
             name,
         )
-    with pytest.raises(Refused, match="EVAL-TAMPER: .*the score accuracy") as refused:
+    with pytest.raises(Refused, match=r"EVAL-TAMPER: .*the score accuracy") as refused:
         home.ask("eval.verify", ref=evaluated)
     assert refused.value.exit_status == 1
     with pytest.raises(Refused, match="ART-ATTACHMENT"):  # and nothing deploys, pulls or approves it
@@ -84,7 +84,7 @@ def test_a_changed_copy_is_refused_and_its_score_named(
     copy.write_bytes(trained.report.read_bytes())
     home.ask("eval.verify", ref=evaluated, copy=str(copy))
     copy.write_text(json.dumps({"metrics": {"accuracy": 0.999, "rows": 100}}))
-    with pytest.raises(Refused, match="EVAL-TAMPER: .*the score accuracy is 0.999"):
+    with pytest.raises(Refused, match=r"EVAL-TAMPER: .*the score accuracy is 0.999"):
         home.ask("eval.verify", ref=evaluated, copy=str(copy))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from google.protobuf.json_format import ParseDict
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from in_toto_attestation.predicates.provenance.v1.provenance_pb2 import Provenance
 from in_toto_attestation.v1.statement_pb2 import Statement
@@ -132,6 +132,7 @@ def test_an_attachment_of_another_release_is_refused_offline(
     assert "ART-ATTACHMENT" in capsys.readouterr().err
 
 
+@settings(max_examples=40)
 @given(place=st.integers(0, 1_000_000), bit=st.integers(0, 7), label=st.sampled_from(["provenance", "bom"]))
 def test_any_flipped_bit_of_an_attachment_is_refused(
     home: Household, published: Path, place: int, bit: int, label: str

@@ -29,7 +29,7 @@ MAX_TEXT = 4096  # a path or an address
 MAX_FACTS = 1_000  # parameters of a run, metrics of a report
 
 _DIGEST = re.compile(r"[0-9a-f]{8,128}\Z")
-_ALGORITHM = re.compile(r"[a-z0-9][a-z0-9_.-]{0,31}\Z")
+_ALGORITHM = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}\Z")
 
 
 @dataclass(frozen=True, slots=True)
