@@ -17,11 +17,12 @@ from garrison.runtime.sandboxes.ladder import availability
 from garrison.runtime.supervisor import ServeSpec, Supervisor
 from garrison.trust import oms
 from garrison.trust import statement as statements
+from garrison.trust.approved import ApprovedEntry
 from garrison.trust.keys.file import FileSigner
 from garrison.trust.keys.public import public_from_pem
 from garrison.trust.statement import ReleaseStatement
 from garrison.trust.tree import read_tree
-from garrison.trust.verify import Verified, verify_release
+from garrison.trust.verify import NOT_JUDGED, Verified, verify_release
 
 WHEN = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -37,13 +38,24 @@ class SignedModel:
     statement: bytes
     signer: FileSigner
     judged: list[Manifest] = field(default_factory=list)
+    is_approved: bool = True
 
     def verify(self, manifest: Manifest) -> Verified:
         self.judged.append(manifest)
         key = public_from_pem(self.signer.public_pem(), "release")
         return verify_release(
-            manifest=manifest, bundle=self.bundle, statement=self.statement, keys=[key], expect=self.ref
+            manifest=manifest,
+            bundle=self.bundle,
+            statement=self.statement,
+            keys=[key],
+            expect=self.ref,
+            approved=self.approval if self.is_approved else NOT_JUDGED,
         )
+
+    @property
+    def approval(self) -> ApprovedEntry:
+        digest = self.manifest.digest
+        return ApprovedEntry(self.ref, digest, 1, ("dana",), "sha256:" + "0" * 64, WHEN, WHEN)
 
 
 def sign_model(directory: Path, name: str = "smol", version: int = 1) -> SignedModel:

@@ -16,7 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from garrison.artifacts import store
-from garrison.artifacts.at_rest import verify
+from garrison.artifacts.at_rest import record_verified, verify
 from garrison.artifacts.registry import Registry, event_of, genuine, recorded, withdrawn
 from garrison.artifacts.store import Release
 from garrison.core.actions import Action
@@ -43,6 +43,7 @@ class Assent:
     lifetime: timedelta
     via: str
     environment: str = ""
+    fresh_role: str = ""
 
 
 def approve(registry: Registry, ref: Ref, assent: Assent) -> dict[str, Any]:
@@ -54,6 +55,7 @@ def approve(registry: Registry, ref: Ref, assent: Assent) -> dict[str, Any]:
     now = registry.now()
     environment = assent.environment or registry.approved.environment
     verified = verify(registry, ref)
+    record_verified(registry, Subject("user", assent.user.name, via=assent.via), verified, "approve")
     with registry.approved.changing() as change, registry.ledger.transaction() as transaction:
         connection = transaction.connection
         release = genuine(registry, recorded(store.find(connection, ref), ref))
@@ -94,6 +96,7 @@ def approve(registry: Registry, ref: Ref, assent: Assent) -> dict[str, Any]:
                 "complete": is_complete,
                 "environment": environment,
                 "via": assent.via,
+                **({"fresh_role": assent.fresh_role} if assent.fresh_role else {}),
             },
         )
         audit_id = transaction.append(event)
@@ -172,6 +175,14 @@ def approved_entry(registry: Registry, release: Release, environment: str = "") 
         raise withdrawn(release.ref)
     environment = environment or registry.approved.environment
     return _entry_of(registry.approved.current(), release, environment)
+
+
+def readable(registry: Registry) -> ApprovedList | None:
+    """The list, None when it is refused: what is shown then names the code for each version."""
+    try:
+        return registry.approved.current()
+    except Refused:
+        return None
 
 
 def standing(registry: Registry, release: Release, known: ApprovedList | None = None) -> str:
@@ -256,13 +267,18 @@ def _entry(
 
 
 def _told(connection: sa.Connection, ref: Ref, environment: str, default: str) -> list[Approval]:
-    """The approvals of a version since it was last withdrawn that the ledger tells of: a row is nobody's yes."""
+    """The approvals since the version was withdrawn or the list begun anew, as the ledger tells them.
+
+    A row alone is nobody's yes.
+    """
 
     def of(action: Action) -> list[tuple[int, Event]]:
         wanted = events.Filter(action=action.value, model=str(ref), outcome=Outcome.ALLOWED.value)
         return [(record.seq, record.event) for record in events.find(connection, wanted)]
 
     ended = [seq for seq, e in of(Action.ARTIFACT_UNAPPROVE) if environment in e.data["environments"]]
+    begun = events.Filter(action=Action.APPROVALS_RESET.value, outcome=Outcome.ALLOWED.value, limit=1)
+    ended += [record.seq for record in events.latest(connection, begun)]
     told = {
         (e.actor, e.digest, e.time)
         for seq, e in of(Action.ARTIFACT_APPROVE)
