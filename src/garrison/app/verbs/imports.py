@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from garrison.app.addresses import certificate_names
 from garrison.app.house import House
 from garrison.app.verbs.base import Call, Verb, authorise, identity_name
 from garrison.app.verbs.owner import check_or_claim
@@ -25,6 +26,7 @@ from garrison.core.digest import Ref
 from garrison.core.errors import Refused, Usage
 from garrison.core.event import format_time
 from garrison.runtime.store import routes
+from garrison.trust.ca import ensure_ca, issue_server
 
 
 def import_version(house: House, call: Call) -> dict[str, Any]:
@@ -134,6 +136,19 @@ def webhook_refused(house: House, call: Call) -> dict[str, Any]:
     )
 
 
+def webhook_certificate(house: House, call: Call) -> dict[str, Any]:
+    """A certificate of the local authority for the receiver of webhooks; its key is kept nowhere."""
+    authorise(house, call.subject, Action.KEY_CREATE, "webhook")  # whoever has it can stand in for this host
+    dns, ips = certificate_names(call.text("host"))
+    signer = house.token.signer("ca")
+    authority = ensure_ca(house.settings.data / "ca.pem", signer, house.now())
+    leaf = issue_server(authority, signer, "garrison webhook", dns=dns, ips=ips, now=house.now())
+    house.record(
+        house.event(Action.WEBHOOK_RECEIVE, "webhook", certificate_until=format_time(leaf.not_after))
+    )
+    return {"chain": leaf.chain.decode(), "key": leaf.key.decode()}
+
+
 def _told(imported: Imported) -> dict[str, Any]:
     lineage = imported.lineage
     return {
@@ -195,5 +210,6 @@ IMPORT_VERBS = (
     Verb("import.list", Action.ARTIFACT_READ, import_list),
     Verb("drift.check", Action.ARTIFACT_DRIFT, drift_check),
     Verb("webhook.take", Action.WEBHOOK_RECEIVE, webhook_take),
+    Verb("webhook.certificate", Action.WEBHOOK_RECEIVE, webhook_certificate),
     Verb("webhook.refused", Action.WEBHOOK_RECEIVE, webhook_refused),
 )

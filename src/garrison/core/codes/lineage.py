@@ -173,6 +173,13 @@ Each delivery has an id and is taken once. This id was taken already: a repeat
 by the sender, or a recording that somebody plays back. Nothing was done twice.
 """,
     ),
+    "HOOK-BUSY": Code(
+        "too many announcements wait for their import",
+        """\
+Announcements are imported one after another, and a bounded number waits. The
+sender is asked to come again later, which MLflow does by itself.
+""",
+    ),
     "HOOK-BODY": Code(
         "a webhook is not understood",
         """\

@@ -1,0 +1,79 @@
+"""Peers: environments of their own for programs that Garrison works beside, made on demand and kept.
+
+    python scripts/peers.py mlflow dvc wandb     # prints the path of each environment's python
+
+They lie below $GARRISON_PEERS, else the user's cache directory, never in the checkout or in `.venv`. Each is
+made once from exact pins (`requirements/peers-NAME.txt`) under a lock, and named by the digest of its pins, so
+that a changed pin makes a new one. Nothing but the standard library is needed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+NAMES = ("mlflow", "dvc", "wandb")
+SECONDS = 600
+
+
+class Unavailable(Exception):
+    """The packages could not be installed: no index, or no such version there."""
+
+
+def environment(name: str) -> Path:
+    """The python of a peer's environment, made when it is missing. Raises `Unavailable`."""
+    pins = ROOT / "requirements" / f"peers-{name}.txt"
+    digest = hashlib.sha256(pins.read_bytes() + sys.version.encode()).hexdigest()[:12]
+    home = _home()
+    home.mkdir(parents=True, exist_ok=True)
+    place = home / f"{name}-{digest}"
+    with (home / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (place / "done").exists():
+            shutil.rmtree(place, ignore_errors=True)
+            _make(place, pins)
+            (place / "done").touch()
+    return place / "bin" / "python"
+
+
+def _make(place: Path, pins: Path) -> None:
+    venv.create(place, with_pip=True)
+    install = [str(place / "bin" / "python"), "-m", "pip", "install", "-qq", "--no-input", "--no-deps"]
+    install += ["--prefer-binary", "--disable-pip-version-check", "-r", str(pins)]
+    try:
+        done = subprocess.run(install, capture_output=True, text=True, timeout=SECONDS, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise Unavailable(f"{pins.name}: not installed within {SECONDS} s") from error
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
+        raise Unavailable(f"{pins.name}: {last}")
+
+
+def _home() -> Path:
+    given = os.environ.get("GARRISON_PEERS")
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(given) if given else Path(cache) / "garrison" / "peers"
+
+
+def main(names: list[str]) -> int:
+    for name in names or NAMES:
+        if name not in NAMES:
+            print(f"peers: {name} is not one of {', '.join(NAMES)}", file=sys.stderr)
+            return 2
+        try:
+            print(environment(name))
+        except Unavailable as error:
+            print(f"peers: {error}", file=sys.stderr)
+            return 3
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
