@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
 from garrison.core.digest import Ref, sha256_bytes
 from garrison.core.event import format_time, parse_time
 from garrison.storage.sql import metadata
+from garrison.trust.attestation import broken
 
 ATTACHMENTS = sa.Table(
     "attachments",
@@ -51,18 +53,7 @@ def attachments_of(connection: sa.Connection, ref: Ref) -> list[Attachment]:
         .where(ATTACHMENTS.c.name == ref.name, ATTACHMENTS.c.version == ref.version)
         .order_by(ATTACHMENTS.c.place)
     )
-    return [
-        Attachment(
-            ref=ref,
-            label=row.label,
-            kind=row.kind,
-            predicate_type=row.predicate_type,
-            envelope=bytes(row.envelope),
-            created=parse_time(row.created),
-            place=row.place,
-        )
-        for row in connection.execute(query)
-    ]
+    return [_attachment(ref, row) for row in connection.execute(query)]
 
 
 def add(connection: sa.Connection, attachment: Attachment) -> None:
@@ -79,3 +70,24 @@ def add(connection: sa.Connection, attachment: Attachment) -> None:
             place=attachment.place,
         )
     )
+
+
+def _attachment(ref: Ref, row: Any) -> Attachment:
+    """Raises `Refused` ART-ATTACHMENT for a row that this code did not write."""
+    try:
+        return Attachment(
+            ref=ref,
+            label=row.label,
+            kind=row.kind,
+            predicate_type=row.predicate_type,
+            envelope=bytes(row.envelope),
+            created=parse_time(row.created),
+            place=row.place,
+        )
+    except (TypeError, ValueError) as error:
+        raise broken(
+            ascii(str(row.label)[:63])[1:-1],
+            str(ref),
+            "its row in the database holds something else than was written",
+            fix="put the newest backup of the data directory back, then run garrison audit verify",
+        ) from error

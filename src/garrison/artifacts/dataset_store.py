@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from garrison.core.digest import Ref, sha256_bytes
+from garrison.core.errors import Refused
 from garrison.core.event import format_time, parse_time
 from garrison.storage.sql import metadata
 
@@ -119,13 +120,21 @@ def models_of(connection: sa.Connection, digests: set[str]) -> list[Ref]:
 
 
 def _dataset(row: Any) -> Dataset:
-    return Dataset(
-        ref=Ref(row.name, row.version),
-        digest=row.digest,
-        owner=row.owner,
-        tier=row.tier,
-        source=row.source,
-        statement=bytes(row.statement),
-        sketch=bytes(row.sketch),
-        created=parse_time(row.created),
-    )
+    """Raises `Refused` DATA-TAMPER for a row that this code did not write."""
+    try:
+        return Dataset(
+            ref=Ref(row.name, row.version),
+            digest=row.digest,
+            owner=row.owner,
+            tier=row.tier,
+            source=row.source,
+            statement=bytes(row.statement),
+            sketch=bytes(row.sketch),
+            created=parse_time(row.created),
+        )
+    except (TypeError, ValueError) as error:
+        raise Refused(
+            "DATA-TAMPER",
+            f"the row of the data set {str(row.name)[:63]!a} in the database holds something else than was written",
+            fix="put the newest backup of the data directory back, then run garrison audit verify",
+        ) from error
