@@ -212,12 +212,15 @@ def hub() -> Iterator[str]:
 
 
 @pytest.mark.row("A16", kind="E")
-@pytest.mark.parametrize(("path", "is_public"), [("open", True), ("open.git", True), ("hub/model", True), ("closed", False), ("portal", False), ("absent", False)])  # fmt: skip
-def test_a_repository_that_answers_everybody_is_public(hub: str, path: str, is_public: bool) -> None:
+@pytest.mark.parametrize(
+    ("path", "is_public"),
+    [("open", 1), ("open.git", 1), ("hub/model", 1), ("closed", 0), ("portal", 0), ("absent", 0)],
+)
+def test_a_repository_that_answers_everybody_is_public(hub: str, path: str, is_public: int) -> None:
     report = inspect_url(f"{hub}/{path}")
-    assert report.is_public is is_public
+    assert report.is_public == is_public
     answer = check(f"{hub}/{path}")
-    assert (answer.status == 1) is is_public
+    assert answer.status == is_public
     if is_public:
         assert answer.code == "STO-PUBLIC"
         assert f"GET {hub}/" in answer.json["error"]["message"]

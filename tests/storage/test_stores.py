@@ -65,7 +65,7 @@ def test_a_sealed_store_publishes_verifies_loads_and_pulls_with_nothing_plain_on
         assert published["unchanged"] is False
         assert home.publish(model, "sealed@1")["unchanged"] is True
     assert found_in(tmp_path / "data") == []
-    assert not list(Path("/dev/shm").glob("garrison-*"))  # noqa: S108 - that is the place
+    assert not list(Path("/dev/shm").glob("garrison-*"))
 
 
 def publish_from(home: Household, url: str, ref: str) -> None:

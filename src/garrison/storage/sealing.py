@@ -67,28 +67,31 @@ class Sealer:
         self._target = target
         self._cipher = AESGCM(key)
         self._header = header
-        self._segment = 1 << header[8]
-        self._waiting = bytearray()
+        self._room = memoryview(bytearray(1 << header[8]))
+        self._used = 0
         self._count = 0
         target.write(header)
 
     def write(self, chunk: bytes | memoryview) -> None:
-        self._waiting += chunk
-        while len(self._waiting) > self._segment:  # a full one waits: it may be the last
-            self._emit(bytes(self._waiting[: self._segment]), is_last=False)
-            del self._waiting[: self._segment]
+        view = memoryview(chunk)
+        while view:
+            if self._used == len(self._room):  # a full one waits until more comes: it may be the last
+                self._emit(is_last=False)
+            count = min(len(view), len(self._room) - self._used)
+            self._room[self._used : self._used + count] = view[:count]
+            self._used += count
+            view = view[count:]
 
     def finish(self) -> None:
-        self._emit(bytes(self._waiting), is_last=True)
-        self._waiting.clear()
+        self._emit(is_last=True)
 
-    def _emit(self, data: bytes, *, is_last: bool) -> None:
+    def _emit(self, *, is_last: bool) -> None:
         if self._count >= MAX_SEGMENTS:
             raise OverflowError("the object has more segments than the counter")
-        self._target.write(
-            self._cipher.encrypt(_nonce(self._header, self._count, is_last), data, self._header)
-        )
+        nonce = _nonce(self._header, self._count, is_last)
+        self._target.write(self._cipher.encrypt(nonce, self._room[: self._used], self._header))
         self._count += 1
+        self._used = 0
 
 
 class Unsealer(io.RawIOBase):
