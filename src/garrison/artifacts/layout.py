@@ -4,7 +4,7 @@ A store that seals its objects, or keeps them elsewhere, has no trees: its files
 
     models/<name>/<version>/            the release's files
     models/<name>/<version>.sig         the bundle that other tools verify
-    models/<name>/<version>.release.json, .approval.json
+    models/<name>/<version>.release.json
     models/<name>/<version>.<label>.json   its attachments: provenance, bill of materials, evaluations
 
 The database says which versions there are. What lies here without a row was left by an interruption and is
@@ -243,8 +243,6 @@ def _write_sidecars(registry: Registry, release: Release, attachments: Iterable[
     """The signatures beside the tree; True when one had to be written."""
     tree = tree_of(registry, release.ref)
     sidecars = {".sig": release.bundle, ".release.json": release.statement}
-    if release.approved_entry:
-        sidecars[".approval.json"] = release.approved_entry
     for attachment in attachments:
         if is_label(attachment.label):  # a row that nobody signed leads nowhere
             sidecars[f".{attachment.label}.json"] = attachment.envelope

@@ -78,7 +78,7 @@ def _earlier(house: House, name: str, wanted: int | None, current: Ref) -> Ref:
             f"there is no approved version of {name} before {current}"
             + (f" numbered {wanted}" if wanted else ""),
             evidence={"serving": str(current)},
-            fix=f"garrison approvals {name} shows what is approved",
+            fix=f"garrison approvals list {name} shows what is approved",
         )
     now, policy = house.now(), house.policy.version
     return max(found, key=lambda entry: (entry.is_current(policy, now), entry.counter)).ref

@@ -44,7 +44,7 @@ def parse(data: bytes) -> Pins:
         raise Refused(
             "TUF-PINS",
             "the token's note about the approved list cannot be read",
-            fix="start a new list: garrison approvals reset --reason TEXT; then approve versions again",
+            fix="put keys/token back from the newest backup, together with the rest of the data directory",
         ) from error
 
 
