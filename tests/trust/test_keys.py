@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import errno
+import functools
 import os
 import subprocess
 import threading
@@ -14,15 +15,16 @@ import pkcs11 as p11
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-from tests.contracts.signer import SignerContract
 
 from garrison.core.errors import Refused, Undecided, Usage
 from garrison.trust import stray_keys
+from garrison.trust.keys.algorithm import Algorithm
 from garrison.trust.keys.base import Signer
 from garrison.trust.keys.file import FileSigner
 from garrison.trust.keys.pkcs11 import Token, load_module, open_token
 from garrison.trust.keys.public import PublicKey, load_public, public_from_pem
 from garrison.trust.keys.softhsm import LABEL, find_module, open_software_token
+from tests.contracts.signer import SignerContract
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +32,8 @@ def token(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Token]:
     token = open_software_token(tmp_path_factory.mktemp("data") / "keys" / "token")
     token.create("release")
     token.create("ledger")
+    for algorithm in Algorithm:
+        token.create(f"one-{algorithm}", algorithm)
     yield token
     token.close()
 
@@ -45,23 +49,30 @@ def fresh(tmp_path: Path, token: Token) -> Iterator[Path]:
 
 @pytest.mark.row("A10", kind="R")
 class TestTokenKey(SignerContract):
+    @pytest.fixture(params=list(Algorithm))
+    def algorithm(self, request: pytest.FixtureRequest) -> Algorithm:
+        return Algorithm(request.param)
+
     @pytest.fixture
-    def signer(self, token: Token) -> Signer:
-        return token.signer("release")
+    def signer(self, token: Token, algorithm: Algorithm) -> Signer:
+        return token.signer(f"one-{algorithm}")
 
     @pytest.fixture
     def other(self, token: Token) -> Signer:
         return token.signer("ledger")
 
 
+in_memory = functools.cache(FileSigner)  # making an RSA key takes a second
+
+
 class TestFileSigner(SignerContract):
-    @pytest.fixture
-    def signer(self) -> Signer:
-        return FileSigner("release")
+    @pytest.fixture(params=list(Algorithm))
+    def signer(self, request: pytest.FixtureRequest) -> Signer:
+        return in_memory("release", request.param)
 
     @pytest.fixture
-    def other(self) -> Signer:
-        return FileSigner("ledger")
+    def other(self, signer: Signer) -> Signer:
+        return in_memory("ledger", Algorithm.P256)
 
 
 @pytest.mark.row("A10", kind="R")

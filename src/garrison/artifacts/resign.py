@@ -33,9 +33,12 @@ from garrison.trust.tree import read_tree
 def resign(
     registry: Registry, ref: Ref, subject: Subject, progress: Progress, source: Path | None = None
 ) -> dict[str, Any]:
-    """New bundle and statement for the same bytes. `source` is the publisher's own copy, for a version that was
-    published after the moment from which its key is not believed. Raises `Refused` ART-UNKNOWN, ART-RETIRED, KEY-RESIGN,
-    ART-TAMPER, ART-SCAN, `Undecided` ART-INCOMPLETE."""
+    """New bundle and statement for the same bytes.
+
+    `source` is the publisher's own copy, for a version that was published after the moment from which its
+    key is not believed. Raises `Refused` ART-UNKNOWN, ART-RETIRED, KEY-RESIGN, ART-TAMPER or ART-SCAN,
+    `Undecided` ART-INCOMPLETE.
+    """
     with registry.database.read() as connection:
         release = recorded(store.find(connection, ref), ref)
         told = _told(registry, connection, ref, signer_id(release.statement), source)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from garrison.trust.keyring import REASONS, RELEASE, SPARE, KeyRecord, Keyring, 
 from garrison.trust.keys.algorithm import Algorithm
 from garrison.trust.keys.public import Revocation, public_from_pem
 
+_INSTANT = timedelta(microseconds=1)  # what was recorded in this very moment is before it
 MAX_SHOWN = 1_000  # affected versions in one answer; the count is always whole
 
 
@@ -304,7 +305,7 @@ def _succeeded(ring: Keyring, following: KeyRecord, now: datetime) -> Keyring:
 def _moment(text: str | None, reason: str, record: KeyRecord, now: datetime) -> datetime:
     """From when the key is not believed: given; else now, or from its beginning when it was compromised."""
     if text is None:
-        return datetime(1970, 1, 1, tzinfo=UTC) if reason == "compromise" else now
+        return datetime(1970, 1, 1, tzinfo=UTC) if reason == "compromise" else now + _INSTANT
     try:
         moment: datetime | None = datetime.fromisoformat(text)
     except ValueError:

@@ -30,6 +30,7 @@ MAX_DATA = 4096  # bytes; tokens have little room, and only a checkpoint is kept
 MAX_KEYS = 256  # listed keys; more than that is not a token of ours
 
 _LABEL = re.compile(rf"[a-z0-9](?:[a-z0-9@_-]|\.(?!\.)){{0,{MAX_LABEL - 1}}}")
+_SOFTWARE = ("softhsm", "softtok")  # SoftHSM, openCryptoki's soft token
 _LOST = (
     p11.SessionHandleInvalid,
     p11.SessionClosed,
@@ -244,7 +245,8 @@ class Token:
                 fix="check that the token is plugged in and that its label is unique: garrison doctor",
             )
         self._serial = found[0].serial
-        self.is_software = "softhsm" in f"{found[0].manufacturer_id} {found[0].model}".lower()
+        name = f"{found[0].manufacturer_id} {found[0].model}".lower()
+        self.is_software = any(known in name for known in _SOFTWARE)
         return found[0]
 
     def _log_in(self, token: p11.Token) -> p11.Session:

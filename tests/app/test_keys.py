@@ -1,0 +1,289 @@
+"""Keys as people use them: rotate, revoke, sign again, bring a token; and what a thief of the database finds."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from garrison.app import wiring
+from garrison.app.keychain import open_keychain
+from garrison.app.settings import Settings
+from garrison.artifacts import store
+from garrison.client import verify_model
+from garrison.core.digest import Ref
+from garrison.core.errors import Refused, Undecided, Usage
+from garrison.storage.sql import open_database
+from garrison.trust import statement as statements
+from garrison.trust.keys.pkcs11 import load_module
+from garrison.trust.keys.softhsm import find_module, open_software_token
+from tests.app.household import Household, opened
+
+PIN = "1234567890"
+
+
+def _publish(home: Household, plain: Path, ref: str, text: str) -> Path:
+    (plain / "config.json").write_text(text)
+    return Path(str(home.publish(plain, ref)["path"]))
+
+
+@pytest.fixture
+def versions(home: Household, plain: Path) -> Household:
+    """fraud@1 an hour ago, fraud@2 now."""
+    _publish(home, plain, "fraud@1", '{"hidden_size": 8}')
+    home.clock.move(hours=1)
+    _publish(home, plain, "fraud@2", '{"hidden_size": 9}')
+    return home
+
+
+def _since(home: Household) -> str:
+    return (home.clock() - timedelta(minutes=30)).isoformat()
+
+
+def test_a_rotated_key_signs_no_more_and_still_verifies(versions: Household, plain: Path) -> None:
+    rotated = versions.ask("key.rotate", role="release", algorithm="p384")
+    assert rotated["label"] == "release-2"
+    _publish(versions, plain, "fraud@3", '{"hidden_size": 10}')
+    ids = [versions.ask("model.verify", ref=f"fraud@{n}")["key_id"] for n in (1, 2, 3)]
+    assert ids[0] == ids[1] != ids[2] == rotated["key_id"]
+    listed = {key["label"]: key for key in versions.ask("key.list")["keys"]}
+    assert (listed["release"]["state"], listed["release-2"]["state"]) == ("retired", "active")
+    assert listed["release-2"]["algorithm"] == "EC P-384"
+    assert listed["release"]["until"]
+
+
+@pytest.mark.row("A10", kind="R")
+def test_a_key_made_by_hand_becomes_the_release_key(home: Household, plain: Path) -> None:
+    made = home.ask("key.create", label="prod", algorithm="ed25519")
+    note = home.ask("key.rotate", role="release", to="prod")["note"]
+    assert "EC keys alone" in note
+    home.publish(plain, "fraud@1")
+    assert home.ask("model.verify", ref="fraud@1")["key_id"] == made["key_id"]
+    with pytest.raises(Refused, match="KEY-STATE"):
+        home.ask("key.rotate", role="release", to="release")
+
+
+@pytest.mark.row("A25", kind="R")
+def test_a_compromised_key_keeps_what_was_on_record_before_and_lists_the_rest(versions: Household) -> None:
+    answer = versions.ask("key.revoke", label="release", reason="compromise", since=_since(versions))
+    assert [row["ref"] for row in answer["affected"]] == ["fraud@2"]
+    assert answer["affected"][0]["digest"].startswith("sha256:")
+    assert answer["successor"] == "release-2"
+    versions.ask("model.verify", ref="fraud@1")
+    data = versions.house.settings.data
+    verify_model(data / "models" / "fraud" / "1", name="fraud@1", trust=data)
+    for refuse in (
+        lambda: versions.ask("model.verify", ref="fraud@2"),
+        lambda: versions.ask("model.pull", ref="fraud@2", destination=str(data / "out")),
+        lambda: versions.ask("deploy.apply", ref="fraud@2"),
+        lambda: verify_model(data / "models" / "fraud" / "2", name="fraud@2", trust=data),
+    ):
+        with pytest.raises(Refused, match="KEY-REVOKED"):
+            refuse()
+    assert versions.ask("key.show", label="release")["affected"] == answer["affected"]
+
+
+@pytest.mark.row("A25", kind="R")
+def test_without_a_moment_nothing_that_a_compromised_key_signed_counts_ever_again(
+    versions: Household,
+) -> None:
+    answer = versions.ask("key.revoke", label="release", reason="compromise")
+    assert [row["ref"] for row in answer["affected"]] == ["fraud@1", "fraud@2"]
+    assert answer["kept"] == 0
+    again = versions.ask("key.revoke", label="release", reason="superseded")
+    assert (again["kept"], len(again["affected"])) == (0, 2)
+
+
+def test_a_superseded_key_keeps_what_it_signed(versions: Household) -> None:
+    assert versions.ask("key.revoke", label="release", reason="superseded")["affected"] == []
+    versions.ask("model.verify", ref="fraud@2")
+
+
+@pytest.mark.row("A25", kind="R")
+def test_a_thief_who_writes_an_earlier_time_is_refused_all_the_same(versions: Household) -> None:
+    """The stolen key signs other words about the same files, with a time from before the compromise."""
+    house, registry = versions.house, versions.house.registry
+    with house.database.read() as connection:
+        release = store.find(connection, Ref("fraud", 1))
+    assert release is not None
+    old, _key = statements.open_statement(release.statement, registry.keys)
+    forged = statements.sign(replace(old, created=old.created - timedelta(days=9)), registry.signer)
+    versions.edit("UPDATE releases SET statement = ? WHERE name = 'fraud' AND version = 1", forged)
+    versions.ask("model.verify", ref="fraud@1")  # the key is not known to be stolen yet
+    answer = versions.ask("key.revoke", label="release", reason="compromise", since=_since(versions))
+    assert [row["ref"] for row in answer["affected"]] == ["fraud@1", "fraud@2"]
+    with pytest.raises(Refused, match="KEY-REVOKED"):
+        versions.ask("model.verify", ref="fraud@1")
+
+
+@pytest.mark.row("A25", kind="R")
+def test_a_version_is_signed_again_only_for_the_bytes_that_the_ledger_knows(
+    versions: Household, plain: Path
+) -> None:
+    versions.ask("user.add", name="dana", roles=["approver"])
+    versions.ask("model.approve", who="dana", ref="fraud@1")
+    versions.ask("key.revoke", label="release", reason="compromise", since=_since(versions))
+    again = versions.ask("model.resign", ref="fraud@1")
+    assert again["key"] == "release-2"
+    with pytest.raises(Refused):  # approval has to be given again
+        versions.ask("deploy.apply", ref="fraud@1")
+    assert versions.ask("model.approve", who="dana", ref="fraud@1")["state"] == "approved"
+    with pytest.raises(Refused, match="KEY-RESIGN"):
+        versions.ask("model.resign", ref="fraud@2")
+    (plain / "config.json").write_text('{"hidden_size": 66}')
+    with pytest.raises(Refused, match="KEY-RESIGN"):
+        versions.ask("model.resign", ref="fraud@2", source=str(plain))
+    (plain / "config.json").write_text('{"hidden_size": 9}')
+    versions.ask("model.resign", ref="fraud@2", source=str(plain))
+    assert versions.ask("model.verify", ref="fraud@2")["key_id"] == again["key_id"]
+
+
+def test_what_cannot_be_revoked_is_refused_with_a_reason(home: Household) -> None:
+    for since in ("yesterday", "2026-01-01", "2999-01-01T00:00:00Z"):
+        with pytest.raises(Usage, match="KEY-SINCE"):
+            home.ask("key.revoke", label="release", reason="compromise", since=since)
+    for label in ("ledger", "root", "ca", "token", "snapshot", "timestamp"):
+        with pytest.raises(Refused, match="KEY-ROLE"):
+            home.ask("key.revoke", label=label, reason="compromise")
+
+
+@pytest.mark.row("A25", kind="R")
+def test_an_older_keyring_put_back_is_found_at_the_next_start(tmp_path: Path, plain: Path) -> None:
+    data = tmp_path / "data"
+    with opened(data) as home:
+        home.publish(plain, "fraud@1")
+        home.ask("key.revoke", label="release", reason="compromise")
+        kept = (data / "keys" / "keyring.json").read_bytes()
+    (data / "keys" / "keyring.json").write_text("{}")
+    _start(data)
+    assert (data / "keys" / "keyring.json").read_bytes() == kept  # the copy is written again
+    with closing(sqlite3.connect(data / "garrison.db")) as database, database:
+        database.execute("DELETE FROM keyrings WHERE version > 1")
+    with pytest.raises(Refused) as refusal:
+        _start(data)
+    assert refusal.value.code == "KEY-ROLLBACK"
+
+
+def _start(data: Path) -> None:
+    """Open the keys as a start does, without the loop that a failure would leave behind."""
+    settings = Settings(data=data)
+    token, _keys = wiring.open_keys(settings)
+    database = open_database(data / "garrison.db")
+    ledger = wiring.open_ledger(settings, database, token, wiring.utc_now)
+    try:
+        open_keychain(settings, database, ledger, token, wiring.utc_now)
+    finally:
+        ledger.close()
+        database.close()
+
+
+# --- tokens of one's own ---
+
+
+@contextmanager
+def two_tokens(data: Path) -> Iterator[Household]:
+    """A house whose SoftHSM has a second token, `partition-1`, that belongs to somebody else."""
+    (data / "keys").mkdir(parents=True, mode=0o700)
+    data.chmod(0o700)
+    open_software_token(data / "keys" / "token").close()
+    environment = {**os.environ, "SOFTHSM2_CONF": str(data / "keys" / "token" / "softhsm2.conf")}
+    words = ["--init-token", "--free", "--label", "partition-1", "--pin", PIN, "--so-pin", PIN]
+    subprocess.run(["softhsm2-util", *words], check=True, capture_output=True, env=environment)
+    load_module(find_module()).reinitialize()
+    with opened(data) as household:
+        yield household
+
+
+@pytest.fixture
+def two_slots(tmp_path: Path) -> Iterator[Household]:
+    with two_tokens(tmp_path / "data") as household:
+        yield household
+
+
+def _pin_file(tmp_path: Path, pin: str = PIN) -> str:
+    path = tmp_path / "pin"
+    path.write_text(pin)
+    path.chmod(0o600)
+    return str(path)
+
+
+def _add(home: Household, name: str, **more: str) -> dict[str, object]:
+    asked = {"module": str(find_module()), "token": "partition-1", "profile": "azure-dedicated-hsm"}
+    return home.ask("key.add", name=name, **{**asked, **more})
+
+
+@pytest.mark.row("A12", kind="E")
+def test_a_second_token_signs_releases_with_the_mechanisms_of_its_profile_alone(
+    two_slots: Household, tmp_path: Path, plain: Path
+) -> None:
+    pin = _pin_file(tmp_path)
+    with pytest.raises(Refused) as refusal:
+        _add(two_slots, "azure", pin_file=pin, algorithm="ed25519")
+    assert refusal.value.code == "KEY-MECHANISM"
+    added = _add(two_slots, "azure", pin_file=pin, algorithm="p384")
+    two_slots.ask("key.rotate", role="release", to="azure")
+    two_slots.publish(plain, "fraud@1")
+    assert two_slots.ask("model.verify", ref="fraud@1")["key_id"] == added["key_id"]
+    listed = {key["label"]: key for key in two_slots.ask("key.list")["keys"]}
+    assert (listed["azure"]["token"], listed["azure"]["profile"]) == ("azure", "azure-dedicated-hsm")
+    assert PIN not in str(two_slots.house.keychain) + str(two_slots.events("key.add"))
+
+
+@pytest.mark.row("A10", kind="R")
+def test_a_wrong_pin_is_tried_once_however_often_it_is_asked_and_comes_in_one_private_way(
+    two_slots: Household, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(Usage, match="KEY-PIN"):
+        _add(two_slots, "azure")
+    with pytest.raises(Undecided, match="KEY-PIN"):  # a credential needs its service
+        _add(two_slots, "azure", pin_credential="hsm")
+    shared = tmp_path / "module.so"
+    shutil.copyfile(find_module(), shared)
+    shared.chmod(0o666)
+    with pytest.raises(Refused, match="KEY-MODULE"):
+        _add(two_slots, "azure", module=str(shared), pin_file=_pin_file(tmp_path))
+    (tmp_path / "hsm").write_text("11111111")
+    (tmp_path / "hsm").chmod(0o440)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    for _ in range(5):  # laid out anew at each start of a service: known again by its content
+        (tmp_path / "hsm").touch()
+        with pytest.raises(Undecided, match="KEY-PIN"):
+            _add(two_slots, "by-credential", pin_credential="hsm")
+    wrong = _pin_file(tmp_path, "00000000")
+    for _ in range(20):
+        with pytest.raises(Undecided, match="KEY-PIN"):
+            _add(two_slots, "azure", pin_file=wrong)
+    Path(wrong).write_text(PIN)
+    (tmp_path / "hsm").chmod(0o600)
+    (tmp_path / "hsm").write_text(PIN)
+    assert _add(two_slots, "by-credential", pin_credential="hsm")["label"] == "by-credential"
+    assert _add(two_slots, "azure", pin_file=wrong)["label"] == "azure"  # not locked
+
+
+@pytest.mark.row("A12", kind="E")
+def test_an_added_token_signs_after_a_restart_and_its_description_is_the_roots(
+    tmp_path: Path, plain: Path
+) -> None:
+    data = tmp_path / "data"
+    with two_tokens(data) as home:
+        _add(home, "azure", pin=PIN)
+        home.ask("key.rotate", role="release", to="azure")
+        assert (data / "keys" / "tokens" / "azure.pin").stat().st_mode & 0o777 == 0o600
+    with opened(data) as home:
+        home.publish(plain, "fraud@1")
+        assert home.ask("model.verify", ref="fraud@1")["digest"]
+    with closing(sqlite3.connect(data / "garrison.db")) as database, database:
+        database.execute(
+            "UPDATE key_tokens SET envelope = "
+            "CAST(replace(CAST(envelope AS TEXT), 'libsofthsm2', 'libevil') AS BLOB)"
+        )
+    with pytest.raises(Refused, match="KEY-KEYRING"):
+        _start(data)
