@@ -78,6 +78,7 @@ def run_approve(args: argparse.Namespace) -> int:
         [
             ("approved", f"{result['ref']}   {short(result['digest'])}   for {result['environment']}"),
             ("by", ", ".join(result["given"])),
+            *((("note", f"a fresh role: {result['fresh_role']}"),) if result.get("fresh_role") else ()),
             ("state", result["state"] if is_done else f"pending: {missing} more needed"),
             (
                 "next",

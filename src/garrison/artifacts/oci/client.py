@@ -13,7 +13,7 @@ import ipaddress
 import json
 import re
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,31 +61,48 @@ class Registry:
     def has_blob(self, digest: str) -> bool:
         return self._ask("HEAD", f"{self._v2}/blobs/{digest}", allowed=(200, 404)).status == 200
 
-    def push_blob(self, digest: str, size: int, source: BinaryIO) -> bool:
-        """Upload in chunks, going on where a cut connection stopped; False when it was there already."""
+    def push_blob(self, digest: str, size: int, opened: Callable[[], BinaryIO]) -> bool:
+        """Upload in chunks, going on where a cut connection stopped; False when it was there already.
+
+        `opened` begins the bytes anew: an object may be sealed, and then it is read in one direction only.
+        """
         if self.has_blob(digest):
             return False
         begun = self._ask("POST", f"{self._v2}/blobs/uploads/", body=b"", allowed=(202,))
         place, sent, tries = self._location(begun), 0, 0
         while sent < size:
-            source.seek(sent)
-            piece = source.read(min(CHUNK, size - sent))
-            headers = {
-                "Content-Type": "application/octet-stream",
-                "Content-Range": f"{sent}-{sent + len(piece) - 1}",
-            }
-            try:
-                answer = self._ask("PATCH", place, body=piece, headers=headers, allowed=(202,))
-                place, sent = self._location(answer), sent + len(piece)
-            except (Refused, Undecided):  # cut, or the registry has another part of it: it says which
-                tries += 1
-                if tries >= TRIES:
-                    raise
-                answer = self._ask("GET", place, allowed=(204, 202))
-                place, sent = self._location(answer), _end_of(answer.headers.get("range", ""), size)
+            with opened() as source:
+                _skip(source, sent)
+                try:
+                    while sent < size:
+                        piece = _piece(source, min(CHUNK, size - sent))
+                        place, sent = self._push_piece(place, piece, sent), sent + len(piece)
+                except (Refused, Undecided):  # cut, or the registry has another part of it: it says which
+                    tries += 1
+                    if tries >= TRIES:
+                        raise
+                    place, sent = self._reached(place, size)
         ending = f"{place}{'&' if '?' in place else '?'}{urlencode({'digest': digest})}"
         self._ask("PUT", ending, body=b"", allowed=(201,))
         return True
+
+    def _reached(self, place: str, size: int) -> tuple[str, int]:
+        """Where an upload that was cut goes on; from its beginning when the registry has lost it."""
+        try:
+            answer = self._ask("GET", place, allowed=(204, 202))
+            return self._location(answer), _end_of(answer.headers.get("range", ""), size)
+        except (
+            Refused
+        ):  # Debian's registry binds an upload to the last answer, which was the one that got lost
+            begun = self._ask("POST", f"{self._v2}/blobs/uploads/", body=b"", allowed=(202,))
+            return self._location(begun), 0
+
+    def _push_piece(self, place: str, piece: bytes, start: int) -> str:
+        headers = {
+            "Content-Type": "application/octet-stream",
+            "Content-Range": f"{start}-{start + len(piece) - 1}",
+        }
+        return self._location(self._ask("PATCH", place, body=piece, headers=headers, allowed=(202,)))
 
     def push_manifest(self, data: bytes, media_type: str, reference: str) -> None:
         headers = {"Content-Type": media_type}
@@ -263,6 +280,26 @@ def tampered(expected: str, found: str, size: int) -> Refused:
         evidence={"blob": expected, "expected": expected, "found": found},
         fix="do not use it; ask who runs the registry, and push the version again from where it was published",
     )
+
+
+def _skip(source: BinaryIO, count: int) -> None:
+    while count and (data := source.read(min(READ, count))):
+        count -= len(data)
+
+
+def _piece(source: BinaryIO, size: int) -> bytes:
+    """Exactly so many bytes. Raises `Undecided` IMG-REGISTRY when the source has fewer."""
+    parts = []
+    while size and (data := source.read(size)):
+        parts.append(data)
+        size -= len(data)
+    if size:
+        raise Undecided(
+            "IMG-REGISTRY",
+            "a file became shorter while it was being sent",
+            fix="garrison schedule run verify-at-rest names what changed",
+        )
+    return b"".join(parts)
 
 
 def _end_of(reached: str, size: int) -> int:

@@ -13,6 +13,7 @@ import posixpath
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -120,10 +121,10 @@ def push(
     sent = 0
     for entry in release.manifest:
         progress(f"pushing {entry.path}")
-        with open_file(entry.digest) as source:
-            sent += entry.size if registry.push_blob(entry.digest, entry.size, source) else 0
+        is_new = registry.push_blob(entry.digest, entry.size, partial(open_file, entry.digest))
+        sent += entry.size if is_new else 0
     described = describe(CONFIG, config)
-    registry.push_blob(described.digest, len(config), io.BytesIO(config))
+    registry.push_blob(described.digest, len(config), lambda: io.BytesIO(config))
     subject = describe(MANIFEST, manifest)
     registry.push_manifest(manifest, MANIFEST, subject.digest)
     made = [
@@ -154,12 +155,12 @@ def pull(
             raise Usage(
                 "PULL-EXISTS", f"{path} exists already", fix="name a directory that does not exist yet"
             )
-    partial = destination.with_name(f".{destination.name}.{secrets.token_hex(4)}")
+    draft = destination.with_name(f".{destination.name}.{secrets.token_hex(4)}")
     try:
         with _explained(destination):
-            _fetch(registry, manifest, partial)
+            _fetch(registry, manifest, draft)
         verified = verify_release(
-            manifest=read_tree(partial),
+            manifest=read_tree(draft),
             bundle=sidecars[BUNDLE],
             statement=sidecars[RELEASE],
             keys=keys,
@@ -167,9 +168,9 @@ def pull(
         )
         for path, data in beside.items():
             write_atomically(path, data, mode=0o644)
-        partial.rename(destination)
+        draft.rename(destination)
     except BaseException:
-        remove_tree(partial)
+        remove_tree(draft)
         if not destination.exists():
             for path in beside:
                 path.unlink(missing_ok=True)
@@ -194,13 +195,13 @@ def resolve(registry: Registry) -> tuple[str, Manifest]:
     return descriptor.digest, manifest
 
 
-def _fetch(registry: Registry, manifest: Manifest, partial: Path) -> None:
+def _fetch(registry: Registry, manifest: Manifest, draft: Path) -> None:
     paths = [layer.annotations.get(PATH, "") for layer in manifest.layers]
     if len(set(paths)) != len(paths) or not all(paths):
         raise malformed(str(registry.address), "two layers are one file, or one has no path")
     check_paths(paths)  # before anything is written: names that lead elsewhere are refused
     for path, layer in zip(paths, manifest.layers, strict=True):
-        target = partial / path
+        target = draft / path
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("xb") as file:
             registry.fetch_blob(layer, file)
@@ -240,7 +241,7 @@ def _push_referrers(registry: Registry, subject: Descriptor, made: Sequence[Refe
     """Each artifact; where the registry does not list referrers itself, the tag that stands in for it."""
     for one in made:
         for digest, data in one.blobs.items():
-            registry.push_blob(digest, len(data), io.BytesIO(data))
+            registry.push_blob(digest, len(data), partial(io.BytesIO, data))
         registry.push_manifest(one.manifest, MANIFEST, one.descriptor.digest)
     if registry.has_referrers_api(subject.digest):
         return True
