@@ -152,3 +152,13 @@ def test_what_the_kernel_cannot_take_away_is_said_and_a_policy_may_demand_it(
     monkeypatch.undo()
     if not confined:
         assert main(["scan", str(models), "--policy", str(policy)]) == 0
+
+
+def test_a_template_where_none_was_expected_is_judged_all_the_same(tmp_path: Path) -> None:
+    """A worker that starts without the reader of templates is started again with it, the file judged anew."""
+    evil = make.zipped([("notes.jinja", b"{{ ''.__class__.__mro__ }}")])
+    (tmp_path / "weights.bin").write_bytes(evil)
+    (tmp_path / "other.bin").write_bytes(make.zipped([("notes.jinja", b"{{ messages[0]['content'] }}")]))
+    files = {file.path: file for file in scan_path([tmp_path]).files}
+    assert files["weights.bin"].verdict is Verdict.REFUSED
+    assert files["other.bin"].verdict is Verdict.CLEAN

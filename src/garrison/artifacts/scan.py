@@ -29,6 +29,7 @@ CHUNK = 1 << 20
 MAX_STREAM = 64 << 30  # bytes of standard input that are put into an unnamed temporary file
 FILES_A_JOB = 24  # another worker costs 0.1 s of processor time; fewer files do not pay for it
 BYTES_A_JOB = 32 << 20
+_WEIGHTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pkl", ".joblib", ".npy", ".npz", ".onnx", ".h5")
 CACHE = "hf-cache:"
 _HARD_LINK_FIX = "copy the file, so that nobody can change it through another name"
 
@@ -82,7 +83,8 @@ def scan_path(
     jobs = min(options.jobs, 1 + max(len(found) // FILES_A_JOB, sum(sizes) // BYTES_A_JOB), len(found))
     files: list[FileReport] = []
     size = 0
-    with closing(Pool(jobs, options.limits, keep=options.keep)) as pool:
+    templates = any(_may_hold_templates(entry.shown) for entry in found)
+    with closing(Pool(jobs, options.limits, keep=options.keep, templates=templates)) as pool:
         for file in pool.each(found, lambda entry, worker: _scan_entry(entry, worker, options)):
             files.append(file)
             size += sizes[len(files) - 1]
@@ -129,6 +131,11 @@ def _group(path: Path | str, environment: Mapping[str, str]) -> Iterator[Entry]:
     if str(path).startswith(CACHE):
         return cached(str(path).removeprefix(CACHE), environment)
     return entries(existing(Path(path)))
+
+
+def _may_hold_templates(name: str) -> bool:
+    """A guess that decides about speed alone: a worker that meets a template unprepared is started again."""
+    return not name.endswith(_WEIGHTS)
 
 
 def _size(path: Path) -> int:

@@ -67,10 +67,10 @@ class Worker:
     """One confined process, reused for every file; replaced after a file that killed it.
 
     `send` then `receive`, in turn, so that the caller can hash the file in between. `missing` is what this
-    kernel could not take away from it.
+    kernel could not take away from it. Without `templates` it starts faster, and once more when there is one.
     """
 
-    def __init__(self, limits: Limits | None = None, *, keep: bool = False) -> None:
+    def __init__(self, limits: Limits | None = None, *, keep: bool = False, templates: bool = True) -> None:
         self._limits = limits or Limits()
         self._keep = keep
         self._process: subprocess.Popen[bytes] | None = None
@@ -79,6 +79,8 @@ class Worker:
         self._deadline = 0.0
         self._kept: int | None = None
         self._reason = ""
+        self._sent: tuple[dict[str, str], list[int], int] | None = None
+        self._templates = templates
         self.missing: tuple[str, ...] = ()
 
     def send(self, name: str, descriptor: int, size: int) -> None:
@@ -116,6 +118,7 @@ class Worker:
         if self._process is None or self._process.poll() is not None:
             self._stop()
             self._start()
+        self._sent = (request, descriptors, size)
         self._deadline = time.monotonic() + self._limits.seconds + size / self._limits.bytes_per_second
         try:
             if self._channel is not None:
@@ -135,8 +138,19 @@ class Worker:
                 return lost("artifact.scanner.start", self._reason, _FIX_START)
             return lost("artifact.limit.resources", "scanning ended at its limit of memory or processor time")
         try:
-            return _judged(json.loads(line), self._read_kept())
-        except (KeyError, TypeError, ValueError):  # a worker that was taken over may say anything
+            answer = json.loads(line)
+            if self._sent is not None and not self._templates and answer.get("later"):
+                self._templates = True
+                self._stop()
+                self._send(*self._sent)
+                return self._receive()
+            return _judged(answer, self._read_kept())
+        except (
+            AttributeError,
+            KeyError,
+            TypeError,
+            ValueError,
+        ):  # a worker that was taken over may say anything
             self._stop()
             return lost("artifact.limit.resources", "scanning ended with an answer that is not one")
 
@@ -152,7 +166,7 @@ class Worker:
         with theirs:
             self._scratch = tempfile.mkdtemp(prefix="garrison-scan-")  # all that the worker may write to
             argv = [sys.executable, "-I", "-m", "garrison.artifacts.scanners.worker", str(theirs.fileno())]
-            argv.append(self._scratch)
+            argv += [self._scratch, "templates" if self._templates else "plain"]
             self._process = subprocess.Popen(
                 argv,
                 pass_fds=(theirs.fileno(),),
@@ -202,9 +216,11 @@ class Worker:
 class Pool:
     """Up to `jobs` workers, each started when it is first needed. A file that kills one costs that file alone."""
 
-    def __init__(self, jobs: int = 1, limits: Limits | None = None, *, keep: bool = False) -> None:
+    def __init__(
+        self, jobs: int = 1, limits: Limits | None = None, *, keep: bool = False, templates: bool = True
+    ) -> None:
         self.jobs = max(1, min(jobs, MAX_JOBS))
-        self._workers = [Worker(limits, keep=keep) for _ in range(self.jobs)]
+        self._workers = [Worker(limits, keep=keep, templates=templates) for _ in range(self.jobs)]
 
     def each(self, items: Iterable[Item], work: Callable[[Item, Worker], Result]) -> Iterator[Result]:
         """`work` on every item, in their order; up to `jobs` at a time, each with a worker of its own."""

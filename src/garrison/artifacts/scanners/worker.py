@@ -21,6 +21,7 @@ from typing import Any
 
 from garrison.artifacts.scanners import all_scanners
 from garrison.artifacts.scanners.base import Scanner
+from garrison.artifacts.scanners.jinja import Later
 from garrison.artifacts.scanners.judge import Judgement, judge
 from garrison.artifacts.scanners.kept import MAX_PACKED, Kept, Recorder
 from garrison.artifacts.scanners.sources import FileSource
@@ -30,6 +31,7 @@ MEMORY = 1 << 30  # address space: 35 MB of tokenizer JSON takes 400 MB as Pytho
 SPOOL = 4 << 30  # bytes in unnamed temporary files: what compressed members unpack to
 CPU_SECONDS = 60  # for one file; the parent's clock usually ends it earlier
 MESSAGE = 65_536
+TEMPLATES, PLAIN = "templates", "plain"  # whether this process reads templates; without it, it starts faster
 # Python loads these when they are first used, which is too late for a process that opens no files.
 CODECS = (
     *("ascii", "base64", "cp437", "cp1252", "latin-1", "iso8859-15", "raw-unicode-escape", "unicode-escape"),
@@ -38,7 +40,8 @@ CODECS = (
 
 
 def main() -> None:
-    """Serve until the parent closes the socket. Arguments: its descriptor's number, a folder for what is unpacked.
+    """Serve until the parent closes the socket. Arguments: its descriptor's number, a folder for what is unpacked,
+    and whether templates can be read (`TEMPLATES` or `PLAIN`). One that cannot and should answers `later`.
 
     The first line out is a JSON list of what could not be taken away.
     A request is one JSON object with `name` and `task`, and one or two descriptors: `judge` a file;
@@ -47,6 +50,8 @@ def main() -> None:
     """
     channel = socket.socket(fileno=int(sys.argv[1]))
     scanners = all_scanners()
+    if sys.argv[3] == TEMPLATES:
+        from garrison.artifacts.scanners import jinja_tree  # noqa: F401 - 0.06 s, where a template may come
     missing = _confine(sys.argv[2])
     channel.sendall(json.dumps(missing).encode() + b"\n")
     while True:
@@ -59,6 +64,8 @@ def main() -> None:
         resource.setrlimit(resource.RLIMIT_CPU, (budget, resource.RLIM_INFINITY))
         try:
             answer = _answer(request, descriptors, scanners)
+        except Later:
+            answer = {"later": True}
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
