@@ -133,6 +133,7 @@ def test_a_version_is_signed_again_only_for_the_bytes_that_the_ledger_knows(
     versions.ask("key.revoke", label="release", reason="compromise", since=_since(versions))
     again = versions.ask("model.resign", ref="fraud@1")
     assert again["key"] == "release-2"
+    versions.clock.move(minutes=1)
     with pytest.raises(Refused):  # approval has to be given again
         versions.ask("deploy.apply", ref="fraud@1")
     assert versions.ask("model.approve", who="dana", ref="fraud@1")["state"] == "approved"

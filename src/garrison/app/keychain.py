@@ -8,7 +8,7 @@ The file `keys/keyring.json` is a copy for verifiers, written again whenever it 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any
 from garrison.app.settings import Settings
 from garrison.core.actions import Action
 from garrison.core.digest import sha256_bytes
-from garrison.core.errors import Refused, Undecided
+from garrison.core.errors import GarrisonError, Refused, Undecided
 from garrison.core.event import Event, Outcome
 from garrison.evidence.ledger import Ledger, Transaction
 from garrison.storage.local import write_atomically
@@ -28,7 +28,7 @@ from garrison.trust.keys import added, store
 from garrison.trust.keys.added import AddedToken
 from garrison.trust.keys.base import Signer
 from garrison.trust.keys.pkcs11 import Token, TokenKey
-from garrison.trust.keys.public import PublicKey, parse_public, public_from_pem
+from garrison.trust.keys.public import PublicKey, load_public, parse_public, public_from_pem
 
 WITNESS_LABEL = "garrison-keyring"
 HOME = "garrison"  # the name of the data directory's own token in the keyring
@@ -204,3 +204,22 @@ def _write_copies(data: Path, token: Token, ring: Keyring, envelope: bytes) -> N
         raise Undecided(
             "KEY-LOST", f"the root's public key {data / ROOT_FILE} is gone", fix="restart the server"
         )
+
+
+def labels_by_kind(data: Path, tokens: Mapping[str, bytes]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The keys that may sign, for posture: those in software tokens, and those in others.
+
+    `tokens` are the descriptions in the database. Without a readable keyring every public key counts as software.
+    """
+    try:
+        root = load_public(data / ROOT_FILE)
+        ring = keyring.open_keyring((data / KEYRING_FILE).read_bytes(), root)
+        described = added.parse_all(tokens, root)
+    except (GarrisonError, OSError):
+        return tuple(sorted(path.stem for path in (data / "keys" / "public").glob("*.pem"))), ()
+    signing = [record for record in ring.keys if record.state is State.ACTIVE]
+    software = {name for name, one in described.items() if added.is_software(one)} | {HOME}
+    return (
+        tuple(sorted(record.label for record in signing if record.token in software)),
+        tuple(sorted(record.label for record in signing if record.token not in software)),
+    )

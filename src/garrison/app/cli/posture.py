@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from garrison.app.cli import output
 from garrison.app.cli.audit import file_witness, ledger_keys, verified
 from garrison.app.cli.link import data_directory
+from garrison.app.keychain import labels_by_kind
 from garrison.app.people import read_people
 from garrison.artifacts import store as registry
 from garrison.core.errors import GarrisonError
@@ -26,6 +27,7 @@ from garrison.runtime import store as serving
 from garrison.storage.sql import open_database
 from garrison.trust import dsse
 from garrison.trust.keys.public import load_public
+from garrison.trust.keys.store import key_tokens
 from garrison.trust.people import People
 
 SNAPSHOT_TYPE = "application/vnd.garrison.snapshot+json"
@@ -75,6 +77,7 @@ class _Found:
         self._folded = views.Facts()
         self._releases: tuple[posture.ReleaseFacts, ...] = ()
         self._serving: tuple[serving.Deployment, ...] = ()
+        self._tokens: dict[str, bytes] = {}
         self._ledger: posture.LedgerFacts | None = None
 
     def read(self) -> None:
@@ -101,6 +104,7 @@ class _Found:
             )
             for release in registry.releases(connection)
         )
+        self._tokens = key_tokens(connection)
         self._serving = tuple(one for one in serving.deployments(connection) if one.state == "serving")
 
     def _verified(self) -> posture.LedgerFacts:
@@ -113,14 +117,13 @@ class _Found:
         return posture.LedgerFacts(report.verdict, report.code, what, last, report.size)
 
     def facts(self) -> posture.Facts:
-        labels = tuple(sorted(path.stem for path in (self._data / "keys" / "public").glob("*.pem")))
-        is_software = (self._data / "keys" / "token").is_dir()
+        software, hardware = labels_by_kind(self._data, self._tokens)
         return posture.Facts(
             now=self._now,
             releases=self._releases,
             deployments=tuple(self._deployments()),
-            software_keys=labels if is_software else (),
-            hardware_keys=() if is_software else labels,
+            software_keys=software,
+            hardware_keys=hardware,
             probes=tuple((level, *counts) for level, counts in sorted(self._folded.probes.items())),
             gateway=self._gateway(),
             ledger=self._ledger,

@@ -102,6 +102,12 @@ def open_added(wanted: AddedToken, data: Path) -> Token:
     return Token(module, wanted.token, pin_of(wanted, data), profile(wanted.profile))
 
 
+def is_software(wanted: AddedToken) -> bool:
+    """Whether it is known for a software token by its profile or module, without opening it."""
+    name = Path(wanted.module).name.lower()
+    return wanted.profile in ("softhsm", "opencryptoki") or "softhsm" in name or "opencryptoki" in name
+
+
 def check(wanted: AddedToken) -> AddedToken:
     """What a person asked for, before anything is loaded. Raises `Usage` KEY-LABEL, KEY-PROFILE, KEY-MODULE."""
     check_label(wanted.name)

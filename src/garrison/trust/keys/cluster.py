@@ -14,7 +14,7 @@ from garrison.core.errors import Refused, Undecided, Usage
 CONNECT_SECONDS = 3
 READ_SECONDS = 5
 MAX_HSMS = 64  # of one cluster; AWS allows 28
-_ID = re.compile(r"cluster-[0-9a-z]{8,32}")
+_ID = re.compile(r"[0-9a-z][0-9a-z-]{7,63}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +73,8 @@ def describe(cluster_id: str) -> Cluster:
 
 
 def require_active(cluster: Cluster) -> Cluster:
-    """Raises `Refused` KEY-CLUSTER for one that is not ACTIVE or has no active module."""
-    if cluster.is_active and cluster.active:
+    """Raises `Refused` KEY-CLUSTER for one that is not ACTIVE, or lists modules of which none is."""
+    if cluster.is_active and (cluster.active or not cluster.hsms):
         return cluster
     raise Refused(
         "KEY-CLUSTER",
