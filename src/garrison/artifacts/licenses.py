@@ -24,7 +24,6 @@ _IDS = (
     "OSL-3.0",
     "AFL-3.0",
     "ECL-2.0",
-    "MS-PL",
     "NCSA",
     "PostgreSQL",
     "BSL-1.0",
