@@ -22,7 +22,7 @@ from garrison.artifacts.scanners.rules import RULES
 from garrison.artifacts.scanners.sources import BytesSource
 from garrison.core.actions import DESCRIPTIONS
 from garrison.core.codes import CODES
-from garrison.trust.roles import roles_that_may
+from garrison.trust.roles import FOR, ROLES, roles_that_may
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ROOT / "docs" / "reference"
@@ -43,6 +43,7 @@ PREFIXES = {
     "GW": "The gateway",
     "HTTP": "HTTP",
     "ID": "Identities",
+    "IMG": "Container images and OCI registries",
     "ISO": "Isolation",
     "KEY": "Keys",
     "LIM": "Limits",
@@ -52,6 +53,7 @@ PREFIXES = {
     "REF": "Names of versions",
     "RUN": "Running models",
     "SCAN": "Scanning",
+    "SCHED": "Periodic jobs",
     "SET": "Settings",
     "SIG": "Signatures",
     "SRV": "The server",
@@ -63,6 +65,7 @@ PREFIXES = {
 def main(arguments: list[str]) -> int:
     pages = {
         "actions.md": actions_page(),
+        "roles.md": roles_page(),
         "codes.md": codes_page(),
         "cli.md": cli_page(build_parser()),
         "settings.md": settings_page(),
@@ -96,6 +99,34 @@ def actions_page() -> str:
     for action, description in DESCRIPTIONS.items():
         roles = ", ".join(roles_that_may(action))
         lines.append(f"| `{action.value}` | {description} | {roles} |")
+    return _page(lines)
+
+
+def roles_page() -> str:
+    lines = [
+        "# Roles",
+        "",
+        NOTE,
+        "",
+        "What stands in no row is denied, for every name, also for one that does not exist yet. The rules of",
+        "the policy bind every role, the administrator too: nobody approves what they published, a model needs",
+        "somebody who answers for it, a machine reads its own models only.",
+        "",
+        "| Role | For |",
+        "|---|---|",
+        *(f"| `{role}` | {FOR[role]} |" for role in ROLES),
+        "",
+        "`garrison user add NAME --role ROLE` gives one; with `--model MODEL` it holds for these models only.",
+        "The roles `service` and `serving` have to name their models.",
+        "",
+        "## Who may do what",
+        "",
+        f"| Action | {' | '.join(ROLES)} |",
+        f"|---|{'---|' * len(ROLES)}",
+    ]
+    for action in DESCRIPTIONS:
+        cells = " | ".join("yes" if action in actions else "" for actions in ROLES.values())
+        lines.append(f"| `{action.value}` | {cells} |")
     return _page(lines)
 
 

@@ -21,6 +21,9 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 # A program that shows the Debian package is there, and the package. The second group is for benchmarks.
 NEEDED = {"softhsm2-util": "softhsm2", "bwrap": "bubblewrap"}
+FOR_TESTS = {
+    "docker-registry": "docker-registry"
+}  # without it the tests that need it are skipped, and say so
 FOR_BENCHMARKS = {"nginx": "nginx", "wrk": "wrk"}
 SYSTEM_PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin", "/sbin"))
 PIP_INSTALL = ["-m", "pip", "install", "-qq", "--no-input", "--disable-pip-version-check", "--no-deps"]
@@ -45,6 +48,11 @@ def main(arguments: "list[str]") -> int:
             f"These system programs are missing and could not be installed from here: {', '.join(missing)}.",
             f"As root: apt-get install {' '.join(missing)}    then repeat the command.",
         )
+    wished = sorted(
+        package for program, package in FOR_TESTS.items() if not shutil.which(program, path=SYSTEM_PATH)
+    )
+    if wished and not install_debian(wished):
+        say(f"some tests will be skipped: as root, apt-get install {' '.join(wished)}")
     return 0
 
 

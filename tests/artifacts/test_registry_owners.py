@@ -182,6 +182,7 @@ def test_every_stage_verifies_and_leaves_a_row(staffed: Household, plain: Path, 
         assert (stage, "allowed") in found
 
 
+@pytest.mark.row("A05", kind="R")
 @pytest.mark.row("A13", kind="R")
 @pytest.mark.parametrize("before", ["approve", "pull", "deploy", "at rest", "verify"])
 def test_what_is_changed_between_two_stages_is_found_by_the_next(

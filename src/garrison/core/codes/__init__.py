@@ -8,7 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from garrison.core.codes import approvals, artifacts, evidence, gateway, identity, keys, lineage, provenance, runtime, server, storage
+from garrison.core.codes import (
+    approvals,
+    artifacts,
+    evidence,
+    gateway,
+    identity,
+    images,
+    keys,
+    lineage,
+    provenance,
+    runtime,
+    server,
+    storage,
+)
 from garrison.core.codes.code import Code
 
 __all__ = ["CODES", "Code", "merged"]
@@ -33,6 +46,7 @@ CODES: dict[str, Code] = merged(
     runtime.CODES,
     gateway.CODES,
     evidence.CODES,
+    images.CODES,
     server.CODES,
     provenance.CODES,
     storage.CODES,

@@ -27,24 +27,26 @@ the refresh follows by itself.
     ),
     "TUF-ROLLBACK": Code(
         "an older approved list was put back",
-        "The files of the list have lower numbers than those that were in force, which the\n"
-        "ledger and the token remember. An old list would bring old approvals back.\n\n" + _RESTORE,
+        "The files of the list have lower numbers than those that were in force,\n"
+        "which the ledger and the token remember. An old list would bring old\n"
+        "approvals back.\n\n" + _RESTORE,
     ),
     "TUF-MIXED": Code(
         "the files of the approved list do not belong together",
-        "Each file of the list is named by another with its SHA-256. One of them is not the\n"
-        "file that is named: it was changed, or files of two lists were mixed.\n\n" + _RESTORE,
+        "Each file of the list is named by another with its SHA-256. One of them is\n"
+        "not the file that is named: it was changed, or files of two lists were\n"
+        "mixed.\n\n" + _RESTORE,
     ),
     "TUF-SIGNATURE": Code(
         "the approved list is not signed by its keys",
-        "Root and targets are signed by the key root in the token, timestamp and snapshot by\n"
-        "the key timestamp. One of these signatures does not hold.\n\n" + _RESTORE,
+        "Root and targets are signed by the key root in the token, timestamp and\n"
+        "snapshot by the key timestamp. One of these signatures does not hold.\n\n" + _RESTORE,
     ),
     "TUF-THRESHOLD": Code(
         "too few approvers signed the approved list",
-        "The file of an environment counts when as many approvers as the tier asks for have\n"
-        "signed it, each with a key of their own. One key counts once; a key that is not an\n"
-        "approver's does not count.\n\n" + _RESTORE,
+        "The file of an environment counts when as many approvers as the tier asks\n"
+        "for have signed it, each with a key of their own. One key counts once; a key\n"
+        "that is not an approver's does not count.\n\n" + _RESTORE,
     ),
     "TUF-MISSING": Code(
         "a file of the approved list is not there",
@@ -52,13 +54,13 @@ the refresh follows by itself.
     ),
     "TUF-LENGTH": Code(
         "a file of the approved list is too long",
-        "Every file has a bound, so that nobody can feed a reader without end. This one is\n"
-        "longer than its bound or than the list says.\n\n" + _RESTORE,
+        "Every file has a bound, so that nobody can feed a reader without end. This\n"
+        "one is longer than its bound or than the list says.\n\n" + _RESTORE,
     ),
     "TUF-FORM": Code(
         "a file of the approved list is not as Garrison writes it",
-        "The files are canonical JSON of one fixed shape. One byte more or less is refused,\n"
-        "even where other readers would look past it.\n\n" + _RESTORE,
+        "The files are canonical JSON of one fixed shape. One byte more or less is\n"
+        "refused, even where other readers would look past it.\n\n" + _RESTORE,
     ),
     "TUF-PINS": Code(
         "the token's note about the approved list cannot be read",
@@ -94,8 +96,8 @@ Have another person approve it:
     "ENV-NAME": Code(
         "not a name for an environment",
         """\
-The name becomes part of file names that other tools read: a lower-case letter,
-then at most 19 letters, digits and -.
+The name becomes part of file names that other tools read: a lower-case
+letter, then at most 19 letters, digits and -.
 
     garrison environment add staging
 """,
