@@ -11,8 +11,6 @@ import json
 import os
 import random
 import shutil
-import signal
-import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -20,7 +18,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.flows.server import COMMAND, Server, environment, free_port
+from tests.flows.kills import (
+    LONGEST,
+    Told,
+    check,
+    kill_after,
+    killed_start,
+    leftovers,
+    make_older,
+    sweep,
+    sweep_migration,
+)
+from tests.flows.server import Server
 
 from garrison.core.errors import GarrisonError
 
@@ -29,43 +38,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("kill")]
 KILLS = 20
 START_KILLS = 5
 SERVE_KILLS = 4
-LONGEST = 60.0  # seconds any one step may take
-
-
-def _state(data: Path) -> tuple[object, ...]:
-    """Changes with every step of a publication or an approval."""
-    found: list[object] = []
-    for path in (data / "witness" / "checkpoint", data / "garrison.db-wal", data / "garrison.db"):
-        with contextlib.suppress(OSError):
-            status = path.stat()
-            found.append((status.st_mtime_ns, status.st_size))
-    for directory in (data / "objects" / "incoming", data / "models", data / "models" / "k", data / "run"):
-        with contextlib.suppress(OSError):
-            found.append(sorted(os.listdir(directory)))
-    return tuple(found)
-
-
-def _kill_after(process: subprocess.Popen[str], data: Path, changes: int, done: Callable[[], bool]) -> None:
-    """SIGKILL when the directory changed so many times, or when the work is done."""
-    last, end = _state(data), time.monotonic() + LONGEST
-    while changes > 0 and not done() and time.monotonic() < end:
-        now = _state(data)
-        changes -= now != last
-        last = now
-    with contextlib.suppress(ProcessLookupError):
-        process.send_signal(signal.SIGKILL)
-
-
-def _leftovers(data: Path) -> list[Path]:
-    return [*(data / "objects" / "incoming").iterdir(), *(data / "models").glob(".incoming-*")]
-
-
-def _trees(data: Path) -> set[str]:
-    return {
-        f"{path.parent.name}@{path.name}"
-        for path in (data / "models").glob("*/*")
-        if path.is_dir() and not path.parent.name.startswith(".")
-    }
+SWEEP = 6
 
 
 def test_publications_and_approvals_killed_at_random_moments(
@@ -73,18 +46,16 @@ def test_publications_and_approvals_killed_at_random_moments(
 ) -> None:
     chance = random.Random(20)
     model = Path(shutil.copytree(small_model, tmp_path / "k"))
-    published: dict[str, str] = {}
-    approved: set[str] = set()
-    tried: set[str] = set()
+    told = Told()
     refusals: set[str] = set()
     repairs_due = inside = 0
     for number in range(1, KILLS + 1):
-        repairs_due += bool(_leftovers(server.data))
+        repairs_due += bool(leftovers(server.data))
         server.start()
-        _check(server, published, approved, tried)
+        check(server, told)
         (model / "README.md").write_text(f"edition {number}\n")
         ref = f"k@{number}"
-        tried.add(ref)
+        told.tried.add(ref)
         outcome: list[str] = []
 
         def work(ref: str = ref, outcome: list[str] = outcome) -> None:
@@ -99,16 +70,16 @@ def test_publications_and_approvals_killed_at_random_moments(
         worker = threading.Thread(target=work)
         worker.start()
         assert server.process is not None
-        _kill_after(server.process, server.data, chance.randint(1, 24), lambda w=worker: not w.is_alive())  # type: ignore[misc]  # the default binds the thread
+        kill_after(server.process, server.data, chance.randint(1, 24), lambda w=worker: not w.is_alive())  # type: ignore[misc]  # the default binds the thread
         inside += worker.is_alive()
         worker.join(LONGEST)
         server.kill()
         if outcome:
-            published[ref] = outcome[0]
+            told.published[ref] = outcome[0]
         if "approved" in outcome:
-            approved.add(ref)
+            told.approved.add(ref)
     server.start()
-    _check(server, published, approved, tried)
+    check(server, told)
     assert server.cli("audit", "verify").status == 0
     assert server.stop() == 0
     assert server.cli("audit", "verify").status == 0
@@ -119,25 +90,28 @@ def test_publications_and_approvals_killed_at_random_moments(
     assert json.dumps(told).count("system.repair") >= repairs_due > 0
 
 
-def _check(server: Server, published: dict[str, str], approved: set[str], tried: set[str]) -> None:
-    """Everything that was answered is there and whole; nothing is there that is not whole."""
-    listed = {model["ref"]: model for model in server.ask("model.list")["models"]}
-    assert published.keys() <= listed.keys()
-    assert listed.keys() <= tried | {"base@1"}
-    assert {ref for ref, model in listed.items() if model["state"] == "approved"} >= approved
-    for ref, model in listed.items():
-        verified = server.ask("model.verify", ref=ref)
-        assert verified["digest"] == model["digest"] == published.get(ref, model["digest"])
-    assert _leftovers(server.data) == []
-    assert _trees(server.data) == set(listed)
+def test_every_verb_of_the_supply_chain_killed_at_random_moments(
+    server: Server, small_model: Path, tmp_path: Path
+) -> None:
+    model = Path(shutil.copytree(small_model, tmp_path / "k"))
+    inside = sweep(server, model, SWEEP, seed=12)
+    assert inside.total() >= SWEEP // 3, f"most kills came after the answer: they proved little: {inside}"
+
+
+def test_the_first_start_on_an_older_data_directory_killed_at_random_moments(
+    copied: Callable[[Path | None], Path], tmp_path: Path
+) -> None:
+    older = copied(None)
+    make_older(older, tmp_path)
+    assert sweep_migration(older, tmp_path, 2, seed=3) >= 1
 
 
 def test_starts_killed_at_random_moments_do_not_lose_anything(server: Server) -> None:
     chance = random.Random(6)
     for _ in range(START_KILLS):
-        _killed_start(server.data, chance.randint(1, 12))
+        killed_start(server.data, chance.randint(1, 12))
     server.start()
-    _check(server, {}, {"base@1"}, set())
+    check(server, Told(approved={"base@1"}))
     assert server.cli("audit", "verify").status == 0
     assert server.stop() == 0
 
@@ -148,7 +122,7 @@ def test_the_very_first_start_killed_at_random_moments_can_be_repeated(
     chance = random.Random(7)
     data = tmp_path / "new"
     for _ in range(START_KILLS):
-        _killed_start(data, chance.randint(1, 8))
+        killed_start(data, chance.randint(1, 8))
     server = Server(data).start()
     try:
         assert server.ask("user.list")["users"]
@@ -157,21 +131,6 @@ def test_the_very_first_start_killed_at_random_moments_can_be_repeated(
         assert server.stop() == 0
     finally:
         server.kill()
-
-
-def _killed_start(data: Path, changes: int) -> None:
-    process = subprocess.Popen(
-        [*COMMAND, "--data", str(data), "--json", "up", "--listen", f"127.0.0.1:{free_port()}"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(),
-    )
-    _kill_after(process, data, changes, lambda: (data / "run" / "ready.json").exists())
-    out, err = process.communicate(timeout=LONGEST)
-    assert "error" not in out, out
-    assert "Traceback" not in err
-    (data / "run" / "ready.json").unlink(missing_ok=True)
 
 
 def test_serving_killed_at_random_moments_leaves_no_model_server_behind(

@@ -1,0 +1,296 @@
+"""kill -9 in the middle of every verb that changes the supply chain, and what has to be true afterwards.
+
+The moments are found by watching the data directory change, so that they lie inside the work and not
+before or after it; the seeds are fixed, the scheduling is not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+
+from garrison.core.errors import GarrisonError
+from garrison.storage import schema
+from garrison.storage.sql import open_database
+from tests.flows.server import COMMAND, Server, environment, free_port
+
+LONGEST = 60.0  # seconds any one step may take
+CUT = {"SRV-CUT", "SRV-DOWN"}  # how a client sees the kill
+
+
+def state(data: Path) -> tuple[object, ...]:
+    """Changes with every step of a publication or an approval."""
+    found: list[object] = []
+    for path in (data / "witness" / "checkpoint", data / "garrison.db-wal", data / "garrison.db"):
+        with contextlib.suppress(OSError):
+            status = path.stat()
+            found.append((status.st_mtime_ns, status.st_size))
+    for directory in (
+        data / "objects" / "incoming",
+        data / "models",
+        data / "models" / "k",
+        data / "run",
+        data / "tuf",
+    ):
+        with contextlib.suppress(OSError):
+            found.append(sorted(os.listdir(directory)))
+    return tuple(found)
+
+
+def kill_after(process: subprocess.Popen[str], data: Path, changes: int, done: Callable[[], bool]) -> None:
+    """SIGKILL when the directory changed so many times, or when the work is done."""
+    last, end = state(data), time.monotonic() + LONGEST
+    while changes > 0 and not done() and time.monotonic() < end:
+        now = state(data)
+        changes -= now != last
+        last = now
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(signal.SIGKILL)
+
+
+def leftovers(data: Path) -> list[Path]:
+    return [*(data / "objects" / "incoming").iterdir(), *(data / "models").glob(".incoming-*")]
+
+
+def trees(data: Path) -> set[str]:
+    return {
+        f"{path.parent.name}@{path.name}"
+        for path in (data / "models").glob("*/*")
+        if path.is_dir() and not path.parent.name.startswith(".")
+    }
+
+
+@dataclass
+class Told:
+    """What the server answered before it was killed: all of it has to be there afterwards."""
+
+    published: dict[str, str] = field(default_factory=dict)
+    tried: set[str] = field(default_factory=set)
+    approved: set[str] = field(default_factory=set)
+    unsure: set[str] = field(default_factory=set)  # asked to change, not answered: either is right
+    rotated: str = ""
+    revoked: set[str] = field(default_factory=set)
+
+
+def sweep(server: Server, model: Path, instants: int, seed: int) -> Counter[str]:
+    """Kill the server `instants` times inside publish, approve, unapprove, rotate, revoke and resign.
+
+    Counts, per verb, how many kills came before its answer. AssertionError for a version that is neither
+    whole nor absent, an answer that was lost, a left-over or a ledger that does not verify.
+    """
+    chance, told, inside = random.Random(seed), Told(), Counter[str]()
+    turn, number = itertools.cycle(VERBS.items()), 0
+    for _ in range(instants):
+        server.start()
+        check(server, told)
+        work = None
+        while work is None:  # a verb that has nothing to work on yet lets the next one try
+            number += 1
+            (model / "README.md").write_text(f"edition {number}\n")
+            verb, steps = next(turn)
+            work = verb(server, model, told, f"k@{number}")
+        problems: list[GarrisonError] = []
+        answered: list[bool] = []
+
+        def ask(work: Callable[[], None] = work, problems: list[GarrisonError] = problems) -> None:
+            try:
+                work()
+                answered.append(True)  # noqa: B023  # the thread ends within this turn
+            except GarrisonError as problem:
+                problems.append(problem)
+
+        worker = threading.Thread(target=ask)
+        worker.start()
+        assert server.process is not None
+        kill_after(server.process, server.data, chance.randint(1, steps), lambda w=worker: not w.is_alive())  # type: ignore[misc]  # the default binds the thread
+        worker.join(LONGEST)
+        server.kill()
+        assert {error.code for error in problems} <= CUT, problems
+        inside[verb.__name__.strip("_")] += not answered
+    server.start()
+    check(server, told)
+    assert server.cli("audit", "verify").status == 0
+    assert server.stop() == 0
+    return inside
+
+
+def _publish(server: Server, model: Path, told: Told, ref: str) -> Callable[[], None]:
+    told.tried.add(ref)
+
+    def work() -> None:
+        made = server.ask("model.publish", source=str(model), ref=ref, owner="o", tier="public")
+        told.published[ref] = made["digest"]
+
+    return work
+
+
+def _approve(server: Server, _model: Path, told: Told, _ref: str) -> Callable[[], None] | None:
+    waiting = [m["ref"] for m in server.ask("model.list")["models"] if m["state"] == "pending"]
+    if not waiting:
+        return None
+
+    def work() -> None:
+        told.unsure.add(waiting[-1])
+        server.ask("model.approve", identity="dana", ref=waiting[-1])
+        told.unsure.discard(waiting[-1])
+        told.approved.add(waiting[-1])
+
+    return work
+
+
+def _unapprove(server: Server, _model: Path, told: Told, _ref: str) -> Callable[[], None] | None:
+    if not told.approved:
+        return None
+    ref = min(told.approved)
+
+    def work() -> None:
+        told.approved.discard(ref)
+        told.unsure.add(ref)
+        server.ask("model.unapprove", ref=ref, reason="the sweep")
+
+    return work
+
+
+def _rotate(server: Server, _model: Path, told: Told, _ref: str) -> Callable[[], None]:
+    def work() -> None:
+        told.rotated = ""
+        told.rotated = server.ask("key.rotate", role="release")["label"]
+
+    return work
+
+
+def _revoke(server: Server, _model: Path, told: Told, _ref: str) -> Callable[[], None] | None:
+    retired = [key["label"] for key in server.ask("key.list")["keys"] if key["state"] == "retired"]
+    if not retired:
+        return None
+
+    def work() -> None:
+        server.ask("key.revoke", label=retired[0], reason="superseded")
+        told.revoked.add(retired[0])
+
+    return work
+
+
+def _resign(server: Server, _model: Path, told: Told, _ref: str) -> Callable[[], None] | None:
+    """A version that was approved loses that with its old signature, so one that was not is signed again."""
+    models = [m["ref"] for m in server.ask("model.list")["models"] if m["ref"] != "base@1"]
+    if not models:
+        return None
+
+    def work() -> None:
+        told.approved.discard(models[0])
+        told.unsure.add(models[0])
+        server.ask("model.resign", ref=models[0])
+
+    return work
+
+
+# In about how many changes of the directory each is done: a kill after more of them proves nothing.
+VERBS: dict[Callable[[Server, Path, Told, str], Callable[[], None] | None], int] = {
+    _publish: 16,
+    _approve: 4,
+    _rotate: 3,
+    _revoke: 3,
+    _resign: 4,
+    _unapprove: 4,
+}
+
+
+def check(server: Server, told: Told) -> None:
+    """Every answer is there and whole; nothing is there that is not whole; nothing is left over."""
+    listed: dict[str, dict[str, Any]] = {model["ref"]: model for model in server.ask("model.list")["models"]}
+    assert told.published.keys() <= listed.keys()
+    assert listed.keys() <= told.tried | {"base@1"}
+    approved = {ref for ref, model in listed.items() if model["state"] == "approved"}
+    assert told.approved - told.unsure <= approved
+    for ref, model in listed.items():
+        verified = server.ask("model.verify", ref=ref)
+        assert verified["digest"] == model["digest"] == told.published.get(ref, model["digest"])
+    assert leftovers(server.data) == []
+    assert trees(server.data) == set(listed)
+    objects = [path for path in (server.data / "objects" / "sha256").rglob("*") if path.is_file()]
+    assert not [path for path in objects if path.stat().st_nlink < 2], "an object that no version has"
+    keys = {key["label"]: key for key in server.ask("key.list")["keys"]}
+    active = [label for label, key in keys.items() if key["role"] == "release" and key["state"] == "active"]
+    assert len(active) == 1, f"not one key signs releases: {active}"
+    assert told.rotated in ("", *active)
+    assert all(keys[label]["state"] == "revoked" for label in told.revoked)
+
+
+def _tables_of_first_step(path: Path) -> set[str]:
+    config = Config()
+    config.set_main_option("script_location", str(schema.MIGRATIONS))
+    with contextlib.closing(open_database(path)) as database, database.write() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        return set(sa.inspect(connection).get_table_names())
+
+
+def make_older(data: Path, place: Path) -> None:
+    """Take a data directory of today back to the first schema: the tables of the later steps go."""
+    first = place / "first.db"
+    with contextlib.closing(sqlite3.connect(data / "garrison.db")) as database:
+        kept = _tables_of_first_step(first)
+        database.execute("PRAGMA foreign_keys=OFF")
+        there = {row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type='table'")}
+        for table in there - kept - {"alembic_version", "sqlite_sequence"}:
+            database.execute(f'DROP TABLE "{table}"')
+        database.execute("UPDATE alembic_version SET version_num='0001'")
+        database.commit()
+
+
+def killed_start(data: Path, changes: int) -> bool:
+    """Kill a start after so many changes of the directory; whether it was killed before it was ready."""
+    process = subprocess.Popen(
+        [*COMMAND, "--data", str(data), "--json", "up", "--listen", f"127.0.0.1:{free_port()}"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+    kill_after(process, data, changes, lambda: (data / "run" / "ready.json").exists())
+    out, err = process.communicate(timeout=LONGEST)
+    assert "error" not in out, out
+    assert "Traceback" not in err
+    was_ready = (data / "run" / "ready.json").exists()
+    (data / "run" / "ready.json").unlink(missing_ok=True)
+    return not was_ready
+
+
+def sweep_migration(older: Path, place: Path, instants: int, seed: int) -> int:
+    """Kill the first start of this release on copies of an older data directory; the next start has to serve it.
+
+    Returns how many kills came before that start was ready.
+    """
+    chance, inside = random.Random(seed), 0
+    for number in range(instants):
+        data = place / f"older{number}"
+        subprocess.run(["cp", "-a", str(older), str(data)], check=True)
+        inside += killed_start(data, chance.randint(1, 12))
+        server = Server(data).start()
+        try:
+            assert [model["ref"] for model in server.ask("model.list")["models"]] == ["base@1"]
+            server.ask("model.verify", ref="base@1")
+            assert server.cli("audit", "verify").status == 0
+            assert server.stop() == 0
+        finally:
+            server.kill()
+        shutil.rmtree(data)
+    return inside
