@@ -12,6 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from garrison.artifacts.lineage import dvc, wandb_log, webhook
 from garrison.artifacts.lineage.files import nowhere
 from garrison.artifacts.lineage.imported import State, differences
@@ -19,8 +22,6 @@ from garrison.artifacts.lineage.mlflow import Wanted
 from garrison.artifacts.lineage.sources import Origin, access_to, read_secret
 from garrison.core.digest import sha256_bytes
 from garrison.core.errors import GarrisonError, Refused, Undecided, Usage
-from hypothesis import given
-from hypothesis import strategies as st
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 
