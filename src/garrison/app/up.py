@@ -32,7 +32,7 @@ from garrison.app.settings import Settings
 from garrison.app.workers import Plane, Workers
 from garrison.artifacts import layout
 from garrison.core.actions import Action
-from garrison.core.errors import GarrisonError, Undecided, Usage
+from garrison.core.errors import GarrisonError, Refused, Undecided, Usage
 from garrison.core.event import Outcome
 from garrison.evidence.spool import SpoolReader
 from garrison.runtime.probe import probe
@@ -252,6 +252,14 @@ def _repair(house: House) -> list[str]:
     done = [*house.token.repaired, *house.registry.approved.repaired, *layout.repair_all(house.registry)]
     for line in done:
         house.record(house.event(Action.SYSTEM_REPAIR, "server", what=line))
+    try:
+        house.registry.approved.current()
+    except Refused as error:  # the start goes on, every decision that needs the list is refused
+        event = house.event(
+            Action.APPROVALS_PUBLISH, "approvals", outcome=Outcome.DENIED, code=error.code, reason=error.what
+        )
+        house.record(event)
+        _say(f"  REFUSED  {error.what}\n           {error.fix}")
     return done
 
 

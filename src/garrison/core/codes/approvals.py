@@ -21,8 +21,10 @@ hours by the running server. A list that was not refreshed may hide that a
 version was withdrawn, so it admits no new deployment. What serves goes on.
 
 The refresh waits while the ledger has a problem, the token is away, the disk
-is full or the clock jumped. garrison doctor and the server's log say which;
-the refresh follows by itself.
+is full or the clock jumped. With these in order it follows by itself within
+seconds.
+
+    garrison audit verify
 """,
     ),
     "TUF-ROLLBACK": Code(

@@ -70,7 +70,7 @@ class ApprovedList:
         raise Refused(
             "TUF-EXPIRED",
             f"the approved list was fresh until {format_time(self.fresh_until)} and was not refreshed since",
-            fix="garrison doctor says why the server could not refresh it (token, ledger, disk, clock)",
+            fix="garrison audit verify; with ledger, token, disk and clock in order the server refreshes it by itself",
             evidence={"fresh_until": format_time(self.fresh_until), "version": self.pins.timestamp},
         )
 
