@@ -17,6 +17,7 @@ from garrison.artifacts.scanners.keras_allowed import (
     HARMFUL,
     LIBRARIES,
     MODULES,
+    OPERATIONS,
     PACKAGES,
     SPECIAL,
     TF_SYMBOLS,
@@ -155,7 +156,7 @@ def _module(module: str, name: str) -> bool:
 
 
 def _known(name: str, module: Any) -> bool:
-    if name in CLASSES or name in SPECIAL or name.split(">")[0] in PACKAGES:
+    if name in CLASSES or name in OPERATIONS or name in SPECIAL or name.split(">")[0] in PACKAGES:
         return True
     if isinstance(module, str) and (
         LIBRARIES.match(module) or ".ops" in module or module.startswith("keras.ops")
