@@ -177,6 +177,8 @@ def _refuse_older(token: Token, ring: Keyring | None) -> None:
         version = int(text)
     except ValueError:
         raise _rolled_back("what the token notes of the keyring cannot be read", {}) from None
+    if ring is None and version == 1:
+        return  # the first one says what the token itself lists, and nothing in it was revoked
     found = 0 if ring is None else ring.version
     if ring is None or found < version or (found == version and ring.digest != digest):
         what = f"the keyring in the database has version {found}, and the token has seen version {version}"
