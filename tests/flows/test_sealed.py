@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.flows.server import Server
+from tests.flows.test_bad_input import assert_a_sentence
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("serving")]
 
@@ -55,3 +58,35 @@ def _holding(data: Path, needles: list[bytes]) -> list[Path]:
             held = path.read_bytes()
             found += [path for needle in needles if needle in held]
     return found
+
+
+def test_a_full_disk_under_a_sealed_store_changes_nothing_wherever_it_fills_up(
+    mounted: Callable[..., Path], tmp_path: Path
+) -> None:
+    disk = mounted("-t", "tmpfs", "-o", "size=24m,mode=0700", "tmpfs", at=tmp_path / "disk")
+    server = Server(disk / "data")
+    server.data.mkdir(mode=0o700)
+    (server.data / "garrison.toml").write_text('store_encryption = "aes-256-gcm"\n')
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    (model / "vocab.txt").write_text("word\n" * 600_000)
+    try:
+        server.start()
+        server.ok("user", "add", "ml-team", "--role", "publisher")
+        for room in (0, 64, 1000, 2000, 2900):  # KiB left, of the 3,000 that the model takes
+            with (disk / "filler").open("wb", buffering=0) as file:
+                left = os.statvfs(disk)
+                os.posix_fallocate(file.fileno(), 0, left.f_bavail * left.f_frsize - room * 1024)
+            words = ("--as", "m@1", "--owner", "ml-team", "--tier", "internal")
+            answer = server.cli("model", "publish", str(model), *words)
+            (disk / "filler").unlink()
+            assert_a_sentence(answer, 3, "DISK-FULL")
+            assert server.ok("model", "list")["models"] == []
+            assert list((server.data / "objects" / "incoming").iterdir()) == []
+            assert [path for path in (server.data / "objects").rglob("*") if path.is_file()] == []
+        server.publish(model, "m@1")
+        assert server.ok("store", "verify")["versions"] == ["m@1"]
+        assert server.stop() == 0
+    finally:
+        server.kill()

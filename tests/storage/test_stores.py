@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 from tests.app.household import Household, opened
-from tests.fakes.bucket import Cloud
+from tests.fakes.bucket import Cloud, Proxy
 
 from garrison.app.settings import Settings
 from garrison.artifacts import layout
 from garrison.core.errors import GarrisonError, Refused, Undecided
 from garrison.runtime.loader import load
+from garrison.storage import s3_blobs
 from garrison.storage.objects import holds
 from garrison.storage.spooled import SpooledObjects
 
@@ -365,3 +366,41 @@ def test_a_partial_copy_that_somebody_else_may_have_made_is_not_gone_on_with(
                 home.ask("model.pull", ref="m@1", destination=str(place))
             assert not place.exists()
         assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_token_that_goes_away_while_publishing_leaves_nothing_half_done(
+    tmp_path: Path, model: Path
+) -> None:
+    data = tmp_path / "data"
+    with house(data, store_encryption="aes-256-gcm") as home:
+        (data / "keys" / "token").rename(tmp_path / "unplugged")
+        with pytest.raises(Undecided, match="KEY-"):
+            home.publish(model, "m@1")
+        (tmp_path / "unplugged").rename(data / "keys" / "token")
+        assert home.ask("model.list")["models"] == []
+        assert list((data / "objects" / "incoming").iterdir()) == []
+        assert not list((data / "objects" / "sealed").glob("??/*"))
+        home.publish(model, "m@1")
+        assert home.ask("store.verify")["versions"] == ["m@1"]
+
+
+@pytest.mark.row("A14", kind="E")
+def test_a_publication_whose_upload_is_cut_lists_nothing_and_goes_on_when_repeated(
+    s3: Cloud, bucket: str, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        s3_blobs, "PART_BYTES", 5 << 20
+    )  # the service's smallest, so that the file can be small
+    (model / "vocab.txt").write_text("".join(f"{number:07}\n" for number in range(5_000_000)))
+    data, proxy = tmp_path / "data", Proxy(s3.url)
+    with house(data, store=f"s3://{bucket}/prod", s3_endpoint=proxy.url) as home:
+        proxy.room = proxy.sent + 36_000_000  # of the 40 MB of the one large file
+        with pytest.raises(Undecided, match="STO-UNREACHABLE"):
+            home.publish(model, "m@1")
+        assert home.ask("model.list")["models"] == []
+        assert list((data / "objects" / "incoming").iterdir()) == []
+        proxy.room, before = None, proxy.sent
+        home.publish(model, "m@1")
+        assert proxy.sent - before < 30_000_000, "everything was sent again"
+        assert home.ask("store.verify")["versions"] == ["m@1"]
+    proxy.close()

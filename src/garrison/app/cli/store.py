@@ -140,9 +140,9 @@ def call(args: argparse.Namespace, verb: str, **body: Any) -> dict[str, Any]:
 
 
 def alone(args: argparse.Namespace, verb: str, **body: Any) -> dict[str, Any]:
-    from garrison.app import settings  # the server's rooms take a second to import
-    from garrison.app.alone import perform_alone
+    from garrison.app import alone as lone  # the server's rooms take a second to import
+    from garrison.app import settings  # likewise
 
     chosen = settings.load({"data": str(link.data_directory(args))})
     token = link.read_token_file(args)
-    return perform_alone(chosen, verb, body, identity=getattr(args, "identity", None), token=token)
+    return lone.perform_alone(chosen, verb, body, identity=getattr(args, "identity", None), token=token)
