@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import struct
@@ -54,20 +55,16 @@ def test_a_flipped_bit_never_gives_another_record(payloads: list[bytes], data: s
     log = bytearray(_log(payloads))
     at = data.draw(st.integers(0, len(log) - 1))
     log[at] ^= 1 << data.draw(st.integers(0, 7))
-    try:
+    found: list[bytes] = []
+    with contextlib.suppress(Undecided):  # else a length points behind the end: a run that ended there
         found = list(wandb_log.records(bytes(log), "run"))
-    except Undecided as error:
-        assert error.code == "LIN-FORMAT"
-    else:  # a length that now points behind the end reads as a run that ended there
-        assert found == payloads[: len(found)]
+    assert found == payloads[: len(found)]
 
 
 @given(st.binary(max_size=300))
 def test_any_bytes_as_a_message_are_fields_or_a_refusal(data: bytes) -> None:
-    try:
-        wandb_log.message(data, "run")
-    except Undecided as error:
-        assert error.code == "LIN-FORMAT"
+    with contextlib.suppress(Undecided):
+        assert sum(map(len, wandb_log.message(data, "run").values())) <= len(data)
 
 
 @given(st.text(max_size=400))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import subprocess
 import time
@@ -51,6 +52,27 @@ def run(python: Path, code: str, *words: str, cwd: Path, **more: str) -> str:
     return done.stdout
 
 
+_QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+_INTERPRETER = """
+import contextlib, io, json, sys, mlflow
+from mlflow import MlflowClient
+c = MlflowClient()
+for line in sys.stdin:
+    asked, out, error = json.loads(line), io.StringIO(), ""
+    with contextlib.redirect_stdout(out):
+        try:
+            exec(asked["code"], {"mlflow": mlflow, "c": c, "words": asked["words"]})
+        except Exception as raised:
+            error = f"{type(raised).__name__}: {raised}"
+    last = (out.getvalue().strip().splitlines() or [""])[-1]
+    print(json.dumps({"out": last, "error": error}), flush=True)
+"""
+
+
+class PeerError(Exception):
+    """What the peer's client raised."""
+
+
 class MlflowServer:
     """A real `mlflow server` with a database and proxied artifacts."""
 
@@ -63,6 +85,7 @@ class MlflowServer:
             self._words += ["--registry-store-uri", store]
         self._more = more
         self.process: subprocess.Popen[bytes] | None = None
+        self._user: subprocess.Popen[str] | None = None
 
     def start(self) -> MlflowServer:
         words = [str(self.python), "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
@@ -75,7 +98,7 @@ class MlflowServer:
                 stderr=log,
                 cwd=self.room,
                 start_new_session=True,
-                env=environment(MLFLOW_DISABLE_TELEMETRY="true", **{**self._more, "PATH": path}),
+                env=environment(**{**_QUIET, **self._more, "PATH": path}),
             )
         deadline = time.monotonic() + SECONDS
         while time.monotonic() < deadline and self.process.poll() is None:
@@ -86,22 +109,45 @@ class MlflowServer:
                 time.sleep(0.2)
         raise AssertionError((self.room / "server.log").read_text()[-3000:])
 
+    def close(self) -> None:
+        """Stop the server and end its user's interpreter."""
+        self.stop()
+        if self._user is not None:
+            self._user.communicate(timeout=30)
+
     def stop(self) -> None:
         if self.process is not None:
             os.killpg(self.process.pid, 15)
             self.process.wait(30)
             self.process = None
 
-    def client(self, code: str, *words: str, **more: str) -> str:
-        """Code of a user of MLflow, with `c` a client of this server."""
-        begin = "import sys, mlflow; from mlflow import MlflowClient; c = MlflowClient()\n"
-        return run(
-            self.python,
-            begin + code,
-            *words,
-            cwd=self.room,
-            MLFLOW_TRACKING_URI=self.url,
-            MLFLOW_DISABLE_TELEMETRY="true",
-            GIT_PYTHON_REFRESH="quiet",
-            **more,
-        )
+    def client(self, code: str, *words: str) -> str:
+        """Code of a user of MLflow, with `c` a client of this server and `words` its words: what it printed last.
+
+        One interpreter runs them all: importing MLflow costs more than anything that is done with it.
+        """
+        if self._user is None:
+            self._user = self._interpreter()
+        assert self._user.stdin is not None
+        assert self._user.stdout is not None
+        self._user.stdin.write(json.dumps({"code": code, "words": words}) + "\n")
+        self._user.stdin.flush()
+        line = self._user.stdout.readline()
+        assert line, (self.room / "client.log").read_text()[-3000:]
+        answer = json.loads(line)
+        if answer["error"]:
+            raise PeerError(str(answer["error"]))
+        return str(answer["out"])
+
+    def _interpreter(self) -> subprocess.Popen[str]:
+        urls = {"MLFLOW_TRACKING_URI": self.url, "MLFLOW_DISABLE_TELEMETRY": "true"}
+        with (self.room / "client.log").open("a") as log:
+            return subprocess.Popen(
+                [str(self.python), "-c", _INTERPRETER],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                cwd=self.room,
+                env=environment(GIT_PYTHON_REFRESH="quiet", **{**self._more, **urls}),
+            )

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.flows.peers import MlflowServer, peer
 from tests.flows.server import Server
 
@@ -14,18 +15,17 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("mlflow")]
 
 TRAIN = """
 import pandas as pd
-from pathlib import Path
 mlflow.set_experiment("fraud")
 with mlflow.start_run() as run:
     mlflow.log_params({"depth": 3, "rate": 0.1})
     mlflow.log_metric("auc", 0.93)
     frame = pd.DataFrame({"amount": [1.0, 2.0], "label": [0, 1]})
     mlflow.log_input(mlflow.data.from_pandas(frame, name="payments"), context="training")
-    mlflow.log_artifacts(sys.argv[1], "model")
-c.create_registered_model(sys.argv[2])
-v = c.create_model_version(sys.argv[2], f"{run.info.artifact_uri}/model", run.info.run_id)
-c.set_registered_model_alias(sys.argv[2], "champion", v.version)
-print("", run.info.run_id, flush=True)
+    mlflow.log_artifacts(words[0], "model")
+c.create_registered_model(words[1])
+v = c.create_model_version(words[1], f"{run.info.artifact_uri}/model", run.info.run_id)
+c.set_registered_model_alias(words[1], "champion", v.version)
+print(run.info.run_id)
 """
 
 
@@ -33,7 +33,7 @@ print("", run.info.run_id, flush=True)
 def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
     server = MlflowServer(peer("mlflow"), tmp_path_factory.mktemp("mlflow")).start()
     yield server
-    server.stop()
+    server.close()
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def test_a_version_is_imported_with_its_run_and_a_later_overwrite_is_found(
     running: Server, mlflow: MlflowServer, tmp_path: Path
 ) -> None:
     model = _model(tmp_path / "fraud")
-    run_id = mlflow.client(TRAIN, str(model), "fraud").split()[-1]
+    run_id = mlflow.client(TRAIN, str(model), "fraud")
     result = running.ok(*_import(running, mlflow, "fraud"))
     assert result["parameters"] == {"depth": "3", "rate": "0.1"}
     assert result["metrics"] == {"auc": 0.93}
@@ -82,7 +82,7 @@ def test_a_version_is_imported_with_its_run_and_a_later_overwrite_is_found(
 
     # What MLflow itself accepts without a word: other bytes under the same registered version.
     (model / "config.json").write_text('{"layers": 3}\n')
-    mlflow.client("c.log_artifact(sys.argv[1], sys.argv[2], 'model')", run_id, str(model / "config.json"))
+    mlflow.client("c.log_artifact(words[0], words[1], 'model')", run_id, str(model / "config.json"))
     status, rules, out = _drift(running, "fraud@1")
     assert (status, rules) == (1, {"DRIFT-CONTENT"})
     (finding,) = json.loads(out)["versions"][0]["findings"]
@@ -97,12 +97,12 @@ def test_a_moved_alias_and_a_changed_metric_are_drift(
     running: Server, mlflow: MlflowServer, tmp_path: Path
 ) -> None:
     model = _model(tmp_path / "credit")
-    run_id = mlflow.client(TRAIN, str(model), "credit").split()[-1]
+    run_id = mlflow.client(TRAIN, str(model), "credit")
     running.ok(*_import(running, mlflow, "credit"))
     mlflow.client(
-        "v = c.create_model_version('credit', c.get_model_version('credit', 1).source, sys.argv[1])\n"
+        "v = c.create_model_version('credit', c.get_model_version('credit', 1).source, words[0])\n"
         "c.set_registered_model_alias('credit', 'champion', v.version)\n"
-        "c.log_metric(sys.argv[1], 'auc', 0.99)",
+        "c.log_metric(words[0], 'auc', 0.99)",
         run_id,
     )
     status, rules, out = _drift(running, "credit")

@@ -19,23 +19,28 @@ class GarrisonArtifactRepository(ArtifactRepository):
 
     def __init__(self, artifact_uri: str, *args: Any, **kwargs: Any) -> None:
         super().__init__(artifact_uri, *args, **kwargs)
-        self._ref, self._inside = parse(artifact_uri)
+        self._uri = artifact_uri.rstrip("/")
 
-    def log_artifact(self, local_file: str, artifact_path: str | None = None) -> None:
+    def _at(self, path: str | None) -> tuple[str, str]:
+        """MLflow may cut an address anywhere: `garrison://fraud` and `1/config.json` are one version and a file."""
+        return parse("/".join(part for part in (self._uri, path) if part).rstrip("/"))
+
+    def log_artifact(self, local_file: str, artifact_path: str | None = None) -> None:  # noqa: ARG002 - named by MLflow
         raise refused("a version is published whole: use log_artifacts with the model's directory")
 
     def log_artifacts(self, local_dir: str, artifact_path: str | None = None) -> None:
-        if artifact_path or self._inside:
+        ref, inside = self._at(artifact_path)
+        if inside:
             raise refused("a version is published whole, not below a path of another")
         owner, tier = os.environ.get("GARRISON_OWNER", ""), os.environ.get("GARRISON_TIER", "")
         if not owner or not tier:
             raise refused("set GARRISON_OWNER and GARRISON_TIER: who answers for the model, and its tier")
-        ask("model", "publish", os.path.abspath(local_dir), "--as", self._ref, "--owner", owner, "--tier", tier)
+        ask("model", "publish", os.path.abspath(local_dir), "--as", ref, "--owner", owner, "--tier", tier)
 
     def list_artifacts(self, path: str | None = None) -> list[FileInfo]:
-        prefix = "/".join(part for part in (self._inside, path) if part)
+        ref, prefix = self._at(path)
         found: dict[str, FileInfo] = {}
-        for entry in check_verified(self._ref)["manifest"]:
+        for entry in check_verified(ref)["manifest"]:
             name = str(entry["path"])
             if prefix and not name.startswith(prefix + "/"):
                 continue
@@ -47,15 +52,15 @@ class GarrisonArtifactRepository(ArtifactRepository):
 
     def download_artifacts(self, artifact_path: str, dst_path: str | None = None) -> str:
         """Pull, verify, and hand over what was asked for. Nothing that is not approved leaves the registry."""
-        check_approved(self._ref)
+        ref, inside = self._at(artifact_path)
+        check_approved(ref)
         room = Path(tempfile.mkdtemp(prefix="garrison-"))
         try:
             pulled = room / "model"
-            ask("model", "pull", self._ref, str(pulled))
-            inside = "/".join(part for part in (self._inside, artifact_path) if part)
+            ask("model", "pull", ref, str(pulled))
             wanted = (pulled / inside).resolve()
             if not wanted.is_relative_to(pulled.resolve()) or not wanted.exists():
-                raise refused(f"{self._ref} has no {inside}")
+                raise refused(f"{ref} has no {inside}")
             target = Path(dst_path or tempfile.mkdtemp())
             if wanted.is_dir():
                 shutil.copytree(wanted, target / artifact_path, dirs_exist_ok=True)

@@ -33,7 +33,11 @@ def ask(*words: str) -> Any:
     program = os.environ.get("GARRISON_COMMAND", "garrison")
     try:
         done = subprocess.run(
-            [program, "--json", *words], capture_output=True, timeout=SECONDS, check=False, stdin=subprocess.DEVNULL
+            [program, "--json", *words],
+            capture_output=True,
+            timeout=SECONDS,
+            check=False,
+            stdin=subprocess.DEVNULL,
         )
         answer = json.loads(done.stdout[:MAX_ANSWER])
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:

@@ -18,8 +18,9 @@ PREFIX = "garrison+"
 GUARDED_STAGES = frozenset({"production", "staging"})
 
 
-def guarded_store(store_uri: str, tracking_uri: str | None = None) -> Any:
-    inner = _inner(store_uri.removeprefix(PREFIX), tracking_uri)
+def guarded_store(store_uri: str, tracking_uri: str | None = None) -> Any:  # noqa: ARG001 - named by MLflow
+    """The store behind the address, guarded."""
+    inner = _inner(store_uri.removeprefix(PREFIX))
 
     class GuardedStore(type(inner)):  # type: ignore[misc]  # MLflow asks isinstance of its own stores
         """The store itself with four of its methods guarded; everything else is untouched."""
@@ -37,7 +38,9 @@ def guarded_store(store_uri: str, tracking_uri: str | None = None) -> Any:
             self._garrison_check(name, str(version))
             return super().set_registered_model_alias(name, alias, version)
 
-        def transition_model_version_stage(self, name: str, version: str, stage: str, *args: Any, **kwargs: Any) -> Any:
+        def transition_model_version_stage(
+            self, name: str, version: str, stage: str, *args: Any, **kwargs: Any
+        ) -> Any:
             if stage.lower() in GUARDED_STAGES:
                 self._garrison_check(name, str(version))
             return super().transition_model_version_stage(name, version, stage, *args, **kwargs)
@@ -45,7 +48,9 @@ def guarded_store(store_uri: str, tracking_uri: str | None = None) -> Any:
         def rename_registered_model(self, name: str, new_name: str) -> Any:
             for row in ask("import", "list")["imports"]:
                 if row["source"].get("name") == name:
-                    raise refused(f"{name} was imported as {row['ref']}; under another name it could not be compared")
+                    raise refused(
+                        f"{name} was imported as {row['ref']}; under another name it could not be compared"
+                    )
             return super().rename_registered_model(name, new_name)
 
         def _garrison_check(self, name: str, version: str) -> None:
@@ -59,7 +64,7 @@ def guarded_store(store_uri: str, tracking_uri: str | None = None) -> Any:
                     check_approved(row["ref"])
                     drift = ask("drift", row["ref"])
                     if drift.get("verdict") != "same":
-                        raise refused(f"models:/{name}/{version} is not what was imported as {row['ref']}: garrison drift")
+                        raise refused(f"models:/{name}/{version} is not what was imported as {row['ref']}")
                     return
             raise refused(
                 f"models:/{name}/{version} is not known. Next: garrison import mlflow models:/{name}/{version} "
@@ -70,7 +75,7 @@ def guarded_store(store_uri: str, tracking_uri: str | None = None) -> Any:
     return inner
 
 
-def _inner(uri: str, tracking_uri: str | None) -> Any:
+def _inner(uri: str) -> Any:
     if uri.startswith(("http://", "https://")):
         from functools import partial
 
