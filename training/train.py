@@ -21,11 +21,11 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
+from training import corpus
+from training.corpus import Text
 
 from garrison.detect.ngrams import BITS, buckets, windows
 from garrison.detect.normalise import normalise
-from training import corpus
-from training.corpus import Text
 
 SEED = 1
 DRAWN = 0.1  # the weight of a composed attack or a translation: more of it costs recall on real families
