@@ -29,6 +29,8 @@ def test_bare_files_are_signed_through_the_server_and_verify_anywhere(server: Se
     signed = server.ok("sign", str(bare), "--as", "fraud@3", "--owner", "dana", "--tier", "internal")
     assert signed["bundle"] == f"{bare}.sig"
     assert run(["verify", str(bare), "--as", "fraud@3", "--key", _key(server)]).status == 0
+    told = server.ok("verify", str(bare), "--as", "fraud@3")
+    assert told["recorded"] >= told["signed"]  # the ledger's time beside the one that the signer told
     peer = Path(sys.executable).with_name("model_signing")
     words = [str(peer), "verify", "key", str(bare), "--signature", signed["bundle"]]
     done = subprocess.run([*words, "--public_key", _key(server)], capture_output=True, text=True, check=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -11,8 +12,10 @@ from typing import Any
 
 from garrison.app.cli import link, output
 from garrison.artifacts.provenance import check_builder
+from garrison.core.actions import Action
 from garrison.core.digest import Ref, short
-from garrison.core.errors import Refused, Usage
+from garrison.core.errors import GarrisonError, Refused, Usage
+from garrison.core.event import format_time
 from garrison.trust.attestation import open_beside
 from garrison.trust.directory import SignedDirectory, verify_bundle, verify_model
 from garrison.trust.keys.public import PublicKey
@@ -81,6 +84,8 @@ def run(args: argparse.Namespace) -> int:
                 allow_hard_links=is_stored(args.path, data),
                 progress=progress,
             )
+            if args.slsa_builder is not None:
+                check_builder([], args.slsa_builder, str(args.path))  # a bundle alone has no provenance
             _show_files_only(args, found, proof)
         else:
             verified = verify_model(
@@ -93,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
                 progress=progress,
             )
             beside = _attestations(args, found, verified, keys)
-            _show(args, found, verified, beside)
+            _show(args, found, verified, beside, _recorded(data, verified))
     except Refused as error:
         if error.code != "ART-TAMPER" or args.json:
             raise
@@ -119,9 +124,46 @@ def _attestations(
     return list(opened)
 
 
-def _show(args: argparse.Namespace, found: Sidecars, verified: Verified, attached: list[str]) -> None:
+def _recorded(data: Path, verified: Verified) -> datetime | None:
+    """When the ledger in the data directory recorded this signature; None where there is none to ask.
+
+    The statement's own time is what the signer's machine said. Whether the ledger holds is another question
+    (`garrison audit verify`), and nothing is decided by this one.
+    """
+    path = data / "garrison.db"
+    if not path.is_file():
+        return None
+    try:
+        # A third of a second of imports, and the core install has no database.
+        from garrison.evidence import store
+        from garrison.storage.sql import open_database
+
+        with contextlib.closing(open_database(path, read_only=True)) as database, database.read() as ledger:
+            wanted = store.Filter(action=Action.ARTIFACT_SIGN.value, model=str(verified.ref))
+            times = [
+                record.event.time
+                for record in store.find(ledger, wanted)
+                if record.event.digest == verified.digest and record.event.data.get("key") == verified.key_id
+            ]
+    except (ImportError, GarrisonError):
+        return None
+    return min(times, default=None)
+
+
+def _show(
+    args: argparse.Namespace,
+    found: Sidecars,
+    verified: Verified,
+    attached: list[str],
+    recorded: datetime | None,
+) -> None:
     if args.json:
-        report = {"attachments": attached, "builder": args.slsa_builder, **verified.as_json()}
+        report = {
+            "attachments": attached,
+            "builder": args.slsa_builder,
+            "recorded": None if recorded is None else format_time(recorded),
+            **verified.as_json(),
+        }
         output.print_json({"schema": "garrison.verify/1", "verdict": "verified", **report})
         return
     statement = verified.statement
@@ -136,6 +178,7 @@ def _show(args: argparse.Namespace, found: Sidecars, verified: Verified, attache
                 "signed",
                 f"{output.moment(statement.created)}   by {verified.key_label} {verified.key_id[:16]}…",
             ),
+            *([("recorded", f"{output.moment(recorded)}   in the ledger")] if recorded else []),
             ("publisher", f"{statement.publisher}   owner {statement.owner}   tier {statement.tier.value}"),
             ("scan", f"{statement.verdict}   rules {statement.scanner}"),
             ("by", f"{found.signature} and {found.statement}"),
