@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from tests.app.household import Household, opened
 from tests.artifacts.trained import Trained, train
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.app.household import Household
+from tests.artifacts.trained import Trained
 
 from garrison.artifacts.dataset_files import BadTable, frame_rows, rows
 from garrison.core.errors import Refused, Undecided
-from tests.app.household import Household
-from tests.artifacts.trained import Trained
 
 WHO = {"owner": "dana", "tier": "internal"}
 TEXTS = ("good food", "bad food", "slow service", "kind people", "cold soup", "warm bread")

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.app.household import Household
+from tests.artifacts.trained import Trained
 
 from garrison.artifacts.evaluations import read_report
 from garrison.core.errors import GarrisonError, Refused, Undecided, Usage
-from tests.app.household import Household
-from tests.artifacts.trained import Trained
 
 HARNESS = {
     "results": {

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.app.household import Household
+from tests.artifacts.trained import Trained
 
 from garrison.artifacts.bom_check import check_bom
 from garrison.artifacts.lineage.base import Lineage, Material
@@ -22,8 +24,6 @@ from garrison.core.digest import Manifest, Ref
 from garrison.core.errors import Refused
 from garrison.core.event import parse_time
 from garrison.trust.tree import read_tree
-from tests.app.household import Household
-from tests.artifacts.trained import Trained
 
 FORMATS = ("cyclonedx", "cyclonedx-1.7", "spdx")
 

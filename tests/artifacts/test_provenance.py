@@ -9,11 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from google.protobuf.json_format import ParseDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from in_toto_attestation.predicates.provenance.v1.provenance_pb2 import Provenance
 from in_toto_attestation.v1.statement_pb2 import Statement
+from securesystemslib.dsse import Envelope
+from securesystemslib.exceptions import VerificationError
+from securesystemslib.signer import SSlibKey
+from tests.app.household import Household
+from tests.artifacts.trained import Trained
 
 from garrison.app.cli.main import main
 from garrison.app.cli.papers import show_provenance
@@ -23,8 +29,6 @@ from garrison.core.digest import canonical_json
 from garrison.core.errors import GarrisonError, Refused, Undecided, Usage
 from garrison.trust import dsse
 from garrison.trust.keys.file import FileSigner
-from tests.app.household import Household
-from tests.artifacts.trained import Trained
 
 OWN = "https://garrison.dev/builders/publication/v1"
 OTHER = "https://ci.example.org/training"
@@ -92,6 +96,20 @@ def test_another_tools_schema_reads_the_provenance(published: Path) -> None:
         "payments.csv",
         "prepare.py",
     }
+
+
+@pytest.mark.row("A22")
+@pytest.mark.parametrize("label", ["provenance", "bom"])
+def test_another_tool_verifies_the_signature_of_an_attachment(
+    home: Household, published: Path, label: str
+) -> None:
+    envelope = Envelope.from_dict(json.loads((published / f"1.{label}.json").read_text()))
+    pem = home.house.public_key_path(home.house.release_key.label).read_bytes()
+    key = SSlibKey.from_crypto(load_pem_public_key(pem), keyid=home.house.release_key.key_id)
+    assert key.keyid in envelope.verify([key], 1)
+    envelope.payload += b" "
+    with pytest.raises(VerificationError):
+        envelope.verify([key], 1)
 
 
 @pytest.mark.row("A22")

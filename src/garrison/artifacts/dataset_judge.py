@@ -70,9 +70,12 @@ class Before:
     sketch: Mapping[int, int]
 
 
-def judge(root: Path, manifest: Manifest, before: Before | None) -> Judged:
-    """Read every table of the data set once. `root` is the directory, or the one file itself."""
-    judged, reading = Judged(), _Reading(before)
+def judge(root: Path, manifest: Manifest, before: Before | None, cache: Path | None = None) -> Judged:
+    """Read every table of the data set once. `root` is the directory, or the one file itself.
+
+    `cache` is a private directory for compiled patterns: with it the second data set starts at once.
+    """
+    judged, reading = Judged(), _Reading(before, cache)
     for entry in manifest:
         path = root / entry.path if root.is_dir() else root
         form = format_of(path)
@@ -96,8 +99,9 @@ def judge(root: Path, manifest: Manifest, before: Before | None) -> Judged:
 class _Reading:
     """What is remembered while rows go by."""
 
-    def __init__(self, before: Before | None) -> None:
+    def __init__(self, before: Before | None, cache: Path | None) -> None:
         self.before = before
+        self._cache = cache
         self.flips: list[str] = []
         self.orders: list[str] = []
         self._seen: set[bytes] = set()
@@ -121,7 +125,7 @@ class _Reading:
         if not self._waiting:
             return
         if self._inspector is None:
-            self._inspector = Inspector(directions=(Direction.DOCUMENT,))
+            self._inspector = Inspector(cache=self._cache, directions=(Direction.DOCUMENT,))
         texts = [row.text[:MAX_CHARACTERS] for _, row in self._waiting]
         judged.inspected += len(texts)
         if not self._inspector.is_clean(texts, Direction.DOCUMENT):

@@ -73,7 +73,9 @@ def register(
     if taken is None:
         progress(f"judging {len(manifest.files)} files")
         previous = None if before is None else _before(registry, before)
-        judged = judge(wanted.source, manifest, previous)
+        # The gateway keeps its compiled patterns there too; the directory is private to the server's user.
+        cache = registry.models.parent / "run" / "patterns"
+        judged = judge(wanted.source, manifest, previous, cache)
         scanned = _scan(wanted, manifest, judged)
         audit_id = _enter(registry, wanted, manifest, judged, scanned, subject)
     else:
