@@ -6,8 +6,8 @@ benchmarks/scanners/compare.py measures other scanners beside it.
 
     python benchmarks/scanners.py [--megabytes 503] [--rounds 3] [--peers DIR]
 
-`--peers` is the cache in which compare.py has installed picklescan; then the scan without hashes is
-compared with it.
+`--peers` is the cache in which compare.py has installed the peers; then the scan without hashes is compared
+with picklescan, and the whole scan with modelaudit.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ from garrison.core.finding import Verdict
 
 TENSORS = 60
 SMALL_FILES = 2_000
+QUIET = {"NO_ANALYTICS": "1", "PROMPTFOO_DISABLE_TELEMETRY": "1"}
+FEW = 4_000  # members, opcodes or tensors; ten times as many take long enough to be told from noise
 ENTRIES = 10_000
 COMMAND = (sys.executable, "-I", "-m", "garrison.app.cli.main", "scan")
 
@@ -109,6 +111,11 @@ def large_files(place: Path, megabytes: int, rounds: int, peers: Path | None) ->
             figures.append(
                 Figure(f"{name}: command without hashes against picklescan", quick / theirs, "x", 2)
             )
+        if peers is not None and name == "torch zip":
+            command = next(peers.glob("modelaudit-*")) / "bin" / "modelaudit"
+            theirs = _cpu_of([str(command), "scan", str(path)], QUIET)
+            ours = min(_cpu_of([*COMMAND, str(path)]) for _ in range(rounds))
+            figures.append(Figure(f"{name}: modelaudit against ours", theirs / ours, "x", 8, at_least=True))
         path.unlink()
     return figures
 
@@ -139,17 +146,17 @@ def growth(place: Path, rounds: int) -> list[Figure]:
     }
     for name, write in shapes.items():
         paths = {}
-        for count in (1, 1_000, 10_000):
+        for count in (1, FEW, 10 * FEW):
             paths[count] = place / f"{name.replace(' ', '-')}-{count}.bin"
             write(paths[count], count)
         best = alternate(
             rounds,
             none=("quick", str(paths[1])),
-            some=("quick", str(paths[1_000])),
-            many=("quick", str(paths[10_000])),
+            some=("quick", str(paths[FEW])),
+            many=("quick", str(paths[10 * FEW])),
         )
         some, many = (max(best[key].cpu - best["none"].cpu, 1e-3) for key in ("some", "many"))
-        figures.append(Figure(f"{name}: 10,000 against 1,000", many / some, "x", 15))
+        figures.append(Figure(f"{name}: {10 * FEW:,} against {FEW:,}", many / some, "x", 15))
     return figures
 
 
@@ -273,9 +280,11 @@ def measure(kind: str, *paths: str) -> None:
     print(cpu, wall, (peak + children.ru_maxrss) / 1024)
 
 
-def _cpu_of(command: list[str]) -> float:
+def _cpu_of(command: list[str], more: dict[str, str] | None = None) -> float:
+    """Processor seconds of a command. With an environment of its own it is a peer, which may find something."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(command, check=True, capture_output=True)
+    environment = None if more is None else os.environ | more
+    subprocess.run(command, check=more is None, capture_output=True, env=environment)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 

@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterator
 
 from garrison.artifacts.scanners.base import Fact, Gap, Inner, Malformed, Seen, Source, high, shown
+from garrison.artifacts.scanners.embedded import program_in
 from garrison.artifacts.scanners.sources import BytesSource, Reader, Window
 
 MAX_DEPTH = 64  # tables in tables; the deepest models have about fifteen
@@ -20,10 +21,6 @@ MAX_RANK = 64
 MAX_HEADER = 4_096  # the name of the type of an array
 MAX_PATH = 1_024
 SHORT = 40  # shorter texts cannot be a pickle that calls something, nor an archive
-_CODE = re.compile(
-    r"__import__|\bos\.system|\bsubprocess\b|\beval\s*\(|\bexec\s*\(|__builtins__|__reduce__|__subclasses__|__globals__"
-    r"|pickle\.loads?\b|\bos\.popen|\bpty\.spawn|\brunpy\b|\bimportlib\b|\bctypes\b"
-)
 _KINDS = {
     "bool": 1,
     "int8": 1,
@@ -186,10 +183,9 @@ def _text(state: _State, size: int) -> str:
 
 
 def _judged(value: str, path: str) -> Iterator[Seen]:
-    if _CODE.search(value):
-        yield high(
-            "artifact.msgpack.code", f"a text like a program: {shown(value)}", f":{shown(path)}", FIX_CODE
-        )
+    if program := program_in(value):
+        message = f"a text like a program: {program}"
+        yield high("artifact.msgpack.code", message, f":{shown(path)}", FIX_CODE)
     elif len(value) > SHORT:
         data = BytesSource("value", value.encode("utf-8"))
         yield Inner(f":{shown(path)}", data, guess=True, glue="")
