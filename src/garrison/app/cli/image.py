@@ -22,7 +22,7 @@ def add(subparsers: Any) -> None:
     check = verbs.add_parser(
         "verify",
         help="hash every part of an image and check its pin and signature; no server",
-        epilog="example: garrison image verify oci:./app@sha256:" + "3f" * 32,
+        epilog="example: garrison image verify oci:./app --key release.pem",
     )
     _image(check)
     check.add_argument("--key", action="append", type=Path, default=[], metavar="FILE", help="public key")
