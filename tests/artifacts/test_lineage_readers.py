@@ -133,7 +133,7 @@ def test_what_names_no_version_is_refused(uri: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["file:///etc", "http://", "http://u:p@h", "http://h/?q=1", "ftp://h", "http://h:x"]
+    "url", ["gopher://h", "http://", "http://u:p@h", "http://h/?q=1", "ftp://h", "http://h:x"]
 )
 def test_what_is_no_server_is_refused(url: str) -> None:
     with pytest.raises(Usage, match="LIN-SOURCE"):
