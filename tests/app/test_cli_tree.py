@@ -140,7 +140,7 @@ def test_completion_is_a_few_lines_that_ask_the_command(
 @pytest.mark.parametrize(
     ("words", "found"),
     [
-        (["sc"], ["scan"]),
+        (["sc"], ["scan", "schedule"]),
         (["--data", "model", "mod"], ["model"]),
         (["deploy", ""], ["apply", "rollback", "status", "stop"]),
         (["deploy", "r"], ["rollback"]),

@@ -34,7 +34,10 @@ def publish(house: House, call: Call) -> dict[str, Any]:
     owner = identity_name(call.text("owner"))
     tier = _tier(call.text("tier"))
     authorise(house, call.subject, Action.ARTIFACT_PUBLISH, ref.name, owner=owner)
-    check_or_claim(house, call, ref.name, owner)
+    with house.database.read() as connection:
+        is_known = store.find(connection, ref) is not None
+    if not is_known:  # the same bytes again change nothing, nor who answers for them
+        check_or_claim(house, call, ref.name, owner)
     with house.database.read() as connection:
         if any(route.name == ref.name for route in routes(connection)):
             raise Refused(
