@@ -13,8 +13,7 @@ address of an MLflow server, a directory with dvc.lock, the directory of an
 offline W&B run, or a model in the Hugging Face cache. An address must not hold
 a user name or password: addresses are recorded.
 
-    garrison import mlflow models:/fraud/1 --tracking-uri https://mlflow.example.org \\
-        --as fraud@1 --owner dana --tier internal
+    garrison import mlflow models:/fraud/1 --as fraud@1 --owner WHO --tier TIER
 """,
     ),
     "LIN-UNREACHABLE": Code(
