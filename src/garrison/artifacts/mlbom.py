@@ -71,38 +71,13 @@ def cyclonedx(
     """The document, version 1.6. `created` is when it is made, `tool` the version of Garrison."""
     materials = (*(lineage.materials if lineage else ()), *evaluations)
     data = _data_components(facts, materials)
-    model: dict[str, Any] = {
-        "type": "machine-learning-model",
-        "bom-ref": str(ref),
-        "name": ref.name,
-        "version": str(ref.version),
-        "hashes": [_hash("sha256", manifest.digest.removeprefix("sha256:"))],
-        "modelCard": _card(facts, materials, data),
-        "components": [
-            {
-                "type": "file",
-                "bom-ref": f"{ref}#{entry.path}",
-                "name": entry.path,
-                "hashes": [_hash("sha256", entry.digest.removeprefix("sha256:"))],
-            }
-            for entry in manifest.files[:MAX_FILES_LISTED]
-        ],
-        "properties": _properties(
-            {
-                "garrison:digest": manifest.digest,
-                "garrison:owner": owner,
-                "garrison:publisher": publisher,
-                "garrison:tier": tier,
-            },
-            facts,
-        ),
+    own = {
+        "garrison:digest": manifest.digest,
+        "garrison:owner": owner,
+        "garrison:publisher": publisher,
+        "garrison:tier": tier,
     }
-    if licenses := _licenses(facts.licenses):
-        model["licenses"] = licenses
-    if tags := facts.tags:
-        model["tags"] = tags
-    if ancestors := _ancestors(facts, materials):
-        model["pedigree"] = {"ancestors": ancestors}
+    model = _model(ref, manifest, facts, materials, data, own)
     sources = [*data, *_code_components(materials)]
     document: dict[str, Any] = {
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
@@ -125,6 +100,42 @@ def cyclonedx(
         document["compositions"] = [{"aggregate": "incomplete", "assemblies": [str(ref)]}]
     serial = uuid.uuid5(_NAMESPACE, canonical_json(document).hex())
     return {**document, "serialNumber": f"urn:uuid:{serial}"}
+
+
+def _model(
+    ref: Ref,
+    manifest: Manifest,
+    facts: ModelFacts,
+    materials: Sequence[Material],
+    data: list[dict[str, Any]],
+    own: dict[str, str],
+) -> dict[str, Any]:
+    """The component that the document is about, with its files below it."""
+    model: dict[str, Any] = {
+        "type": "machine-learning-model",
+        "bom-ref": str(ref),
+        "name": ref.name,
+        "version": str(ref.version),
+        "hashes": [_hash("sha256", manifest.digest.removeprefix("sha256:"))],
+        "modelCard": _card(facts, materials, data),
+        "components": [
+            {
+                "type": "file",
+                "bom-ref": f"{ref}#{entry.path}",
+                "name": entry.path,
+                "hashes": [_hash("sha256", entry.digest.removeprefix("sha256:"))],
+            }
+            for entry in manifest.files[:MAX_FILES_LISTED]
+        ],
+        "properties": _properties(own, facts),
+    }
+    if licenses := _licenses(facts.licenses):
+        model["licenses"] = licenses
+    if tags := facts.tags:
+        model["tags"] = tags
+    if ancestors := _ancestors(facts, materials):
+        model["pedigree"] = {"ancestors": ancestors}
+    return model
 
 
 def in_version(document: dict[str, Any], version: str) -> dict[str, Any]:
