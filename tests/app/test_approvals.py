@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.app.household import Household, opened
 from tuf.api.exceptions import DownloadHTTPError
 from tuf.ngclient import FetcherInterface, Updater
 
@@ -22,7 +23,6 @@ from garrison.core.digest import Ref
 from garrison.core.errors import GarrisonError, Refused
 from garrison.evidence.witness import accept_loss
 from garrison.trust import approved as envelopes
-from tests.app.household import Household, opened
 
 Opened = Callable[[Path], AbstractContextManager[Household]]
 

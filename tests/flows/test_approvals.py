@@ -15,13 +15,23 @@ from pathlib import Path
 
 import openai
 import pytest
+from tests.flows.kills import LONGEST, kill_after
+from tests.flows.server import Server
 
 from garrison.core.errors import GarrisonError
-from tests.flows.server import Server
-from tests.flows.test_kill import LONGEST, _kill_after
 
 CLIENTS = 3
 KILLS = 10
+
+
+def _client(server: Server, token: str) -> openai.OpenAI:
+    context = ssl.create_default_context(cafile=server.ready["ca"])
+    return openai.OpenAI(
+        base_url=f"{server.url}/v1",
+        api_key=token,
+        http_client=openai.DefaultHttpxClient(verify=context),
+        max_retries=0,
+    )
 
 
 @contextmanager
@@ -33,14 +43,7 @@ def _asked(server: Server, model: str) -> Iterator[tuple[list[str], Callable[[in
 
     def ask() -> None:
         nonlocal done
-        context = ssl.create_default_context(cafile=server.ready["ca"])
-        client = openai.OpenAI(
-            base_url=f"{server.url}/v1",
-            api_key=token,
-            http_client=openai.DefaultHttpxClient(verify=context),
-            max_retries=0,
-        )
-        with client:
+        with _client(server, token) as client:
             while not stop.is_set():
                 try:
                     client.embeddings.create(model=model, input=f"question {next(answered)}")
@@ -95,6 +98,8 @@ def test_a_replacement_and_a_rollback_under_load_fail_no_request(
     gone = server.ok("--as", "dana", "unapprove", "mini@1", "--reason", "this one too")
     assert gone["stopped"]
     assert server.cli("serve", "mini@1").code == "ART-NOT-APPROVED"
+    with _client(server, server.token(model="mini")) as client, pytest.raises(openai.APIStatusError):
+        client.embeddings.create(model="mini", input="is anybody there?")
     (row,) = server.ask("deploy.status")["deployments"]
     assert (row["state"], row["approval"]) == ("stopped", "pending")
     assert server.stop() == 0
@@ -128,7 +133,7 @@ def test_a_list_killed_at_random_moments_is_the_old_one_or_the_new_one(
         worker = threading.Thread(target=work)
         worker.start()
         assert server.process is not None
-        _kill_after(server.process, server.data, chance.randint(1, 12), lambda w=worker: not w.is_alive())  # type: ignore[misc]  # the default binds the thread
+        kill_after(server.process, server.data, chance.randint(1, 12), lambda w=worker: not w.is_alive())  # type: ignore[misc]  # the default binds the thread
         inside += worker.is_alive()
         worker.join(LONGEST)
         server.kill()

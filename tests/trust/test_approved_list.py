@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.fakes.releases import public_of
 from tuf.api.exceptions import DownloadHTTPError, RepositoryError
 from tuf.ngclient import FetcherInterface, Updater
 
@@ -24,7 +25,6 @@ from garrison.trust.tuf import entries, shape
 from garrison.trust.tuf.build import Draft, ServerKeys, build, empty, is_refresh_due
 from garrison.trust.tuf.check import ApprovedList, check
 from garrison.trust.tuf.pins import Pins, parse
-from tests.fakes.releases import public_of
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 STATEMENT = b'{"a signed release":"statement"}'

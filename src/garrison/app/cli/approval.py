@@ -104,7 +104,7 @@ def run_unapprove(args: argparse.Namespace) -> int:
     if args.json:
         output.print_json(result)
         return 0
-    serving = "stopped" if result["stopped"] else "goes on, as asked" if result["kept_serving"] else "did not"
+    serving = "stopped" if result["stopped"] else "goes on, as asked" if result["kept_serving"] else "was not"
     output.print_pairs(
         [
             ("withdrawn", f"{result['ref']}   {short(result['digest'])}"),
@@ -130,7 +130,7 @@ def run_approvals(args: argparse.Namespace) -> int:
                 row["environment"],
                 row["place"],
                 ", ".join(row["approvers"]),
-                output.moment(row["expires"]) + ("" if row["deployable"] else " (ended)"),
+                row["expires"][:10] + ("" if row["deployable"] else " (ended)"),
                 short(row["digest"]),
             )
             for row in result["approvals"]
