@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.fakes.releases import FILES, SignedDirectory, sign_directory, write_files
 
 from garrison.app.cli.main import main
+from garrison.client import verify_model
+from garrison.core.errors import GarrisonError
 from garrison.trust.keys.file import FileSigner
 
 SIGNER = FileSigner("release")
@@ -172,3 +175,62 @@ def test_a_private_key_offered_for_verification_is_refused(
     (tmp_path / "secret.pem").write_text("-----BEGIN PRIVATE KEY-----\n")
     assert main(["verify", "fraud", "--key", "secret.pem"]) == 1
     assert "KEY-ENV" in capsys.readouterr().err
+
+
+def _untouched(_path: Path) -> None: ...
+
+
+def _flipped(path: Path) -> None:
+    (path / "config.json").write_bytes(b'{"hidden_size": 385}')
+
+
+def _added(path: Path) -> None:
+    (path / "late.bin").write_bytes(b"")
+
+
+def _emptied_directory(path: Path) -> None:
+    (path / "onnx" / "model.onnx").unlink()
+
+
+def _linked(path: Path) -> None:
+    (path / "link").symlink_to("config.json")
+
+
+def _cut_statement(path: Path) -> None:
+    statement = path.with_name("fraud.release.json")
+    statement.write_bytes(statement.read_bytes()[:-10])
+
+
+def _no_signature(path: Path) -> None:
+    path.with_name("fraud.sig").unlink()
+
+
+@pytest.mark.parametrize("name", [None, "fraud@3", "credit@1", "no name"])
+@pytest.mark.parametrize("key", ["release.pem", "stranger.pem"])
+@pytest.mark.parametrize(
+    "change",
+    [_untouched, _flipped, _added, _emptied_directory, _linked, _cut_statement, _no_signature],
+)
+def test_the_command_and_the_sdk_give_the_same_answer(
+    fraud: SignedDirectory,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    change: Callable[[Path], None],
+    key: str,
+    name: str | None,
+) -> None:
+    fraud.write_sidecars()
+    (tmp_path / "stranger.pem").write_bytes(FileSigner("stranger").public_pem())
+    change(fraud.path)
+    words = ["verify", "fraud", "--key", key, "--json", *(["--as", name] if name else [])]
+    status = main(words)
+    told = json.loads(capsys.readouterr().out)
+    expected: tuple[object, ...]
+    try:
+        verified = verify_model("fraud", name=name, trust=key)
+        expected = (0, verified.digest, verified.key_id)
+    except GarrisonError as error:
+        expected = (error.exit_status, error.code, error.what)
+    refused = told.get("error")
+    found = (refused["code"], refused["message"]) if refused else (told["digest"], told["key_id"])
+    assert (status, *found) == expected
