@@ -14,7 +14,7 @@ from garrison.storage.objects import ObjectStore, holds, put
 
 Damage = Callable[[ObjectStore, str, Callable[[bytes], bytes]], None]
 
-SIZES = (0, 1, 1000, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, (3 << 20) + 17)
+SIZES = (0, 1000, 1 << 20, (1 << 20) + 1, (3 << 20) + 17)
 
 
 def _bytes(size: int, seed: int = 0) -> bytes:
@@ -68,7 +68,7 @@ class ObjectsContract:
     def test_any_changed_byte_is_found_by_reading(self, store: ObjectStore, damage: Damage) -> None:
         chance, data = random.Random(2), _bytes(3000)
         digest, _ = put(store, [data])
-        for _ in range(12):
+        for _ in range(6):
             kept: list[bytes] = []
 
             def flip(found: bytes, kept: list[bytes] = kept) -> bytes:
