@@ -31,10 +31,11 @@ def check_bom(document: dict[str, Any], form: str) -> str:
 
 
 def _check_cyclonedx(document: dict[str, Any]) -> str:
-    # Here and not above: an extra, needed by this check alone, and 0.3 s to import.
-    from cyclonedx.exception import MissingOptionalDependencyException
-    from cyclonedx.schema import SchemaVersion
-    from cyclonedx.validation.json import JsonStrictValidator
+    from cyclonedx.exception import (
+        MissingOptionalDependencyException,
+    )  # an extra, for this check alone: 0.3 s
+    from cyclonedx.schema import SchemaVersion  # the same
+    from cyclonedx.validation.json import JsonStrictValidator  # the same
 
     version = {"1.6": SchemaVersion.V1_6, "1.7": SchemaVersion.V1_7}[document["specVersion"]]
     try:
@@ -49,8 +50,7 @@ def _check_cyclonedx(document: dict[str, Any]) -> str:
 
 
 def _check_spdx(document: dict[str, Any]) -> str:
-    # Here and not above: an extra, needed by this check alone, and 0.4 s to import.
-    from spdx_python_model import v3_0_1
+    from spdx_python_model import v3_0_1  # an extra, for this check alone: 0.4 s
 
     graph = v3_0_1.SHACLObjectSet()
     try:
