@@ -100,6 +100,17 @@ def test_an_unapproved_version_gets_no_alias_and_is_not_loaded(
     assert guarded.client("print(c.get_model_version_by_alias('loans', 'production').version)") == "1"
 
 
+def _tags(guarded: MlflowServer, approved: str) -> dict[str, str]:
+    """The tags of cards 1, once they say whether it is approved."""
+    tags: dict[str, str] = {}
+    deadline = time.monotonic() + 40
+    while tags.get("garrison.approved") != approved and time.monotonic() < deadline:
+        tags = json.loads(
+            guarded.client("import json; print(json.dumps(c.get_model_version('cards', '1').tags))")
+        )
+    return tags
+
+
 @pytest.mark.row("A18", kind="R")
 def test_an_announced_version_is_imported_and_tagged(
     house: Server, guarded: MlflowServer, hook: dict[str, Any], model: Path
@@ -116,13 +127,10 @@ def test_an_announced_version_is_imported_and_tagged(
     data = {"name": "cards", "version": "1"}
     body = json.dumps({"entity": "model_version", "action": "created", "data": data}).encode()
     assert _post(house, hook, body, **_signed(body, "delivery-1000"))[0] == 202
-    tags = ""
-    deadline = time.monotonic() + 60
-    while "garrison.approved" not in tags and time.monotonic() < deadline:
-        tags = guarded.client("import json; print(json.dumps(c.get_model_version('cards', '1').tags))")
+    tags = _tags(guarded, "false")
     digest = house.ok("model", "show", "cards@1")["digest"]
     expected = {"garrison.digest": digest, "garrison.verdict": "clean", "garrison.approved": "false"}
-    assert json.loads(tags) == expected
+    assert tags == expected
     with pytest.raises(PeerError, match="cards@1 is pending"):
         guarded.client("c.set_registered_model_alias('cards', 'production', '1')")
     house.ok("--as", "dana", "approve", "cards@1")
