@@ -13,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from tests.app.household import Household, opened
 
 from garrison.app import wiring
 from garrison.app.keychain import open_keychain
@@ -25,7 +26,6 @@ from garrison.storage.sql import open_database
 from garrison.trust import statement as statements
 from garrison.trust.keys.pkcs11 import load_module
 from garrison.trust.keys.softhsm import find_module, open_software_token
-from tests.app.household import Household, opened
 
 PIN = "1234567890"
 

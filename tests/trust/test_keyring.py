@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.fakes.releases import public_of
 
 from garrison.core.digest import canonical_json
 from garrison.core.errors import GarrisonError, Refused, Undecided, Usage
@@ -23,7 +24,6 @@ from garrison.trust.keys.algorithm import Algorithm
 from garrison.trust.keys.file import FileSigner
 from garrison.trust.keys.public import PublicKey, Revocation, key_id_of, public_pem
 from garrison.trust.sidecars import load_keys
-from tests.fakes.releases import public_of
 
 NOW = datetime(2026, 1, 31, 9, tzinfo=UTC)
 ROOT, OLD, NEW = FileSigner("root"), FileSigner("release"), FileSigner("release-2", Algorithm.P384)

@@ -15,6 +15,7 @@ import pkcs11 as p11
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from tests.contracts.signer import SignerContract
 
 from garrison.core.errors import Refused, Undecided, Usage
 from garrison.trust import stray_keys
@@ -24,7 +25,6 @@ from garrison.trust.keys.file import FileSigner
 from garrison.trust.keys.pkcs11 import Token, load_module, open_token
 from garrison.trust.keys.public import PublicKey, load_public, public_from_pem
 from garrison.trust.keys.softhsm import LABEL, find_module, open_software_token
-from tests.contracts.signer import SignerContract
 
 
 @pytest.fixture(scope="module")

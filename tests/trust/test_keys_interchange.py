@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from tests.fakes.releases import public_of, sign_directory, write_files
 
 from garrison.trust import oms
 from garrison.trust.keys.algorithm import Algorithm
 from garrison.trust.keys.file import FileSigner
 from garrison.trust.keys.public import public_from_pem
-from tests.fakes.releases import public_of, sign_directory, write_files
 
 pytestmark = pytest.mark.row("A09", kind="R")
 FILES = {"config.json": b"{}", "weights/model.safetensors": b"\x00" * 100}

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pkcs11 as p11
 import pytest
+from tests.contracts.signer import SignerContract
 
 from garrison.core.errors import GarrisonError, Refused, Undecided
 from garrison.trust.keys.algorithm import Algorithm
 from garrison.trust.keys.base import Signer
 from garrison.trust.keys.pkcs11 import Token, load_module
 from garrison.trust.keys.profiles import PROFILES
-from tests.contracts.signer import SignerContract
 
 pytestmark = [pytest.mark.xdist_group("opencryptoki"), pytest.mark.row("A11", kind="E")]
 
