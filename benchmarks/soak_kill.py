@@ -1,9 +1,9 @@
-"""kill -9 at sixty moments inside publish, approve, unapprove, rotate, revoke, resign, and of a migration.
+"""kill -9 at sixty moments inside publish, approve, unapprove, rotate, revoke and resign.
 
 Afterwards each version is whole or absent, every answer is kept, no object, tree or key is left over, and the
 ledger verifies. What is checked is `check` in tests/flows/kills.py.
 
-    python benchmarks/soak_kill.py [--instants 60] [--migrations 12] [--seed N]
+    python benchmarks/soak_kill.py [--instants 60] [--seed N]
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the sweep is the one of the test suite
 
-from tests.flows.kills import make_older, sweep, sweep_migration
+from tests.flows.kills import sweep
 from tests.flows.server import Server
 
 CONFIG = '{"model_type": "bert", "hidden_size": 384}'
@@ -42,7 +42,6 @@ def prepare(place: Path) -> tuple[Server, Path]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--instants", type=int, default=60)
-    parser.add_argument("--migrations", type=int, default=12)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     args = parser.parse_args()
     start = time.monotonic()
@@ -53,13 +52,8 @@ def main() -> int:
             inside = sweep(server, model, args.instants, args.seed)
         finally:
             server.kill()
-        (place / "second").mkdir()
-        second, _ = prepare(place / "second")
-        make_older(second.data, place)
-        migrating = sweep_migration(second.data, place, args.migrations, args.seed)
     print(f"seed {args.seed}, {time.monotonic() - start:.0f} s")
     print(f"{args.instants} kills; before the answer: {dict(sorted(inside.items()))}")
-    print(f"{args.migrations} kills of a migrating start; before it was ready: {migrating}")
     return 0
 
 

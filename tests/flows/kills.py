@@ -10,9 +10,7 @@ import contextlib
 import itertools
 import os
 import random
-import shutil
 import signal
-import sqlite3
 import subprocess
 import threading
 import time
@@ -22,13 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
 
 from garrison.core.errors import GarrisonError
-from garrison.storage import schema
-from garrison.storage.sql import open_database
 from tests.flows.server import COMMAND, Server, environment, free_port
 
 LONGEST = 60.0  # seconds any one step may take
@@ -234,28 +227,6 @@ def check(server: Server, told: Told) -> None:
     assert all(keys[label]["state"] == "revoked" for label in told.revoked)
 
 
-def _tables_of_first_step(path: Path) -> set[str]:
-    config = Config()
-    config.set_main_option("script_location", str(schema.MIGRATIONS))
-    with contextlib.closing(open_database(path)) as database, database.write() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
-        return set(sa.inspect(connection).get_table_names())
-
-
-def make_older(data: Path, place: Path) -> None:
-    """Take a data directory of today back to the first schema: the tables of the later steps go."""
-    first = place / "first.db"
-    with contextlib.closing(sqlite3.connect(data / "garrison.db")) as database:
-        kept = _tables_of_first_step(first)
-        database.execute("PRAGMA foreign_keys=OFF")
-        there = {row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type='table'")}
-        for table in there - kept - {"alembic_version", "sqlite_sequence"}:
-            database.execute(f'DROP TABLE "{table}"')
-        database.execute("UPDATE alembic_version SET version_num='0001'")
-        database.commit()
-
-
 def killed_start(data: Path, changes: int) -> bool:
     """Kill a start after so many changes of the directory; whether it was killed before it was ready."""
     process = subprocess.Popen(
@@ -272,25 +243,3 @@ def killed_start(data: Path, changes: int) -> bool:
     was_ready = (data / "run" / "ready.json").exists()
     (data / "run" / "ready.json").unlink(missing_ok=True)
     return not was_ready
-
-
-def sweep_migration(older: Path, place: Path, instants: int, seed: int) -> int:
-    """Kill the first start of this release on copies of an older data directory; the next start has to serve it.
-
-    Returns how many kills came before that start was ready.
-    """
-    chance, inside = random.Random(seed), 0
-    for number in range(instants):
-        data = place / f"older{number}"
-        subprocess.run(["cp", "-a", str(older), str(data)], check=True)
-        inside += killed_start(data, chance.randint(1, 12))
-        server = Server(data).start()
-        try:
-            assert [model["ref"] for model in server.ask("model.list")["models"]] == ["base@1"]
-            server.ask("model.verify", ref="base@1")
-            assert server.cli("audit", "verify").status == 0
-            assert server.stop() == 0
-        finally:
-            server.kill()
-        shutil.rmtree(data)
-    return inside

@@ -13,7 +13,6 @@ import random
 import shutil
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +24,7 @@ from tests.flows.kills import (
     kill_after,
     killed_start,
     leftovers,
-    make_older,
     sweep,
-    sweep_migration,
 )
 from tests.flows.server import Server
 
@@ -96,14 +93,6 @@ def test_every_verb_of_the_supply_chain_killed_at_random_moments(
     model = Path(shutil.copytree(small_model, tmp_path / "k"))
     inside = sweep(server, model, SWEEP, seed=12)
     assert inside.total() >= SWEEP // 3, f"most kills came after the answer: they proved little: {inside}"
-
-
-def test_the_first_start_on_an_older_data_directory_killed_at_random_moments(
-    copied: Callable[[Path | None], Path], tmp_path: Path
-) -> None:
-    older = copied(None)
-    make_older(older, tmp_path)
-    assert sweep_migration(older, tmp_path, 2, seed=3) >= 1
 
 
 def test_starts_killed_at_random_moments_do_not_lose_anything(server: Server) -> None:
