@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from garrison.artifacts import approval, layout, store
+from garrison.artifacts import approval, attachments, layout, store
 from garrison.artifacts import scan as scanning
 from garrison.artifacts.at_rest import verify
 from garrison.artifacts.registry import Registry, event_of, recorded, withdrawn
@@ -45,6 +45,7 @@ def resign(
     if release.retired is not None:
         raise withdrawn(ref)
     progress(f"reading {ref}")
+    attachments.check(registry, release)  # papers by the stolen key can't be signed again: refused before a change
     manifest = _as_recorded(registry, release.manifest, ref, told)
     wanted = Publication(
         layout.tree_of(registry, ref), ref, str(told.data["owner"]), Tier(str(told.data["tier"]))
