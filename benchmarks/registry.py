@@ -15,11 +15,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from tests.app.household import Household, opened
+
 from garrison.artifacts import store
 from garrison.artifacts.registry import get
 from garrison.core.digest import Ref
 from garrison.trust import statement as statements
-from tests.app.household import Household, opened
 
 LIMIT = 2.0
 SMALL = 100

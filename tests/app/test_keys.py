@@ -143,7 +143,9 @@ def test_a_version_is_signed_again_only_for_the_bytes_that_the_ledger_knows(
     with pytest.raises(Refused, match="KEY-RESIGN"):
         versions.ask("model.resign", ref="fraud@2", source=str(plain))
     (plain / "config.json").write_text('{"hidden_size": 9}')
-    with pytest.raises(Refused, match="KEY-REVOKED"):  # its papers are by the stolen key too: the next version
+    with pytest.raises(
+        Refused, match="KEY-REVOKED"
+    ):  # its papers are by the stolen key too: the next version
         versions.ask("model.resign", ref="fraud@2", source=str(plain))
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.app.household import Household, opened
 
 from garrison.app.people import settle
 from garrison.app.verbs import VERBS
 from garrison.app.verbs.base import Call, perform
 from garrison.core.errors import GarrisonError, Refused, Usage
 from garrison.trust.roles import MODEL_SCOPED, READS, ROLES, kind_of
-from tests.app.household import Household, opened
 
 # What each verb is called with, so that it gets as far as the question of who may. {} needs nothing.
 BODIES: dict[str, dict[str, Any]] = {

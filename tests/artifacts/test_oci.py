@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.app.household import Household, opened
+from tests.flows.server import run
 
 from garrison.artifacts.oci import verify as images
 from garrison.artifacts.oci.descriptor import parse_index, parse_manifest
 from garrison.core.errors import GarrisonError, Refused, Undecided
 from garrison.trust.sidecars import load_keys
-from tests.app.household import Household, opened
-from tests.flows.server import run
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"

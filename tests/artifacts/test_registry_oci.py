@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.app.household import Household, opened
 
 from garrison.artifacts.oci.address import Access, credentials, parse_address
 from garrison.artifacts.oci.client import Registry
 from garrison.core.errors import GarrisonError, Refused, Undecided
-from tests.app.household import Household, opened
 
 PROGRAM = shutil.which("docker-registry", path=os.environ.get("PATH", "") + ":/usr/bin:/usr/sbin")
 needs_registry = pytest.mark.skipif(

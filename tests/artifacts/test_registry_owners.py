@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.app.household import Household, opened
+from tests.flows.server import run
 
 from garrison.app import schedule
 from garrison.core.errors import GarrisonError, Refused
-from tests.app.household import Household, opened
-from tests.flows.server import run
 
 
 @pytest.fixture

@@ -118,7 +118,8 @@ def test_a_worker_that_does_not_start_says_why(tmp_path: Path, monkeypatch: pyte
 OLD_KERNEL = f"""#!{sys.executable}
 import ctypes, os, struct, sys
 LANDLOCK_CREATE_RULESET, ENOSYS = 444, 38
-rows = [(0x20, 0, 0, 0), (0x15, 0, 1, LANDLOCK_CREATE_RULESET), (0x06, 0, 0, 0x50000 | ENOSYS), (0x06, 0, 0, 0x7FFF0000)]
+rows = [(0x20, 0, 0, 0), (0x15, 0, 1, LANDLOCK_CREATE_RULESET)]
+rows += [(0x06, 0, 0, 0x50000 | ENOSYS), (0x06, 0, 0, 0x7FFF0000)]
 code = b"".join(struct.pack("<HBBI", *row) for row in rows)
 buffer = ctypes.create_string_buffer(code)
 program = ctypes.create_string_buffer(struct.pack("<HxxxxxxQ", len(rows), ctypes.addressof(buffer)))

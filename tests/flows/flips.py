@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from tests.fakes.releases import SignedDirectory, public_of, sign_directory
+
 from garrison.client import verify_model
 from garrison.core.digest import Manifest
 from garrison.core.errors import GarrisonError
@@ -17,7 +19,6 @@ from garrison.trust.keys.file import FileSigner
 from garrison.trust.keys.public import PublicKey
 from garrison.trust.tree import read_tree
 from garrison.trust.verify import verify_release
-from tests.fakes.releases import SignedDirectory, public_of, sign_directory
 
 MANY_BYTES = 1 << 20  # a file above this is flipped in one try of ten: it takes the longest to hash
 

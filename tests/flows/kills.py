@@ -20,9 +20,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.flows.server import COMMAND, Server, environment, free_port
 
 from garrison.core.errors import GarrisonError
-from tests.flows.server import COMMAND, Server, environment, free_port
 
 LONGEST = 60.0  # seconds any one step may take
 CUT = {"SRV-CUT", "SRV-DOWN"}  # how a client sees the kill

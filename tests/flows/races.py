@@ -16,13 +16,14 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.fakes.releases import public_of, sign_directory, write_files
+
 from garrison.client import verify_model
 from garrison.core.digest import Manifest
 from garrison.core.errors import GarrisonError
 from garrison.runtime.loader import load
 from garrison.trust.keys.file import FileSigner
 from garrison.trust.verify import Verified, verify_release
-from tests.fakes.releases import public_of, sign_directory, write_files
 
 ROOT = Path(__file__).resolve().parents[2]
 LONGEST_WAIT = 0.002  # seconds between two acts of the racing process

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from tests.flows.peers import MlflowServer, peer
 from tests.flows.server import Server
 

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.flows.peers import ROOT, MlflowServer, PeerError, peer
 from tests.flows.server import COMMAND, Server, environment, free_port
 

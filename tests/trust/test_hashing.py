@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.fakes.releases import public_of, statement_of
 
 from garrison.client import verify_model
 from garrison.core.digest import Ref
@@ -21,7 +22,6 @@ from garrison.trust.hash_cache import HashCache, Recall
 from garrison.trust.keys.file import FileSigner
 from garrison.trust.statement import ReleaseStatement
 from garrison.trust.tree import read_tree
-from tests.fakes.releases import public_of, statement_of
 
 SIGNER = FileSigner("release")
 MIB = 1 << 20

@@ -23,7 +23,7 @@ from garrison.core.errors import GarrisonError
 from garrison.trust import approved, attestation, dsse, keyring, oms
 from garrison.trust import statement as statements
 from garrison.trust.approved import ApprovedEntry
-from garrison.trust.keyring import Keyring, KeyRecord, State
+from garrison.trust.keyring import KeyRecord, Keyring, State
 from garrison.trust.keys.file import FileSigner
 from garrison.trust.keys.public import Revocation
 

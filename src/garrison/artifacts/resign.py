@@ -45,7 +45,9 @@ def resign(
     if release.retired is not None:
         raise withdrawn(ref)
     progress(f"reading {ref}")
-    attachments.check(registry, release)  # papers by the stolen key can't be signed again: refused before a change
+    attachments.check(
+        registry, release
+    )  # papers by the stolen key can't be signed again: refused before a change
     manifest = _as_recorded(registry, release.manifest, ref, told)
     wanted = Publication(
         layout.tree_of(registry, ref), ref, str(told.data["owner"]), Tier(str(told.data["tier"]))

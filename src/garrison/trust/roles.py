@@ -61,7 +61,14 @@ ROLES: Mapping[str, frozenset[Action]] = MappingProxyType(
             Action.RUNTIME_PROBE,
             Action.STORE_READ,
         },
-        "auditor": READS | {Action.ARTIFACT_DRIFT, Action.AUDIT_READ, Action.STORE_READ, Action.AUDIT_EXPORT, Action.AUDIT_VERIFY},
+        "auditor": READS
+        | {
+            Action.ARTIFACT_DRIFT,
+            Action.AUDIT_READ,
+            Action.STORE_READ,
+            Action.AUDIT_EXPORT,
+            Action.AUDIT_VERIFY,
+        },
         "user": frozenset({Action.MODEL_INVOKE}),
         "serving": frozenset({Action.ARTIFACT_READ, Action.ARTIFACT_PULL, Action.ARTIFACT_VERIFY}),
         "service": frozenset(

@@ -185,7 +185,11 @@ def _lineage(run: _Run, metrics: Mapping[str, str]) -> Lineage:
     for artifact in run.artifacts.values():
         if artifact.kind != "model" and artifact.name:
             digests = {"wandb-manifest-md5": artifact.digest} if _is_hex(artifact.digest) else {}
-            told: dict[str, Fact] = {"type": artifact.kind, "files": len(artifact.files), "direction": "logged"}
+            told: dict[str, Fact] = {
+                "type": artifact.kind,
+                "files": len(artifact.files),
+                "direction": "logged",
+            }
             materials.append(Material("data", artifact.name, digests=digests, facts=told))
     for name, kind in run.used.items():
         if name:

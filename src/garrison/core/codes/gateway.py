@@ -284,14 +284,14 @@ program took the port in the meantime.
     ),
     "DLP-WEIGHTS": Code(
         "the classifier's weights are not the released ones",
-        """
-        The file of weights that judges texts has another digest than the one this
-        version of Garrison was released with. Whoever can change it decides what
-        passes, so nothing is judged by it.
+        """\
+The file of weights that judges texts has another digest than the one this
+version of Garrison was released with. Whoever can change it decides what
+passes, so nothing is judged by it.
 
-        Install Garrison again. After training your own (make train), put the digest
-        that the recipe prints into detect/classifier.py and review the change.
-        """,
+Install Garrison again. After training your own (make train), put the digest
+that the recipe prints into detect/classifier.py and review the change.
+""",
     ),
     "DLP-RULE": Code(
         "a detection rule is not valid",
