@@ -15,7 +15,7 @@ import garrison.artifacts.import_store
 import garrison.artifacts.store
 import garrison.evidence.store
 import garrison.runtime.store
-import garrison.trust.keys.store
+import garrison.trust.key_store
 import garrison.trust.store  # noqa: F401 - importing declares the tables
 from garrison.core.errors import Undecided
 from garrison.storage.schema import upgrade

@@ -22,9 +22,10 @@ from garrison.core.event import Event, Outcome
 from garrison.evidence.ledger import Ledger, Transaction
 from garrison.storage.local import write_atomically
 from garrison.storage.sql import Database
+from garrison.trust import key_store as store
 from garrison.trust import keyring
 from garrison.trust.keyring import KEYRING_FILE, RELEASE, ROOT, ROOT_FILE, KeyRecord, Keyring, State
-from garrison.trust.keys import added, store
+from garrison.trust.keys import added
 from garrison.trust.keys.added import AddedToken
 from garrison.trust.keys.base import Signer
 from garrison.trust.keys.pkcs11 import Token, TokenKey

@@ -33,9 +33,8 @@ def open_keyless(data: bytes, trusted: Keyless) -> tuple[bytes, PublicKey]:
     ART-CA for an unusable trust root, `Undecided` SRV-EXTRA without the extra.
     """
     try:
-        # 0.9 s of imports and 40 packages, for the few who verify such bundles.
-        from sigstore import errors, models
-        from sigstore.verify import Verifier, policy
+        from sigstore import errors, models  # 0.9 s and 40 packages, for the few who verify such bundles
+        from sigstore.verify import Verifier, policy  # as above
     except ImportError as error:
         raise Undecided(
             "SRV-EXTRA",

@@ -25,7 +25,7 @@ ALONE: dict[str, str] = {
     "audit": "read and verify the ledger",
     "lineage": "how a model was made",
     "posture": "the state of five layers",
-    "store": "is it closed, whole, sealed?",
+    "store": "where model files are kept",
     "doctor": "what this machine offers",
     "runtime": "try to leave a sandbox",
     "explain": "what a code means",

@@ -31,7 +31,7 @@ def add(subparsers: Any) -> None:
     drift = subparsers.add_parser(
         "drift",
         help="compare imported versions with their sources again",
-        epilog="example: garrison drift fraud    exit 1: something changed, 3: a source could not be asked",
+        epilog="example: garrison drift fraud\n\nExit 1: something changed. Exit 3: a source could not be asked.",
     )
     drift.add_argument("name", nargs="?", metavar="NAME[@VERSION]", help="only this model or version")
     drift.set_defaults(run=run_drift)

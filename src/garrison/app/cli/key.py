@@ -49,7 +49,10 @@ def add(subparsers: Any) -> None:
     trust = keys.add_parser(
         "trust",
         help="write the file by which verifiers elsewhere judge",
-        epilog="example: garrison key trust --out trust.json   then: garrison verify DIR --key trust.json",
+        epilog="""\
+examples:
+  garrison key trust --out trust.json
+  garrison verify ./fraud --key trust.json""",
     )
     trust.add_argument("--out", type=Path, required=True, metavar="FILE", help="where to write it")
     trust.set_defaults(run=run_trust)
@@ -94,12 +97,15 @@ def _add_add(keys: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="""\
 examples:
-  garrison key add prod --pkcs11 /opt/hsm/lib.so --token LABEL --pin-file /etc/hsm.pin
-  garrison key add aws --profile aws-cloudhsm --token hsm1 --cluster cluster-abcd1234 --pin-fd 3 3</run/pin
+  garrison key add prod --pkcs11 /opt/hsm/lib.so --token LABEL \\
+      --pin-file /etc/hsm.pin
+  garrison key add aws --profile aws-cloudhsm --token hsm1 \\
+      --cluster cluster-abcd1234 --pin-fd 0 < /run/pin
 
-Without a way for the PIN it is asked for. A PIN given by --pin-fd or asked for is
-kept in a private file of the data directory; --pin-file and --pin-credential are
-read at each start. A key is made in the token under NAME, or the one there is used.""",
+Without a way for the PIN it is asked for. A PIN given by --pin-fd or asked for
+is kept in a private file of the data directory; --pin-file and --pin-credential
+are read at each start. A key is made in the token under NAME, or the one there
+is used.""",
     )
     new.add_argument("name", help="name of the token here, and of the key in it")
     new.add_argument("--pkcs11", metavar="MODULE", help="path of the module (default: the profile's)")

@@ -44,7 +44,7 @@ def add(subparsers: Any) -> None:
     again = verbs.add_parser(
         "resign",
         help="sign the same bytes anew, after a key was revoked or replaced",
-        epilog="example: garrison model resign fraud@3   then it is approved again",
+        epilog="example: garrison model resign fraud@3\n\nIts approvals end: have it approved again.",
     )
     again.add_argument("ref", metavar="NAME@VERSION", help="such as fraud@3")
     again.add_argument(

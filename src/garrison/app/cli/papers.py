@@ -32,7 +32,10 @@ def add(verbs: Any) -> None:
         "  garrison model bom fraud@3 --format spdx --out fraud.spdx.json",
     )
     bom.add_argument("ref", metavar="NAME@VERSION", help="such as fraud@3")
-    bom.add_argument("--format", choices=("cyclonedx", "cyclonedx-1.7", "spdx"), default="cyclonedx")
+    formats = ("cyclonedx", "cyclonedx-1.7", "spdx")
+    bom.add_argument(
+        "--format", choices=formats, default=formats[0], help="default: CycloneDX 1.6, as signed"
+    )
     bom.add_argument("--check", action="store_true", help="validate it against the standard's own schema")
     bom.add_argument("--out", metavar="FILE", help="write the document to a file that does not exist yet")
     bom.set_defaults(run=run_bom)

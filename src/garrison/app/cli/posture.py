@@ -26,8 +26,8 @@ from garrison.governance import posture
 from garrison.runtime import store as serving
 from garrison.storage.sql import open_database
 from garrison.trust import dsse
+from garrison.trust.key_store import key_tokens
 from garrison.trust.keys.public import load_public
-from garrison.trust.keys.store import key_tokens
 from garrison.trust.people import People
 
 SNAPSHOT_TYPE = "application/vnd.garrison.snapshot+json"

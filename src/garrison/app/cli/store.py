@@ -19,9 +19,12 @@ def add(subparsers: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="""\
 examples:
-  garrison store check                       the store of this data directory
-  garrison store check s3://models           policy, ACLs, encryption, versions
-  garrison store check https://git.example/team/model""",
+  garrison store check
+  garrison store check s3://models
+  garrison store check https://git.example/team/model
+
+Without an argument: the store of this data directory. Of a bucket: its policy,
+ACLs, encryption and versions.""",
     )
     check.add_argument("url", nargs="?", metavar="URL", help="s3://bucket[/prefix], https://… or a directory")
     check.add_argument("--endpoint", default="", metavar="URL", help="an S3 service that is not AWS")

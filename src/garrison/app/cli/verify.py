@@ -59,7 +59,7 @@ exit: 0 verified, 1 refused, 3 nothing to judge by""",
         "--ca", type=Path, action="append", default=[], metavar="PEM", help="CA to believe, repeatable"
     )
     other.add_argument("--sigstore-root", type=Path, metavar="FILE", help="trusted_root.json, read offline")
-    other.add_argument("--identity", metavar="NAME", help="who has to have signed keyless")
+    other.add_argument("--identity", dest="signed_by", metavar="NAME", help="who has to have signed keyless")
     other.add_argument("--issuer", metavar="URL", help="who has to have vouched for that identity")
     parser.add_argument(
         "--slsa-builder", metavar="ID", help="the builder whose provenance has to lie beside the files"
@@ -134,9 +134,8 @@ def _recorded(data: Path, verified: Verified) -> datetime | None:
     if not path.is_file():
         return None
     try:
-        # A third of a second of imports, and the core install has no database.
-        from garrison.evidence import store
-        from garrison.storage.sql import open_database
+        from garrison.evidence import store  # a third of a second, and the core install has no database
+        from garrison.storage.sql import open_database  # as above
 
         with contextlib.closing(open_database(path, read_only=True)) as database, database.read() as ledger:
             wanted = store.Filter(action=Action.ARTIFACT_SIGN.value, model=str(verified.ref))
@@ -190,7 +189,7 @@ def _show(
 
 def _foreign(args: argparse.Namespace) -> Foreign:
     """Whom a bundle without a key of ours has to convince. Raises `Usage` ART-CA for half an answer."""
-    keyless = (args.sigstore_root, args.identity, args.issuer)
+    keyless = (args.sigstore_root, args.signed_by, args.issuer)
     if any(keyless):
         if not all(keyless) or args.ca:
             raise Usage(

@@ -12,8 +12,9 @@ from garrison.app.verbs.base import Call
 from garrison.core.actions import Action
 from garrison.core.errors import GarrisonError, Usage
 from garrison.core.event import Event, Outcome
+from garrison.trust import key_store as store
 from garrison.trust.keyring import ROOT, SPARE, KeyRecord, State
-from garrison.trust.keys import added, cluster, store
+from garrison.trust.keys import added, cluster
 from garrison.trust.keys.added import PIN_CREDENTIAL, PIN_FILE, PIN_KEPT, AddedToken
 from garrison.trust.keys.algorithm import Algorithm
 from garrison.trust.keys.base import Signer

@@ -49,8 +49,8 @@ def describe(cluster_id: str) -> Cluster:
     check_id(cluster_id)
     try:
         import boto3  # 0.3 s and an extra of its own: only for those who have a cluster
-        from botocore.config import Config
-        from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.config import Config  # as above
+        from botocore.exceptions import BotoCoreError, ClientError  # as above
     except ImportError as error:
         raise Undecided(
             "KEY-CLUSTER",
