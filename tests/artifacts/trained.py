@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import save_file
+from numpy.typing import NDArray
 
 PREPARE = '''"""Scale the columns to mean 0 and deviation 1."""
 import numpy as np
@@ -79,11 +79,23 @@ def train(place: Path, seed: int = 7) -> Trained:
     model = place / "model"
     model.mkdir()
     tensors = {"weights": weights.astype(np.float32), "bias": np.array([bias], np.float32)}
-    save_file(tensors, model / "model.safetensors")
+    (model / "model.safetensors").write_bytes(_safetensors(tensors))
     (model / "README.md").write_text(CARD)
     lineage = place / "lineage.toml"
     lineage.write_text(LINEAGE.format(loss=losses[-1], accuracy=accuracy))
     return Trained(model, lineage, data, script, log, report, accuracy)
+
+
+def _safetensors(tensors: dict[str, NDArray[np.float32]]) -> bytes:
+    """The file format: length of the header, header, tensors one behind the other."""
+    header, body = {}, b""
+    for name, tensor in tensors.items():
+        data = tensor.tobytes()
+        place = [len(body), len(body) + len(data)]
+        header[name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": place}
+        body += data
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + body
 
 
 LINEAGE = """\

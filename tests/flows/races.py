@@ -14,6 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.fakes.releases import public_of, sign_directory, write_files
@@ -22,10 +23,12 @@ from garrison.client import verify_model
 from garrison.core.digest import Manifest
 from garrison.core.errors import GarrisonError
 from garrison.runtime.loader import load
+from garrison.trust.approved import ApprovedEntry
 from garrison.trust.keys.file import FileSigner
 from garrison.trust.verify import Verified, verify_release
 
 ROOT = Path(__file__).resolve().parents[2]
+WHEN = datetime(2026, 1, 1, tzinfo=UTC)
 LONGEST_WAIT = 0.002  # seconds between two acts of the racing process
 EVIL = b"evil" * 4096
 FILES = {
@@ -116,9 +119,18 @@ def race(place: Path, tries: int, seed: int) -> Counter[str]:
     signed = {entry.path: entry.digest for entry in release.manifest}
     outcomes: Counter[str] = Counter()
 
+    entry = ApprovedEntry(
+        release.ref, release.manifest.digest, 1, ("dana",), "sha256:" + "0" * 64, WHEN, WHEN
+    )
+
     def judge(found: Manifest) -> Verified:
         return verify_release(
-            manifest=found, bundle=release.bundle, statement=release.envelope, keys=keys, expect=release.ref
+            manifest=found,
+            bundle=release.bundle,
+            statement=release.envelope,
+            keys=keys,
+            expect=release.ref,
+            approved=entry,
         )
 
     def attempt(number: int) -> str:

@@ -133,7 +133,7 @@ def test_a_list_killed_at_random_moments_is_the_old_one_or_the_new_one(
         worker = threading.Thread(target=work)
         worker.start()
         assert server.process is not None
-        kill_after(server.process, server.data, chance.randint(1, 12), lambda w=worker: not w.is_alive())  # type: ignore[misc]  # the default binds the thread
+        kill_after(server.process, server.data, chance.randint(1, 6), lambda w=worker: not w.is_alive())  # type: ignore[misc]  # the default binds the thread
         inside += worker.is_alive()
         worker.join(LONGEST)
         server.kill()
@@ -144,6 +144,6 @@ def test_a_list_killed_at_random_moments_is_the_old_one_or_the_new_one(
         told = server.ask("model.list", name="k")["models"][0]["state"]
         assert told == ("approved" if rows else "pending")
         may_be = {bool(rows)}
-    assert inside >= KILLS // 3, "most kills came after the work: they proved little"
+    assert inside >= KILLS // 5, "most kills came after the work: they proved little"
     assert server.stop() == 0
     assert server.cli("audit", "verify").status == 0

@@ -14,11 +14,16 @@ from tests.fakes.bucket import Cloud, Proxy
 
 from garrison.app.settings import Settings
 from garrison.artifacts import layout
+from garrison.artifacts.registry import get
+from garrison.artifacts.store import Release
+from garrison.core.digest import Ref
 from garrison.core.errors import GarrisonError, Refused, Undecided
-from garrison.runtime.loader import load
+from garrison.runtime.loader import LoadedModel, load
 from garrison.storage import s3_blobs
 from garrison.storage.objects import holds
 from garrison.storage.spooled import SpooledObjects
+from garrison.trust.approved import ApprovedEntry
+from garrison.trust.verify import verify_release
 
 MARKER = "the-weights-that-nobody-may-find-on-this-disk"
 
@@ -73,22 +78,24 @@ def publish_from(home: Household, url: str, ref: str) -> None:
     home.ask("model.publish", source=url, ref=ref, owner="ml-team", tier="internal")
 
 
-def layout_release(home: Household, ref: str):  # type: ignore[no-untyped-def]  # a row as the registry has it
-    from garrison.artifacts.registry import get
-    from garrison.core.digest import Ref
-
+def layout_release(home: Household, ref: str) -> Release:
     return get(home.house.registry, Ref.parse(ref))
 
 
 @contextmanager
-def closing_model(home: Household, ref: str):  # type: ignore[no-untyped-def]  # a loaded model
-    from garrison.trust.verify import verify_release
-
+def closing_model(home: Household, ref: str) -> Iterator[LoadedModel]:
+    """The model of a version, loaded as one that is approved."""
     registry, release = home.house.registry, layout_release(home, ref)
+    now = registry.now()
+    entry = ApprovedEntry(release.ref, release.digest, 1, ("dana",), "sha256:" + "0" * 64, now, now)
     loaded = load(
         layout.files_of(registry, release),
         lambda found: verify_release(
-            manifest=found, bundle=release.bundle, statement=release.statement, keys=registry.keys
+            manifest=found,
+            bundle=release.bundle,
+            statement=release.statement,
+            keys=registry.keys,
+            approved=entry,
         ),
     )
     try:

@@ -52,11 +52,13 @@ def approve(registry: Registry, ref: Ref, assent: Assent) -> dict[str, Any]:
     The caller has asked the policy. Approving what is approved already changes nothing. Raises `Refused`
     ART-TAMPER and kin, ART-RETIRED, APP-SELF, APP-SAME, ENV-UNKNOWN or TUF-*.
     """
-    now = registry.now()
     environment = assent.environment or registry.approved.environment
     verified = verify(registry, ref)
     record_verified(registry, Subject("user", assent.user.name, via=assent.via), verified, "approve")
     with registry.approved.changing() as change, registry.ledger.transaction() as transaction:
+        now = (
+            registry.now()
+        )  # in turn: an approval that was given while this one waited is not "of the future"
         connection = transaction.connection
         release = genuine(registry, recorded(store.find(connection, ref), ref))
         if release.retired is not None or _was_retired(connection, ref):

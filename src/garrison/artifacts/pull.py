@@ -40,6 +40,8 @@ def pull(registry: Registry, ref: Ref, destination: Path, subject: Subject) -> d
     raises.
     """
     release = get(registry, ref)
+    if registry.objects.is_linkable:
+        verify(registry, ref)  # a tree that was changed is refused, although its objects are what is copied
     beside = {
         destination.with_name(destination.name + ".sig"): release.bundle,
         destination.with_name(destination.name + ".release.json"): release.statement,
@@ -50,8 +52,6 @@ def pull(registry: Registry, ref: Ref, destination: Path, subject: Subject) -> d
     partial = destination.with_name(f".{destination.name}.{release.digest.removeprefix('sha256:')[:16]}")
     with _destination_explained(destination):
         _refuse_taken(destination, beside, is_resumed=partial.is_dir())
-    if registry.objects.is_linkable:
-        verify(registry, ref)  # a tree that was changed is refused, although its objects are what is copied
     with _destination_explained(destination), _own(partial):
         try:
             verified = _copy_out(registry, release, partial)
