@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from tests.fakes.releases import CREATED, FILES, public_of, statement_of
 
 from garrison.core.digest import FileEntry, Manifest, Ref, canonical_json, sha256_bytes
-from garrison.core.errors import GarrisonError
+from garrison.core.errors import GarrisonError, Refused
 from garrison.trust import approved, attestation, dsse, keyring, oms
 from garrison.trust import statement as statements
 from garrison.trust.approved import ApprovedEntry
@@ -69,7 +69,7 @@ DOCUMENTS = [
     Signed(
         "attachment",
         attestation.sign(str(REF), DIGEST, "https://slsa.dev/provenance/v1", {"builder": "ci"}, SIGNER),
-        lambda data: attestation.open_attestation(data, KEYS, about=str(REF), digest=DIGEST),
+        lambda data: attestation.open_attestation(data, KEYS, None, about=str(REF), digest=DIGEST),
     ),
 ]
 
@@ -181,3 +181,11 @@ def test_a_payload_signed_by_a_stranger_is_refused(document: Signed) -> None:
             document.read(
                 canonical_json({**outer, "dsseEnvelope": forged} if "dsseEnvelope" in outer else forged)
             )
+
+
+def test_an_attestation_of_one_type_is_not_taken_for_another() -> None:
+    signed = next(document.data for document in DOCUMENTS if document.name == "attachment")
+    with pytest.raises(Refused, match="not as https"):
+        attestation.open_attestation(
+            signed, KEYS, "https://example.com/other/v1", about=str(REF), digest=DIGEST
+        )

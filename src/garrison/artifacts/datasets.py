@@ -159,7 +159,7 @@ def genuine(registry: Registry, ref: Ref) -> tuple[Dataset, Attestation]:
         )
     try:
         signed = attestation.open_attestation(
-            dataset.statement, registry.keys, about=_about(ref), digest=dataset.digest
+            dataset.statement, registry.keys, DATASET, about=_about(ref), digest=dataset.digest
         )
         manifest = Manifest.from_json(signed.predicate["manifest"])
     except (ValueError, KeyError, TypeError) as error:
@@ -170,7 +170,7 @@ def genuine(registry: Registry, ref: Ref) -> tuple[Dataset, Attestation]:
         raise _row(ref, error.what) from error
     row = (dataset.digest, dataset.owner, dataset.tier, dataset.source)
     said = (manifest.digest, *(signed.predicate.get(key) for key in ("owner", "tier", "source")))
-    if signed.predicate_type != DATASET or row != said or dataset.sha256 not in told:
+    if row != said or dataset.sha256 not in told:
         raise _row(ref, "its row in the database is not what was signed and recorded")
     if hashlib.sha256(dataset.sketch).hexdigest() != signed.predicate["sketch"]:
         raise _row(ref, "its row sketch in the database is not what was signed")

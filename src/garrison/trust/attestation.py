@@ -5,7 +5,7 @@ comes from, what it is made of, how it was judged. Each names the release by nam
 one of them cannot be shown for another release. They lie beside the files as `PATH.<label>.json`.
 
     envelope = attestation.sign("fraud@3", digest, SLSA, predicate, signer)
-    found = attestation.open_attestation(envelope, keys, about="fraud@3", digest=digest)
+    found = attestation.open_attestation(envelope, keys, SLSA, about="fraud@3", digest=digest)
 """
 
 from __future__ import annotations
@@ -64,9 +64,18 @@ def sign(about: str, digest: str, predicate_type: str, predicate: dict[str, Any]
 
 
 def open_attestation(
-    envelope: bytes, keys: Sequence[PublicKey], *, about: str, digest: str, label: str = "attestation"
+    envelope: bytes,
+    keys: Sequence[PublicKey],
+    predicate_type: str | None,
+    *,
+    about: str,
+    digest: str,
+    label: str = "attestation",
 ) -> Attestation:
-    """Check signature and subject. Raises `Refused` ART-ATTACHMENT, KEY-UNKNOWN and what a revoked key raises."""
+    """Check signature, type and subject; None is for who shows the type and decides nothing by it.
+
+    Raises `Refused` ART-ATTACHMENT, KEY-UNKNOWN and what a revoked key raises.
+    """
     try:
         payload, key_id = dsse.open_envelope(envelope, keys, payload_type=dsse.IN_TOTO)
         found = strict_json.exactly(
@@ -74,7 +83,9 @@ def open_attestation(
         )
         if canonical_json(found) != payload or found["_type"] != STATEMENT_TYPE:
             raise ValueError("it is not written in the one canonical form of an in-toto statement")
-        predicate_type = strict_json.text(found["predicateType"], MAX_TYPE)
+        said = strict_json.text(found["predicateType"], MAX_TYPE)
+        if predicate_type is not None and said != predicate_type:
+            raise ValueError(f"it is signed as {said[:80]}, not as {predicate_type}")
         if not isinstance(found["predicate"], dict):
             raise ValueError("its predicate is not an object")
         subject = {"name": about, "digest": {"sha256": digest.removeprefix("sha256:")}}
@@ -86,7 +97,7 @@ def open_attestation(
         if not error.code.startswith("SIG-"):
             raise
         raise broken(label, about, error.what) from error
-    return Attestation(predicate_type, found["predicate"], key_id)
+    return Attestation(said, found["predicate"], key_id)
 
 
 def broken(label: str, about: str, why: str, *, fix: str = "", **evidence: str) -> Refused:
@@ -117,6 +128,6 @@ def beside(path: Path) -> Iterator[tuple[str, Path]]:
 def open_beside(path: Path, keys: Sequence[PublicKey], *, about: str, digest: str) -> dict[str, Attestation]:
     """Every attestation beside a directory, checked. Raises as `open_attestation` for the first that fails."""
     return {
-        label: open_attestation(read_sidecar(file), keys, about=about, digest=digest, label=label)
+        label: open_attestation(read_sidecar(file), keys, None, about=about, digest=digest, label=label)
         for label, file in beside(path)
     }
