@@ -196,8 +196,8 @@ def standing(registry: Registry, release: Release, known: ApprovedList | None = 
         if release.approved_counter or release.approved_entry:
             return "edited"  # nothing writes these since the list is signed outside the database
         genuine(registry, release)
-    except GarrisonError:
-        return "edited"
+    except GarrisonError as error:
+        return "edited" if error.code in ("ART-SIGNATURE", "ART-NAME") else error.code
     if release.retired is not None:
         return "retired"
     try:

@@ -50,7 +50,8 @@ class Affected:
             return f"garrison sign DIR --as {self.ref}, after comparing DIR with {self.digest[:19]}…"
         if self.was_before:
             return f"garrison model resign {self.ref}"
-        return f"garrison model resign {self.ref} --from DIR, DIR being the publisher's own copy"
+        # Its provenance and bill of materials are by the same key: a new version gets new ones.
+        return f"garrison model publish DIR --as {self.ref.partition('@')[0]}, DIR being the publisher's own copy"
 
 
 def cutoff(connection: sa.Connection, since: datetime) -> int:
