@@ -17,7 +17,14 @@ from garrison.trust.roles import MODEL_SCOPED, READS, ROLES, kind_of
 
 POLICY = base_policy()
 FACTS = {"publisher": "ci", "approver": "dana", "owner": "ml-team", "state": "approved"}
-WRITES = sorted(set(Action) - READS - {Action.AUDIT_READ, Action.AUDIT_EXPORT, Action.AUDIT_VERIFY})
+LOOKS = {
+    Action.AUDIT_READ,
+    Action.AUDIT_EXPORT,
+    Action.AUDIT_VERIFY,
+    Action.ARTIFACT_DRIFT,
+    Action.STORE_READ,
+}
+WRITES = sorted(set(Action) - READS - LOOKS)  # looking leaves an event, and changes nothing
 
 
 def subject(role: str, *models: str) -> Subject:
