@@ -107,7 +107,7 @@ class Inspector:
             return self._answers is not None and self._answers.is_silent(joined)
         if self._block is None:
             return False
-        if joined.isascii() and (self._block.is_silent(joined) or not self._scan(joined, direction)):
+        if joined.isascii() and not self._scan(joined, direction):
             return True
         return all(self._is_quiet(text, direction) for text in texts)
 
