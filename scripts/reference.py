@@ -16,9 +16,10 @@ from pathlib import Path
 
 from garrison.app.cli.main import build_parser
 from garrison.app.settings import Settings
+from garrison.artifacts.other_rules import OTHER_RULES
 from garrison.artifacts.scanners import SCANNERS
 from garrison.artifacts.scanners.judge import judge
-from garrison.artifacts.scanners.rules import RULES
+from garrison.artifacts.scanners.rules import RULES as SCANNER_RULES
 from garrison.artifacts.scanners.sources import BytesSource
 from garrison.core.actions import DESCRIPTIONS
 from garrison.core.codes import CODES
@@ -26,6 +27,7 @@ from garrison.trust.roles import FOR, ROLES, roles_that_may
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ROOT / "docs" / "reference"
+RULES = {**SCANNER_RULES, **OTHER_RULES}
 NOTE = "Written by `make docs` from the code; a test fails when it is out of date."
 PREFIXES = {
     "ANO": "Anomalies",

@@ -8,9 +8,13 @@ import textwrap
 from typing import Any
 
 from garrison.app.cli import output
-from garrison.artifacts.scanners.rules import RULES, Rule
+from garrison.artifacts.other_rules import OTHER_RULES
+from garrison.artifacts.scanners.rules import RULES as SCANNER_RULES
+from garrison.artifacts.scanners.rules import Rule
 from garrison.core.codes import CODES
 from garrison.core.errors import Usage
+
+RULES = {**SCANNER_RULES, **OTHER_RULES}
 
 
 def add(subparsers: Any) -> None:
@@ -56,7 +60,7 @@ def _list(*, as_json: bool) -> int:
     else:
         output.print_table(("CODE", "MEANS"), list(titles.items()), empty="no codes")
         output.print_line()
-        output.print_table(("RULE", "SAYS THAT A FILE HAS"), list(rules.items()), empty="no rules")
+        output.print_table(("RULE", "SAYS THAT THERE IS"), list(rules.items()), empty="no rules")
     return 0
 
 
