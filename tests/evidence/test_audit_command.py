@@ -117,6 +117,15 @@ def test_list_filters_and_shows_hostile_text_as_text(data, capsys) -> None:
     assert "no such records" in capsys.readouterr().out
 
 
+@pytest.mark.row("A13", kind="R")
+def test_a_kind_of_artifact_event_may_be_named_without_its_first_half(data, capsys) -> None:
+    shown = []
+    for kind in ("verify", "artifact.verify"):
+        assert command(data, "list", "--kind", kind, as_json=True) == 0
+        shown.append(json.loads(capsys.readouterr().out)["records"])
+    assert shown[0] == shown[1]
+
+
 def test_a_wrong_filter_is_a_usage_error_with_advice(data) -> None:
     with pytest.raises(Usage, match=r"model\.invok") as error:
         command(data, "list", "--kind", "model.invok")

@@ -88,7 +88,9 @@ def add(subparsers: Any) -> None:
 
 
 def _add_filter(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--kind", default="", metavar="ACTION", help="such as model.invoke")
+    parser.add_argument(
+        "--kind", default="", metavar="ACTION", help="such as model.invoke; verify is artifact.verify"
+    )
     parser.add_argument("--model", default="", metavar="NAME", help="a name or a name@version")
     parser.add_argument("--actor", default="", metavar="ACTOR", help="such as user:dana")
     parser.add_argument(
@@ -315,12 +317,14 @@ def _limit(args: argparse.Namespace) -> int:
 
 
 def _filter(args: argparse.Namespace, *, limit: int = 0, after: int = 0) -> Filter:
-    if args.kind and args.kind not in {action.value for action in Action}:
+    known = {action.value for action in Action}
+    kind = f"artifact.{args.kind}" if f"artifact.{args.kind}" in known else args.kind  # `verify`, for short
+    if kind and kind not in known:
         near = difflib.get_close_matches(args.kind, [action.value for action in Action], n=1)
         fix = f"did you mean {near[0]}?" if near else "docs/reference/actions.md lists every action"
         raise Usage("CLI-USAGE", f"{args.kind!r} is not an action", fix=fix)
     return Filter(
-        action=args.kind,
+        action=kind,
         model=args.model,
         actor=args.actor,
         outcome=args.outcome,
