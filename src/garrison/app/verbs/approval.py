@@ -7,14 +7,14 @@ from typing import Any
 
 from garrison.app import serving
 from garrison.app.house import House
-from garrison.app.verbs.base import Call, Verb, authorise
+from garrison.app.verbs.base import Call, Verb, authorise, event_of
 from garrison.artifacts import approval, store
 from garrison.artifacts.approval import Assent
 from garrison.artifacts.registry import get
 from garrison.core.actions import Action
 from garrison.core.digest import Ref, check_name
 from garrison.core.errors import Usage
-from garrison.core.event import Event, Outcome, format_time
+from garrison.core.event import format_time
 from garrison.trust.store import User
 from garrison.trust.tuf import entries
 
@@ -94,7 +94,7 @@ def reset(house: House, call: Call) -> dict[str, Any]:
     authorise(house, call.subject, Action.APPROVALS_RESET, "approvals")
     approved = house.registry.approved
     with approved.changing() as change, house.ledger.transaction() as transaction:
-        event = _event(house, call, Action.APPROVALS_RESET, "approvals", reason=reason)
+        event = event_of(house, call, Action.APPROVALS_RESET, "approvals", reason=reason)
         audit_id = transaction.append(event)
         approved.reset(transaction, change, f"{audit_id}: begun anew")
     return {"version": approved.current().pins.timestamp, "audit_id": audit_id}
@@ -106,7 +106,7 @@ def environment_add(house: House, call: Call) -> dict[str, Any]:
     approved = house.registry.approved
     with approved.changing() as change, house.ledger.transaction() as transaction:
         draft = entries.with_environment(approved.current(), name)
-        audit_id = transaction.append(_event(house, call, Action.ENVIRONMENT_ADD, name))
+        audit_id = transaction.append(event_of(house, call, Action.ENVIRONMENT_ADD, name))
         change.write(transaction, draft, f"{audit_id}: environment {name}")
     return {"name": name, "audit_id": audit_id}
 
@@ -134,17 +134,6 @@ def _reason(call: Call) -> str:
             "ARG-MISSING", f"a reason has 1 to {MAX_REASON} characters", fix="say in a sentence what happened"
         )
     return reason
-
-
-def _event(house: House, call: Call, action: Action, resource: str, **facts: str) -> Event:
-    return Event(
-        time=house.now(),
-        action=action,
-        actor=call.subject.actor,
-        resource=resource,
-        outcome=Outcome.ALLOWED,
-        data={"via": call.subject.via, **facts},
-    )
 
 
 APPROVAL_VERBS = (

@@ -10,7 +10,7 @@ from typing import Any
 
 from garrison.app.house import House
 from garrison.core.actions import Action
-from garrison.core.decision import Request, Subject
+from garrison.core.decision import Request, Subject, Tier
 from garrison.core.errors import GarrisonError, Refused, Undecided, Usage
 from garrison.core.event import Event, Outcome
 from garrison.storage.local import explained
@@ -47,6 +47,18 @@ class Call:
             raise Usage("ARG-MISSING", f"{key} is not a list of words", fix=f"give {key} as words")
         return value
 
+    def tier(self, default: Tier | None = None) -> Tier:
+        """The field `tier`. Raises `Usage` PAT-TIER when it is none, and ARG-MISSING without one or a default."""
+        text = self.text("tier") if default is None else self.optional("tier") or default.value
+        try:
+            return Tier(text)
+        except ValueError:
+            raise Usage(
+                "PAT-TIER",
+                f"{text[:40]!r} is not a sensitivity tier",
+                fix=f"choose one of {', '.join(tier.value for tier in Tier)}",
+            ) from None
+
 
 @dataclass(frozen=True, slots=True)
 class Verb:
@@ -55,6 +67,21 @@ class Verb:
     name: str
     action: Action
     handler: Callable[[House, Call], dict[str, Any]]
+
+
+def event_of(
+    house: House, call: Call, action: Action, resource: str, digest: str = "", **facts: Any
+) -> Event:
+    """The event that says a caller did this, now."""
+    return Event(
+        time=house.now(),
+        action=action,
+        actor=call.subject.actor,
+        resource=resource,
+        outcome=Outcome.ALLOWED,
+        digest=digest,
+        data={**facts, "via": call.subject.via},
+    )
 
 
 def identity_name(name: str) -> str:

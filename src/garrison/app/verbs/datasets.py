@@ -11,9 +11,7 @@ from garrison.artifacts import datasets
 from garrison.artifacts.datasets import Registration
 from garrison.artifacts.registry import event_of
 from garrison.core.actions import Action
-from garrison.core.decision import Tier
 from garrison.core.digest import Ref
-from garrison.core.errors import Usage
 
 
 def register(house: House, call: Call) -> dict[str, Any]:
@@ -26,7 +24,7 @@ def register(house: House, call: Call) -> dict[str, Any]:
         source=Path(call.text("source")),
         ref=ref,
         owner=identity_name(call.text("owner")),
-        tier=_tier(call.text("tier")),
+        tier=call.tier(),
         models=models,
     )
     return datasets.register(house.registry, wanted, call.subject, call.progress)
@@ -57,17 +55,6 @@ def dataset_verify(house: House, call: Call) -> dict[str, Any]:
         {"files": verified["files"]},
     )
     return {**verified, "audit_id": house.record(event)}
-
-
-def _tier(text: str) -> Tier:
-    try:
-        return Tier(text)
-    except ValueError:
-        raise Usage(
-            "PAT-TIER",
-            f"{text!r} is not a sensitivity tier",
-            fix=f"choose one of {', '.join(tier.value for tier in Tier)}",
-        ) from None
 
 
 DATASET_VERBS = (

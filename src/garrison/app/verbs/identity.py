@@ -8,12 +8,12 @@ from typing import Any
 
 from garrison.app.house import House
 from garrison.app.people import compare_users
-from garrison.app.verbs.base import Call, Verb, authorise, identity_name
+from garrison.app.verbs.base import Call, Verb, authorise, event_of, identity_name
 from garrison.app.verbs.owner import escalations
 from garrison.core.actions import Action
 from garrison.core.digest import check_name
 from garrison.core.errors import Refused, Usage
-from garrison.core.event import Event, Outcome, format_time
+from garrison.core.event import Outcome, format_time
 from garrison.trust import store
 from garrison.trust.identity import mint
 from garrison.trust.people import People, facts_of_user
@@ -47,7 +47,7 @@ def user_add(house: House, call: Call) -> dict[str, Any]:
             _refuse_for_last_admin(people, name)
         store.save_user(transaction.connection, user, by=call.subject.actor, now=house.now())
         facts = facts_of_user(user, models)
-        audit_id = transaction.append(_event(house, call, Action.USER_WRITE, name, facts))
+        audit_id = transaction.append(event_of(house, call, Action.USER_WRITE, name, **facts))
     house.publish_snapshot()
     return {**user.as_json(), "models": sorted(models), "audit_id": audit_id}
 
@@ -62,7 +62,7 @@ def user_disable(house: House, call: Call) -> dict[str, Any]:
         _refuse_for_last_admin(people, name)
         user = store.User(known.name, known.email, known.roles, disabled=True)
         store.save_user(transaction.connection, user, by=call.subject.actor, now=house.now())
-        audit_id = transaction.append(_event(house, call, Action.USER_WRITE, name, {"disabled": True}))
+        audit_id = transaction.append(event_of(house, call, Action.USER_WRITE, name, disabled=True))
     house.publish_snapshot()
     return {**user.as_json(), "without_owner": _escalated(house, name), "audit_id": audit_id}
 
@@ -118,17 +118,15 @@ def token_issue(house: House, call: Call) -> dict[str, Any]:
     expires = now + timedelta(seconds=seconds)
     with house.ledger.transaction() as transaction:
         audit_id = transaction.append(
-            _event(
+            event_of(
                 house,
                 call,
                 Action.TOKEN_ISSUE,
                 subject,
-                {
-                    "token_id": claims["jti"],
-                    "roles": claims["roles"],
-                    "models": claims["models"],
-                    "seconds": seconds,
-                },
+                token_id=claims["jti"],
+                roles=claims["roles"],
+                models=claims["models"],
+                seconds=seconds,
             )
         )
     return {"token": token, "token_id": claims["jti"], "expires": format_time(expires), "audit_id": audit_id}
@@ -145,7 +143,7 @@ def token_revoke(house: House, call: Call) -> dict[str, Any]:
     until = house.now() + timedelta(days=1)
     with house.ledger.transaction() as transaction:
         store.revoke_token(transaction.connection, token_id, "", until)
-        audit_id = transaction.append(_event(house, call, Action.TOKEN_REVOKE, token_id, {}))
+        audit_id = transaction.append(event_of(house, call, Action.TOKEN_REVOKE, token_id))
     house.publish_snapshot()
     return {"token_id": token_id, "audit_id": audit_id}
 
@@ -170,17 +168,6 @@ def _roles(names: list[str]) -> list[str]:
             fix=f"the roles are {', '.join(sorted(ROLES))}",
         )
     return names
-
-
-def _event(house: House, call: Call, action: Action, resource: str, data: dict[str, Any]) -> Event:
-    return Event(
-        time=house.now(),
-        action=action,
-        actor=call.subject.actor,
-        resource=resource,
-        outcome=Outcome.ALLOWED,
-        data={**data, "via": call.subject.via},
-    )
 
 
 IDENTITY_VERBS = (

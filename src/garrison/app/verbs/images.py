@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from garrison.app.house import House
-from garrison.app.verbs.base import Call, Verb, authorise
+from garrison.app.verbs.base import Call, Verb, authorise, event_of
 from garrison.artifacts import approval, at_rest
 from garrison.artifacts.oci import model, signature, tags, verify
 from garrison.artifacts.oci.address import Access, Address, credentials, parse_address
@@ -16,7 +16,6 @@ from garrison.artifacts.registry import get
 from garrison.core.actions import Action
 from garrison.core.digest import Ref, check_name
 from garrison.core.errors import Refused, Usage
-from garrison.core.event import Event, Outcome
 from garrison.evidence import store as events
 
 
@@ -36,7 +35,7 @@ def image_sign(house: House, call: Call) -> dict[str, Any]:
     root = image.roots[0]
     envelope = signature.sign(root, name, house.now(), house.release_key)
     facts = {"key": house.release_key.key_id, "image": name}
-    audit_id = house.record(_event(house, call, Action.ARTIFACT_SIGN, name, root.digest, facts))
+    audit_id = house.record(event_of(house, call, Action.ARTIFACT_SIGN, name, root.digest, **facts))
     signature.write(
         reference.path, signature.referrer(root, signature.ARTIFACT, signature.ENVELOPE, envelope)
     )
@@ -73,7 +72,7 @@ def image_pin(house: House, call: Call) -> dict[str, Any]:
     digest = image.roots[0].digest
     _check_moved(house, call, name, digest)
     facts = {"how": "pinned", "key": image.signed_by[0]}
-    audit_id = house.record(_event(house, call, Action.IMAGE_PIN, name, digest, facts))
+    audit_id = house.record(event_of(house, call, Action.IMAGE_PIN, name, digest, **facts))
     return {
         "name": name,
         "digest": digest,
@@ -115,7 +114,7 @@ def model_push(house: House, call: Call) -> dict[str, Any]:
     session = _session(call, tagged)
     done = model.push(session, release, house.registry.objects.open, tagged.tag, call.progress)
     facts = {"how": "pushed", "ref": str(ref), "bytes": done.sent}
-    audit_id = house.record(_event(house, call, Action.REGISTRY_PUSH, str(tagged), done.digest, facts))
+    audit_id = house.record(event_of(house, call, Action.REGISTRY_PUSH, str(tagged), done.digest, **facts))
     return {
         "ref": str(ref),
         "target": str(tagged),
@@ -144,7 +143,7 @@ def model_fetch(house: House, call: Call) -> dict[str, Any]:
     verified, digest = model.pull(session, Path(call.text("destination")), house.registry.keys, expect)
     facts = {"how": "pulled", "ref": str(verified.ref), "address": str(address)}
     resource = str(address) if address.tag else str(verified.ref)
-    audit_id = house.record(_event(house, call, Action.ARTIFACT_PULL, resource, digest, facts))
+    audit_id = house.record(event_of(house, call, Action.ARTIFACT_PULL, resource, digest, **facts))
     at_rest.record_verified(house.registry, call.subject, verified, "fetch")
     return {
         "ref": str(verified.ref),
@@ -176,20 +175,6 @@ def _seen(house: House, tag: str) -> list[tags.Seen]:
             if record.event.resource == tag
         ]
     return tags.history(record.event for record in sorted(found, key=lambda record: record.seq))
-
-
-def _event(
-    house: House, call: Call, action: Action, resource: str, digest: str, data: dict[str, Any]
-) -> Event:
-    return Event(
-        time=house.now(),
-        action=action,
-        actor=call.subject.actor,
-        resource=resource,
-        outcome=Outcome.ALLOWED,
-        digest=digest,
-        data={**data, "via": call.subject.via},
-    )
 
 
 IMAGE_VERBS = (

@@ -21,7 +21,6 @@ from garrison.artifacts.lineage.sources import Origin
 from garrison.artifacts.registry import get
 from garrison.artifacts.release import Publication
 from garrison.core.actions import Action
-from garrison.core.decision import Tier
 from garrison.core.digest import Ref
 from garrison.core.errors import Refused, Usage
 from garrison.core.event import format_time
@@ -36,7 +35,7 @@ def import_version(house: House, call: Call) -> dict[str, Any]:
         return _attach(house, call, locator)
     ref = imports.next_ref(house.registry, call.text("ref"))
     owner = identity_name(call.text("owner"))
-    tier = _tier(call.text("tier"))
+    tier = call.tier()
     authorise(house, call.subject, Action.ARTIFACT_IMPORT, ref.name)
     authorise(house, call.subject, Action.ARTIFACT_PUBLISH, ref.name, owner=owner)
     check_or_claim(house, call, ref.name, owner)
@@ -192,17 +191,6 @@ def _not_a_route(house: House, ref: Ref) -> None:
                 f"{ref.name} is a route to a model that something else serves",
                 fix="give the model a name of its own, so that nobody takes one for the other",
             )
-
-
-def _tier(text: str) -> Tier:
-    try:
-        return Tier(text)
-    except ValueError:
-        raise Usage(
-            "PAT-TIER",
-            f"{text[:40]!r} is not a sensitivity tier",
-            fix=f"choose one of {', '.join(tier.value for tier in Tier)}",
-        ) from None
 
 
 IMPORT_VERBS = (

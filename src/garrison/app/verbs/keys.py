@@ -10,7 +10,7 @@ from typing import Any
 from garrison.app import serving
 from garrison.app.house import House
 from garrison.app.keychain import BUILT_IN, HOME, Keychain
-from garrison.app.verbs.base import Call, Verb, authorise
+from garrison.app.verbs.base import Call, Verb, authorise, event_of
 from garrison.app.verbs.tokens import add_token, cluster_of
 from garrison.artifacts import revocation
 from garrison.artifacts.resign import resign
@@ -18,7 +18,7 @@ from garrison.artifacts.revocation import Affected
 from garrison.core.actions import Action
 from garrison.core.digest import Ref
 from garrison.core.errors import GarrisonError, Refused, Usage
-from garrison.core.event import Event, Outcome, format_time
+from garrison.core.event import Event, format_time
 from garrison.trust.keyring import REASONS, RELEASE, SPARE, KeyRecord, Keyring, State, role_of
 from garrison.trust.keys.algorithm import Algorithm
 from garrison.trust.keys.public import Revocation, public_from_pem
@@ -101,7 +101,7 @@ def key_create(house: House, call: Call) -> dict[str, Any]:
     record = KeyRecord(public, role_of(label, BUILT_IN), State.ACTIVE, HOME, house.now())
     audit_id = chain.change(
         lambda ring: ring.with_key(record),
-        lambda _ring: _event(
+        lambda _ring: event_of(
             house, call, Action.KEY_CREATE, label, key=key.key_id, algorithm=algorithm.value
         ),
     )
@@ -146,7 +146,7 @@ def key_rotate(house: House, call: Call) -> dict[str, Any]:
 
     def event(_ring: Keyring) -> Event:
         facts = {"key": following.key_id, "before": before.key_id if before else ""}
-        return _event(house, call, Action.KEY_ROTATE, following.label, **facts)
+        return event_of(house, call, Action.KEY_ROTATE, following.label, **facts)
 
     audit_id = chain.change(lambda ring: _succeeded(ring, following, now), event)
     house.use_keys()
@@ -192,8 +192,8 @@ def key_revoke(house: House, call: Call) -> dict[str, Any]:
         return ring if following is None else _succeeded(ring, following, now)
 
     def event(_ring: Keyring) -> Event:
-        facts = {"key": record.key_id, "reason": reason, "since": format_time(since), "kept": len(kept)}
-        return _event(house, call, Action.KEY_REVOKE, record.label, **facts)
+        facts: dict[str, Any] = {"key": record.key_id, "reason": reason, "since": format_time(since)}
+        return event_of(house, call, Action.KEY_REVOKE, record.label, **facts, kept=len(kept))
 
     audit_id = chain.change(edit, event)
     house.use_keys()
@@ -337,17 +337,6 @@ def _stop(house: House, call: Call, rows: list[dict[str, Any]]) -> tuple[list[st
         except GarrisonError as error:
             failed.append(f"{row['ref']}: {error.code} {error.what}")
     return stopped, failed
-
-
-def _event(house: House, call: Call, action: Action, resource: str, **data: Any) -> Event:
-    return Event(
-        time=house.now(),
-        action=action,
-        actor=call.subject.actor,
-        resource=resource,
-        outcome=Outcome.ALLOWED,
-        data={**data, "via": call.subject.via},
-    )
 
 
 KEY_VERBS = (

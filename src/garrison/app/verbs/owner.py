@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from garrison.app.house import House
-from garrison.app.verbs.base import Call, Verb, authorise, identity_name
+from garrison.app.verbs.base import Call, Verb, authorise, event_of, identity_name
 from garrison.artifacts import store as registry
 from garrison.artifacts.ownership import Answering, answering, check_owner
 from garrison.core.actions import Action
 from garrison.core.digest import check_name
 from garrison.core.errors import GarrisonError, Refused, Usage
-from garrison.core.event import Event, Outcome
 from garrison.trust import store
 from garrison.trust.people import RACI, People
 
@@ -36,7 +35,7 @@ def owner_set(house: House, call: Call) -> dict[str, Any]:
     with house.ledger.transaction() as transaction:
         if owner:
             store.set_owner(transaction.connection, model, owner, by=call.subject.actor, now=house.now())
-        audit_id = transaction.append(_event(house, call, Action.OWNER_WRITE, model, data))
+        audit_id = transaction.append(event_of(house, call, Action.OWNER_WRITE, model, **data))
     return {**_row(house, model).as_json(), "audit_id": audit_id}
 
 
@@ -69,7 +68,7 @@ def owner_group(house: House, call: Call) -> dict[str, Any]:
     for member in members:
         if member not in people.persons:
             raise _unknown(member)
-    audit_id = house.record(_event(house, call, Action.USER_WRITE, name, {"members": members}))
+    audit_id = house.record(event_of(house, call, Action.USER_WRITE, name, members=members))
     return {"group": name, "members": members, "audit_id": audit_id}
 
 
@@ -91,8 +90,8 @@ def check_or_claim(house: House, call: Call, model: str, owner: str) -> None:
         return
     if publisher is None or publisher.disabled:
         check_owner(people, model, owner)
-    data = {"members": [call.subject.name], "reason": f"owns {model}"}
-    house.record(_event(house, call, Action.USER_WRITE, owner, data))
+    members, reason = [call.subject.name], f"owns {model}"
+    house.record(event_of(house, call, Action.USER_WRITE, owner, members=members, reason=reason))
 
 
 def escalations(house: House, name: str) -> list[dict[str, Any]]:
@@ -136,17 +135,6 @@ def _unknown(name: str) -> Refused:
         "GOV-OWNER",
         f"there is no person or group {name}",
         fix=f"garrison user add {name} --role ROLE, or garrison owner group {name} --member PERSON",
-    )
-
-
-def _event(house: House, call: Call, action: Action, resource: str, data: dict[str, Any]) -> Event:
-    return Event(
-        time=house.now(),
-        action=action,
-        actor=call.subject.actor,
-        resource=resource,
-        outcome=Outcome.ALLOWED,
-        data={**data, "via": call.subject.via},
     )
 
 

@@ -32,7 +32,7 @@ def publish(house: House, call: Call) -> dict[str, Any]:
     source = None if "://" in text else _directory(text)
     ref = _ref_or_next(house, call.text("ref"))
     owner = identity_name(call.text("owner"))
-    tier = _tier(call.text("tier"))
+    tier = call.tier()
     authorise(house, call.subject, Action.ARTIFACT_PUBLISH, ref.name, owner=owner)
     with house.database.read() as connection:
         is_known = store.find(connection, ref) is not None
@@ -76,7 +76,7 @@ def sign(house: House, call: Call) -> dict[str, Any]:
     source = _directory(call.text("source"))
     ref = Ref.parse(call.text("ref"))
     owner = identity_name(call.optional("owner") or call.subject.name)
-    tier = _tier(call.optional("tier") or Tier.INTERNAL.value)
+    tier = call.tier(Tier.INTERNAL)
     authorise(house, call.subject, Action.ARTIFACT_SIGN, ref.name, owner=owner)
     wanted = Publication(source, ref, owner, tier)
     signed = releases.sign_files(house.registry, wanted, call.subject, call.progress)
@@ -189,17 +189,6 @@ def _directory(text: str) -> Path:
             "PATH-NOT-DIR", f"{path} is not a directory that can be read", fix="give the model's directory"
         )
     return path
-
-
-def _tier(text: str) -> Tier:
-    try:
-        return Tier(text)
-    except ValueError:
-        raise Usage(
-            "PAT-TIER",
-            f"{text!r} is not a sensitivity tier",
-            fix=f"choose one of {', '.join(tier.value for tier in Tier)}",
-        ) from None
 
 
 REGISTRY_VERBS = (
