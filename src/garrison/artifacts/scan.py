@@ -50,13 +50,15 @@ class Options:
     """How to scan. `allow_hard_links` is for trees whose links Garrison made itself (its releases).
 
     `hash_files`: without it `sha256` stays empty; suppressions, which name a digest, then match nothing.
-    `keep`: have the workers hand back what the feature index stores.
+    `keep`: have the workers hand back what the feature index stores. `fork`: this process is a command that
+    scans, has one thread and holds no secret, so that its workers may be forks of it (`worker_process.py`).
     """
 
     jobs: int = 1
     allow_hard_links: bool = False
     hash_files: bool = True
     keep: bool = False
+    fork: bool = False
     limits: Limits | None = None
 
 
@@ -84,7 +86,8 @@ def scan_path(
     files: list[FileReport] = []
     size = 0
     templates = any(_may_hold_templates(entry.shown) for entry in found)
-    with closing(Pool(jobs, options.limits, keep=options.keep, templates=templates)) as pool:
+    pool = Pool(jobs, options.limits, keep=options.keep, templates=templates, fork=options.fork)
+    with closing(pool):
         for file in pool.each(found, lambda entry, worker: _scan_entry(entry, worker, options)):
             files.append(file)
             size += sizes[len(files) - 1]
@@ -99,7 +102,7 @@ def scan_path(
 
 def scan_source(sources: Iterable[tuple[str, BinaryIO]], *, options: Options = _DEFAULT) -> ScanReport:
     """Scan open files under given names, such as objects of the store. Each needs a `fileno()`."""
-    with closing(Pool(1, options.limits, keep=options.keep)) as pool:
+    with closing(Pool(1, options.limits, keep=options.keep, fork=options.fork)) as pool:
         scanned = pool.each(
             sources, lambda each, worker: _scan_descriptor(each[0], each[1].fileno(), worker, options)
         )

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import queue
 import shutil
 import socket
-import subprocess
-import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from garrison.artifacts.worker_process import Process, begin
 from garrison.core.finding import Finding, Severity, Verdict
 
 SECONDS = 30.0  # wall clock for one file, plus what follows
@@ -67,18 +65,24 @@ class Worker:
     """One confined process, reused for every file; replaced after a file that killed it.
 
     `send` then `receive`, in turn, so that the caller can hash the file in between. `missing` is what this
-    kernel could not take away from it. Without `templates` it starts faster, and once more when there is one.
+    kernel could not take away from it. Without `templates` it starts faster, and once more when there is one;
+    `fork` asks for the fastest start (`worker_process.py` says who may).
     """
 
-    def __init__(self, limits: Limits | None = None, *, keep: bool = False, templates: bool = True) -> None:
+    def __init__(
+        self, limits: Limits | None = None, *, keep: bool = False, templates: bool = True, fork: bool = False
+    ) -> None:
         self._limits = limits or Limits()
         self._keep = keep
-        self._process: subprocess.Popen[bytes] | None = None
+        self._fork = fork
+        self._process: Process | None = None
         self._channel: socket.socket | None = None
+        self._said: int | None = None
         self._scratch = ""
-        self._deadline = 0.0
+        self._allowed = self._deadline = 0.0
         self._kept: int | None = None
         self._reason = ""
+        self._rest = b""
         self._sent: tuple[dict[str, str], list[int], int] | None = None
         self._templates = templates
         self.missing: tuple[str, ...] = ()
@@ -111,23 +115,37 @@ class Worker:
         finally:
             os.close(descriptor)
 
+    def start(self) -> None:
+        """Let the process begin, unless it has; what it says about its start is read with its first answer."""
+        if self._process is not None and self._process.poll() is None:
+            return
+        self._stop()
+        try:
+            self._begin()
+        except OSError as error:
+            self._reason = f"the process that reads files did not start: {error.strerror}"
+            self._stop()
+
     def close(self) -> None:
         self._stop()
 
     def _send(self, request: dict[str, str], descriptors: list[int], size: int) -> None:
-        if self._process is None or self._process.poll() is not None:
-            self._stop()
-            self._start()
+        self.start()
         self._sent = (request, descriptors, size)
-        self._deadline = time.monotonic() + self._limits.seconds + size / self._limits.bytes_per_second
+        self._allowed = self._limits.seconds + size / self._limits.bytes_per_second
+        self._deadline = time.monotonic() + self._allowed
+        if self._channel is None:
+            return
         try:
-            if self._channel is not None:
-                socket.send_fds(self._channel, [json.dumps(request).encode()], descriptors)
-        except OSError:
-            self._stop()
+            socket.send_fds(self._channel, [json.dumps(request).encode()], descriptors)
+        except OSError:  # it is gone, and the answer that does not come will say so
+            with contextlib.suppress(OSError):
+                self._channel.shutdown(socket.SHUT_WR)
 
     def _receive(self) -> Judged:
         try:
+            if self._said is not None:
+                self._ready(self._said)
             line = self._line(self._deadline)
         except TimeoutError:
             self._stop()
@@ -160,36 +178,31 @@ class Worker:
         size = os.fstat(self._kept).st_size
         return os.pread(self._kept, size, 0) if size <= MAX_KEPT else b""
 
-    def _start(self) -> None:
-        ours, theirs = socket.socketpair()
-        said = os.memfd_create("stderr", os.MFD_CLOEXEC)
+    def _begin(self) -> None:
+        self._channel, theirs = socket.socketpair()
+        self._rest, self._reason = b"", ""
         with theirs:
+            self._said = os.memfd_create("stderr", os.MFD_CLOEXEC)
             self._scratch = tempfile.mkdtemp(prefix="garrison-scan-")  # all that the worker may write to
-            argv = [sys.executable, "-I", "-m", "garrison.artifacts.scanners.worker", str(theirs.fileno())]
-            argv += [self._scratch, "templates" if self._templates else "plain"]
-            self._process = subprocess.Popen(
-                argv,
-                pass_fds=(theirs.fileno(),),
-                env={"LC_ALL": "C.UTF-8"},
-                cwd="/",
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=said,
-            )
-        self._channel, self._reason = ours, ""
+            mode = "templates" if self._templates else "plain"
+            self._process = begin(theirs.fileno(), self._said, self._scratch, mode, fork=self._fork)
+
+    def _ready(self, said: int) -> None:
+        """Wait until the worker is confined: its first line. From then on counts the time for its first file."""
         try:
             self.missing = _missing(self._line(time.monotonic() + START_SECONDS))
-        except (OSError, ValueError):
+        except (OSError, ValueError) as error:
             self._reason = f"the process that reads files did not start{_last_words(said)}"
-            self._stop()
-        finally:
-            os.close(said)
+            raise ConnectionError(self._reason) from error
+        self._said = None
+        os.close(said)
+        self._deadline = time.monotonic() + self._allowed
 
     def _line(self, deadline: float) -> bytes:
         if self._channel is None:
             raise ConnectionError("no worker")
-        data = b""
-        while not data.endswith(b"\n"):
+        data, self._rest = self._rest, b""
+        while b"\n" not in data:
             left = deadline - time.monotonic()
             if left <= 0 or len(data) > MAX_ANSWER:
                 raise TimeoutError
@@ -198,7 +211,8 @@ class Worker:
             if not piece:
                 raise ConnectionError("the worker is gone")
             data += piece
-        return data
+        line, _, self._rest = data.partition(b"\n")
+        return line
 
     def _stop(self) -> None:
         if self._channel is not None:
@@ -208,19 +222,28 @@ class Worker:
             self._process.kill()
             self._process.wait()
             self._process = None
+        if self._said is not None:
+            os.close(self._said)
+            self._said = None
         if self._scratch:
             shutil.rmtree(self._scratch, ignore_errors=True)
             self._scratch = ""
 
 
 class Pool:
-    """Up to `jobs` workers, each started when it is first needed. A file that kills one costs that file alone."""
+    """Up to `jobs` workers. A file that kills one costs that file alone."""
 
     def __init__(
-        self, jobs: int = 1, limits: Limits | None = None, *, keep: bool = False, templates: bool = True
+        self,
+        jobs: int = 1,
+        limits: Limits | None = None,
+        *,
+        keep: bool = False,
+        templates: bool = True,
+        fork: bool = False,
     ) -> None:
         self.jobs = max(1, min(jobs, MAX_JOBS))
-        self._workers = [Worker(limits, keep=keep, templates=templates) for _ in range(self.jobs)]
+        self._workers = [Worker(limits, keep=keep, templates=templates, fork=fork) for _ in range(self.jobs)]
 
     def each(self, items: Iterable[Item], work: Callable[[Item, Worker], Result]) -> Iterator[Result]:
         """`work` on every item, in their order; up to `jobs` at a time, each with a worker of its own."""
@@ -228,29 +251,9 @@ class Pool:
             for item in items:
                 yield work(item, self._workers[0])
             return
-        idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
         for worker in self._workers:
-            idle.put(worker)
-
-        def one(item: Item) -> Result:
-            worker = idle.get()
-            try:
-                return work(item, worker)
-            finally:
-                idle.put(worker)
-
-        with ThreadPoolExecutor(self.jobs, "scan") as threads:
-            pending: deque[Future[Result]] = deque()
-            try:
-                for item in items:
-                    pending.append(threads.submit(one, item))
-                    if len(pending) >= self.jobs * AHEAD:
-                        yield pending.popleft().result()
-                while pending:
-                    yield pending.popleft().result()
-            finally:
-                for left in pending:
-                    left.cancel()
+            worker.start()  # now: with the first thread, forking is over
+        yield from _in_threads(items, work, self._workers)
 
     def close(self) -> None:
         for worker in self._workers:
@@ -260,6 +263,37 @@ class Pool:
     def missing(self) -> tuple[str, ...]:
         """What this kernel could not take away from the workers that ran."""
         return tuple(dict.fromkeys(line for worker in self._workers for line in worker.missing))
+
+
+def _in_threads(
+    items: Iterable[Item], work: Callable[[Item, Worker], Result], workers: Sequence[Worker]
+) -> Iterator[Result]:
+    import queue  # with the next one, 5 ms that a scan of one file at a time does not need
+    from concurrent.futures import Future, ThreadPoolExecutor  # as above
+
+    idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
+    for worker in workers:
+        idle.put(worker)
+
+    def one(item: Item) -> Result:
+        worker = idle.get()
+        try:
+            return work(item, worker)
+        finally:
+            idle.put(worker)
+
+    with ThreadPoolExecutor(len(workers), "scan") as threads:
+        pending: deque[Future[Result]] = deque()
+        try:
+            for item in items:
+                pending.append(threads.submit(one, item))
+                if len(pending) >= len(workers) * AHEAD:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for left in pending:
+                left.cancel()
 
 
 def _missing(line: bytes) -> tuple[str, ...]:

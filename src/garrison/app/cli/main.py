@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     as_json = "--json" in words[: words.index("--") if "--" in words else None]
     try:
-        status = _run(words)
+        status = _run(words, is_process=argv is None)
         sys.stdout.flush()
     except SystemExit as end:  # --help and --version end this way
         return _flushed(int(end.code or 0))
@@ -79,7 +79,8 @@ def _open_streams() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
-def _run(words: list[str]) -> int:
+def _run(words: list[str], *, is_process: bool) -> int:
+    """`is_process`: this process is the command and nothing else, so that it may do as it likes with itself."""
     if words[:1] == ["--complete"]:
         return _complete(words[1:])
     command = _command(words)
@@ -90,6 +91,7 @@ def _run(words: list[str]) -> int:
     args, rest = build_parser(command).parse_known_args(words)
     if rest:
         raise unknown(args.parser, rest[0])
+    args.is_process = is_process
     return int(args.run(args))
 
 

@@ -104,7 +104,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _scan(args: argparse.Namespace) -> ScanReport:
-    options = Options(jobs=args.jobs or _cores(), hash_files=not args.no_hash, keep=args.index is not None)
+    options = Options(
+        jobs=args.jobs or _cores(),
+        hash_files=not args.no_hash,
+        keep=args.index is not None,
+        fork=args.is_process and not any(path.startswith("s3://") for path in args.paths),
+    )
     if args.no_hash and (args.index or args.policy):
         raise Usage(
             "CLI-USAGE",

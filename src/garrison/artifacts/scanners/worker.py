@@ -40,19 +40,24 @@ CODECS = (
 
 
 def main() -> None:
-    """Serve until the parent closes the socket. Arguments: its descriptor's number, a folder for what is unpacked,
-    and whether templates can be read (`TEMPLATES` or `PLAIN`). One that cannot and should answers `later`.
+    """As a program of its own: the arguments are those of `serve`."""
+    serve(int(sys.argv[1]), sys.argv[2], sys.argv[3])
+
+
+def serve(descriptor: int, scratch: str, mode: str) -> None:
+    """Serve until the parent closes the socket behind `descriptor`. What is unpacked goes to `scratch`; `mode` says
+    whether templates can be read (`TEMPLATES` or `PLAIN`). One that cannot and should answers `later`.
 
     The first line out is a JSON list of what could not be taken away.
     A request is one JSON object with `name` and `task`, and one or two descriptors: `judge` a file;
     `keep`: judge it and write what its scanners read into the second descriptor; `again`: judge what was
     kept, with the rules of now.
     """
-    channel = socket.socket(fileno=int(sys.argv[1]))
+    channel = socket.socket(fileno=descriptor)
     scanners = all_scanners()
-    if sys.argv[3] == TEMPLATES:
+    if mode == TEMPLATES:
         from garrison.artifacts.scanners import jinja_tree  # noqa: F401 - 0.06 s, where a template may come
-    missing = _confine(sys.argv[2])
+    missing = _confine(scratch)
     channel.sendall(json.dumps(missing).encode() + b"\n")
     while True:
         message, descriptors, _, _ = socket.recv_fds(channel, MESSAGE, 2)
