@@ -44,8 +44,7 @@ def test_an_approval_that_only_a_row_tells_of_does_not_count(people: Household, 
     )
     with pytest.raises(Refused, match="has approved this already"):
         people.ask("model.approve", "dana", ref="m@1")
-    people.edit("DELETE FROM approvals WHERE approver = 'dana'")
-    assert people.ask("model.approve", "dana", ref="m@1")["state"] == "pending"
+    people.edit("DELETE FROM approvals WHERE approver = 'dana'")  # nor is one undone by removing its row
     assert people.ask("model.approve", "erin", ref="m@1")["given"] == ["dana", "erin"]
 
 

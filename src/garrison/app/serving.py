@@ -20,6 +20,7 @@ from garrison.core.digest import Manifest, Ref
 from garrison.core.errors import GarrisonError, Refused
 from garrison.core.event import Event, Outcome
 from garrison.evidence import store as events
+from garrison.evidence.told import told_last
 from garrison.runtime import store
 from garrison.runtime.sandboxes.ladder import sandbox_for
 from garrison.runtime.supervisor import ServerState, ServeSpec
@@ -318,7 +319,7 @@ def _last(house: House, name: str, *actions: Action) -> Event | None:
         found = [
             record
             for action in actions
-            for record in events.latest(
+            for record in told_last(
                 connection,
                 events.Filter(action=action.value, model=name, outcome=Outcome.ALLOWED.value, limit=1),
             )

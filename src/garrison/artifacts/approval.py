@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -23,8 +23,9 @@ from garrison.core.actions import Action
 from garrison.core.decision import Subject
 from garrison.core.digest import Ref, short
 from garrison.core.errors import GarrisonError, Refused
-from garrison.core.event import Event, Outcome, format_time
+from garrison.core.event import Event, Outcome, format_time, parse_time
 from garrison.evidence import store as events
+from garrison.evidence.told import told, told_last
 from garrison.trust import approvals, approved
 from garrison.trust.approvals import Approval
 from garrison.trust.approved import ApprovedEntry
@@ -67,8 +68,8 @@ def approve(registry: Registry, ref: Ref, assent: Assent) -> dict[str, Any]:
         if environment not in known.environments:
             raise entries.unknown_environment(environment, known)
         is_listed = _is_current(registry, known, release, environment, assent.policy_version)
-        told = _told(connection, ref, environment, registry.approved.environment)
-        given = approvals.counting(told, release.digest, assent.policy_version, now)
+        yeses = _told(connection, ref, environment, registry.approved.environment)
+        counted = approvals.counting(yeses, release.digest, assent.policy_version, now)
         if not is_listed:
             wanted = Approval(
                 assent.user.name,
@@ -79,12 +80,12 @@ def approve(registry: Registry, ref: Ref, assent: Assent) -> dict[str, Any]:
                 now + assent.lifetime,
             )
             approvals.check(
-                wanted, given, publisher=release.publisher, publisher_human=assent.publisher_human
+                wanted, counted, publisher=release.publisher, publisher_human=assent.publisher_human
             )
             store.approve(connection, ref, wanted)
-            given = [*given, wanted]
+            counted = [*counted, wanted]
         needed = approvals.required(release.tier)
-        is_complete = is_listed or len(given) >= needed
+        is_complete = is_listed or len(counted) >= needed
         event = Event(
             time=now,
             action=Action.ARTIFACT_APPROVE,
@@ -93,19 +94,22 @@ def approve(registry: Registry, ref: Ref, assent: Assent) -> dict[str, Any]:
             outcome=Outcome.ALLOWED,
             digest=release.digest,
             data={
-                "given": len(given),
+                "given": len(counted),
                 "needed": needed,
                 "complete": is_complete,
                 "environment": environment,
+                "policy_version": assent.policy_version,
+                "expires": format_time(now + assent.lifetime),
+                "human": assent.user.human,
                 "via": assent.via,
                 **({"fresh_role": assent.fresh_role} if assent.fresh_role else {}),
             },
         )
         audit_id = transaction.append(event)
         if is_complete and not is_listed:
-            entry = _entry(known, environment, release, given, now, now + assent.lifetime)
+            entry = _entry(known, environment, release, counted, now, now + assent.lifetime)
             path = shape.path_of(environment, ref)
-            signers = [registry.approver(approval.approver) for approval in given]
+            signers = [registry.approver(approval.approver) for approval in counted]
             draft = entries.entering(known, environment, {path: (entry, release.statement)}, needed, signers)
             named = {path: release.statement}
             change.write(transaction, draft, f"{audit_id}: {ref} approved for {environment}", named)
@@ -113,7 +117,7 @@ def approve(registry: Registry, ref: Ref, assent: Assent) -> dict[str, Any]:
         "ref": str(ref),
         "digest": release.digest,
         "environment": environment,
-        "given": [approval.approver for approval in given],
+        "given": [approval.approver for approval in counted],
         "needed": needed,
         "state": "approved" if is_complete else "pending",
         "audit_id": audit_id,
@@ -268,29 +272,43 @@ def _entry(
     )
 
 
+def given(registry: Registry, ref: Ref) -> list[Approval]:
+    """The approvals of a version for the environment that decides here, as the ledger tells them."""
+    here = registry.approved.environment
+    with registry.database.read() as connection:
+        return _told(connection, ref, here, here)
+
+
 def _told(connection: sa.Connection, ref: Ref, environment: str, default: str) -> list[Approval]:
     """The approvals since the version was withdrawn or the list begun anew, as the ledger tells them.
 
-    A row alone is nobody's yes.
+    A row is nobody's yes, and says nothing about who that is or until when. Raises `Refused` AUD-EDITED.
     """
 
     def of(action: Action) -> list[tuple[int, Event]]:
         wanted = events.Filter(action=action.value, model=str(ref), outcome=Outcome.ALLOWED.value)
-        return [(record.seq, record.event) for record in events.find(connection, wanted)]
+        return [(record.seq, record.event) for record in told(connection, wanted)]
 
     ended = [seq for seq, e in of(Action.ARTIFACT_UNAPPROVE) if environment in e.data["environments"]]
     begun = events.Filter(action=Action.APPROVALS_RESET.value, outcome=Outcome.ALLOWED.value, limit=1)
-    ended += [record.seq for record in events.latest(connection, begun)]
-    told = {
-        (e.actor, e.digest, e.time)
+    ended += [record.seq for record in told_last(connection, begun)]
+    rows = {(row.approver, row.time): row for row in store.approvals_of(connection, ref)}
+    return [
+        _approval(e, rows)
         for seq, e in of(Action.ARTIFACT_APPROVE)
         if e.data.get("environment", default) == environment and seq > max(ended, default=0)
-    }
-    return [
-        approval
-        for approval in store.approvals_of(connection, ref)
-        if (f"user:{approval.approver}", approval.digest, approval.time) in told
     ]
+
+
+def _approval(event: Event, rows: Mapping[tuple[str, datetime], Approval]) -> Approval:
+    """An approval as its event tells it; one of an earlier release leaves the rest to its row."""
+    who, data = event.actor.removeprefix("user:"), event.data
+    if "human" in data:
+        until = parse_time(str(data["expires"]))
+        return Approval(who, str(data["human"]), event.digest, str(data["policy_version"]), event.time, until)
+    row = rows.get((who, event.time))
+    ended = Approval(who, who, event.digest, "", event.time, event.time)
+    return ended if row is None else replace(row, digest=event.digest)
 
 
 def _was_retired(connection: sa.Connection, ref: Ref) -> bool:
@@ -298,7 +316,7 @@ def _was_retired(connection: sa.Connection, ref: Ref) -> bool:
     wanted = events.Filter(
         action=Action.ARTIFACT_RETIRE.value, model=str(ref), outcome=Outcome.ALLOWED.value, limit=1
     )
-    return bool(events.latest(connection, wanted))
+    return bool(told_last(connection, wanted))
 
 
 def _is_current(

@@ -20,6 +20,7 @@ from garrison.core.actions import Action
 from garrison.core.errors import GarrisonError, Refused
 from garrison.core.event import Outcome
 from garrison.evidence import store as events
+from garrison.evidence.told import told
 from garrison.trust import approvals, approved
 from garrison.trust.approved import ApprovedEntry
 from garrison.trust.tuf import entries, shape
@@ -63,13 +64,13 @@ def _believed(registry: Registry, connection: sa.Connection, release: Release) -
     genuine(registry, release)
     entry = approved.verify(release.approved_entry, registry.keys)
     wanted = events.Filter(model=str(release.ref), outcome=Outcome.ALLOWED.value)
-    told = [record.event for record in events.find(connection, wanted)]
+    recorded = [record.event for record in told(connection, wanted)]
     gave = {
         event.actor
-        for event in told
+        for event in recorded
         if event.action is Action.ARTIFACT_APPROVE and event.digest == entry.digest
     }
-    is_retired = release.retired or any(event.action is Action.ARTIFACT_RETIRE for event in told)
+    is_retired = release.retired or any(event.action is Action.ARTIFACT_RETIRE for event in recorded)
     is_whole = {f"user:{name}" for name in entry.approvers} <= gave
     enough = len(set(entry.approvers)) >= approvals.required(release.tier)
     if is_retired or entry.ref != release.ref or entry.digest != release.digest or not (is_whole and enough):

@@ -26,6 +26,7 @@ from garrison.core.errors import GarrisonError, Refused, Undecided
 from garrison.core.event import Event, Outcome
 from garrison.evidence import store as events
 from garrison.evidence.ledger import Ledger, Transaction
+from garrison.evidence.told import told_last
 from garrison.storage.local import full_disk_explained, sync_directory, write_atomically
 from garrison.trust.keys.public import PublicKey, public_from_pem
 from garrison.trust.tuf import pins as pinning
@@ -213,7 +214,7 @@ class ApprovedVersions:
     def _told(self) -> Pins:
         wanted = events.Filter(action=Action.APPROVALS_PUBLISH.value, outcome=Outcome.ALLOWED.value, limit=1)
         with self.ledger.read() as connection:
-            found = events.latest(connection, wanted)
+            found = told_last(connection, wanted)
         return pinning.from_json(found[0].event.data["list"]) if found else Pins()
 
     def _read(self, name: str, limit: int) -> bytes:

@@ -23,6 +23,7 @@ from garrison.core.errors import Refused, Usage
 from garrison.core.event import Outcome
 from garrison.evidence import store as events
 from garrison.evidence.ledger import Transaction
+from garrison.evidence.told import told
 from garrison.trust import attestation
 from garrison.trust.attestation import Attestation, broken
 
@@ -90,7 +91,7 @@ def attach_all(
         if release.retired is not None:
             raise withdrawn(ref)
         present = _checked(registry, transaction.connection, release)
-        added, audit_ids = add_to(registry, transaction, release, drafts(present), subject, after=present)
+        added, audit_ids = add_to(registry, transaction, release, drafts(present), subject)
     layout.materialise(registry, release)  # a kill before this is mended at the next start
     return added, audit_ids
 
@@ -101,15 +102,14 @@ def add_to(
     release: Release,
     drafts: Iterable[Draft],
     subject: Subject,
-    *,
-    after: Sequence[Checked] = (),
 ) -> tuple[list[Attachment], list[str]]:
     """Sign the drafts and put their rows and events into the caller's transaction."""
-    labels = {checked.attachment.label for checked in after}
+    present = attachment_store.attachments_of(transaction.connection, release.ref)
+    labels = {attachment.label for attachment in present}
     added: list[Attachment] = []
     audit_ids: list[str] = []
     for draft in drafts:
-        place = len(after) + len(added) + 1
+        place = len(present) + len(added) + 1
         if place > MAX_ATTACHMENTS:
             raise Usage(
                 "ATT-MANY",
@@ -167,24 +167,26 @@ def latest(checked: Sequence[Checked], predicate_type: str) -> Checked | None:
 
 def _checked(registry: Registry, connection: Any, release: Release) -> list[Checked]:
     stored = attachment_store.attachments_of(connection, release.ref)
-    told = _told(connection, release)
+    recorded = _told(connection, release)
     by_label = {attachment.label: attachment for attachment in stored}
-    for label in told.keys() - by_label.keys():
+    for label in recorded.keys() - by_label.keys():
         raise broken(label, str(release.ref), "its row was removed from the database", fix=_RESTORE)
-    return [_check_row(registry, release, attachment, told) for attachment in stored]
+    return [_check_row(registry, release, attachment, recorded) for attachment in stored]
 
 
-def _check_row(registry: Registry, release: Release, attachment: Attachment, told: dict[str, str]) -> Checked:
+def _check_row(
+    registry: Registry, release: Release, attachment: Attachment, recorded: dict[str, str]
+) -> Checked:
     label, about = attachment.label, str(release.ref)
     if not attestation.is_label(label):
         raise broken(ascii(label[:80]), about, "nothing of that name was ever attached", fix=_RESTORE)
-    if told.get(label) != attachment.sha256:
+    if recorded.get(label) != attachment.sha256:
         raise broken(
             label,
             about,
             "it is not what the ledger says was attached",
             fix=_RESTORE,
-            expected=told.get(label, "nothing"),
+            expected=recorded.get(label, "nothing"),
             found=attachment.sha256,
         )
     opened = attestation.open_attestation(
@@ -219,7 +221,7 @@ def _told(connection: Any, release: Release) -> dict[str, str]:
     )
     return {
         str(record.event.data.get("attachment")): str(record.event.data.get("sha256"))
-        for record in events.find(connection, wanted)
+        for record in told(connection, wanted)
         if record.event.digest == release.digest
     }
 

@@ -33,6 +33,7 @@ from garrison.core.errors import GarrisonError, Refused, Undecided, Usage
 from garrison.core.event import Outcome, format_time
 from garrison.core.finding import Finding, Verdict
 from garrison.evidence import store as events
+from garrison.evidence.told import told
 from garrison.trust import attestation
 from garrison.trust.attestation import Attestation
 from garrison.trust.tree import read_tree
@@ -150,9 +151,9 @@ def genuine(registry: Registry, ref: Ref) -> tuple[Dataset, Attestation]:
     """The data set when row, signature and event agree. Raises `Refused` DATA-UNKNOWN and DATA-TAMPER."""
     with registry.database.read() as connection:
         dataset = dataset_store.find(connection, ref)
-        told = _told(connection, ref)
+        recorded = _told(connection, ref)
     if dataset is None:
-        if told:
+        if recorded:
             raise _row(ref, "its row was removed from the database")
         raise Refused(
             "DATA-UNKNOWN", f"there is no data set {ref}", fix="garrison dataset list shows what there is"
@@ -170,7 +171,7 @@ def genuine(registry: Registry, ref: Ref) -> tuple[Dataset, Attestation]:
         raise _row(ref, error.what) from error
     row = (dataset.digest, dataset.owner, dataset.tier, dataset.source)
     said = (manifest.digest, *(signed.predicate.get(key) for key in ("owner", "tier", "source")))
-    if row != said or dataset.sha256 not in told:
+    if row != said or dataset.sha256 not in recorded:
         raise _row(ref, "its row in the database is not what was signed and recorded")
     if hashlib.sha256(dataset.sketch).hexdigest() != signed.predicate["sketch"]:
         raise _row(ref, "its row sketch in the database is not what was signed")
@@ -359,7 +360,7 @@ def _told(connection: sa.Connection, ref: Ref) -> set[str]:
     wanted = events.Filter(
         action=Action.DATASET_REGISTER.value, model=str(ref), outcome=Outcome.ALLOWED.value
     )
-    return {str(record.event.data.get("statement")) for record in events.find(connection, wanted)}
+    return {str(record.event.data.get("statement")) for record in told(connection, wanted)}
 
 
 def _about(ref: Ref) -> str:

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from garrison.artifacts import attachment_store, store
 from garrison.artifacts.attachment_store import Attachment
-from garrison.artifacts.registry import Registry, genuine
+from garrison.artifacts.registry import Registry, genuine, without_row
 from garrison.artifacts.store import Release
 from garrison.artifacts.stored import StoredFiles
 from garrison.core.digest import Manifest, Ref
@@ -193,7 +193,13 @@ def with_modes_of(found: Manifest, recorded: Manifest) -> Manifest:
 
 
 def collect(registry: Registry) -> int:
-    """Give back the space of objects that no version has, unless somebody is publishing; returns how many."""
+    """Give back the space of objects that no version has, unless somebody is publishing; returns how many.
+
+    While a row is missing, nobody can say which objects its version has: then none is given back.
+    """
+    with registry.database.read() as connection:
+        if without_row(connection):
+            return 0
 
     def wanted() -> set[str]:
         with registry.database.read() as connection:
@@ -214,7 +220,9 @@ def repair_all(registry: Registry) -> list[str]:
         done.append("removed an unfinished publication")
     with registry.database.read() as connection:
         recorded = store.releases(connection)
-    for orphan in _without_row(registry, {release.ref for release in recorded}):
+        gone = without_row(connection)
+    done += [f"DB-EDITED: the row of {ref} was removed from the database; its files are kept" for ref in gone]
+    for orphan in _without_row(registry, {*(release.ref for release in recorded), *gone}):
         _remove_version(orphan)
         done.append(
             f"removed the files of {orphan.parent.name}@{orphan.name}, whose publication was cut short"

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
+
 from garrison.artifacts import store
 from garrison.artifacts.approved_list import ApprovedVersions
 from garrison.artifacts.store import Release
 from garrison.core.actions import Action
 from garrison.core.decision import Subject
-from garrison.core.digest import Ref
-from garrison.core.errors import Refused
+from garrison.core.digest import Ref, short
+from garrison.core.errors import GarrisonError, Refused
 from garrison.core.event import Event, Outcome
+from garrison.evidence import store as events
+from garrison.evidence import told as proved
 from garrison.evidence.ledger import Ledger
+from garrison.evidence.store import Filter
 from garrison.storage.objects import ObjectStore
 from garrison.storage.sql import Database
 from garrison.trust import statement as statements
@@ -41,10 +47,50 @@ class Registry:
 
 
 def get(registry: Registry, ref: Ref) -> Release:
-    """The release as recorded and signed. Raises `Refused` ART-UNKNOWN, and as `genuine`."""
+    """The release as recorded, signed and told. Raises `Refused` ART-UNKNOWN, DB-EDITED, and as `genuine`."""
     with registry.database.read() as connection:
         found = store.find(connection, ref)
-    return genuine(registry, recorded(found, ref))
+        told = published(connection, ref)[1]
+    if found is None and told is not None:
+        raise _edited(ref, told, "its row is gone")
+    release = genuine(registry, recorded(found, ref))
+    if told is None or told.digest != release.digest:
+        raise _edited(ref, told, f"there is a row for {short(release.digest)}")
+    return release
+
+
+def published(connection: sa.Connection, ref: Ref) -> tuple[int, Event | None]:
+    """(number, event) of the record that first published a version; (0, None) when there is none.
+
+    Where a loss of records took that one, the same bytes published again stand in for it.
+    """
+    wanted = Filter(action=Action.ARTIFACT_PUBLISH.value, model=str(ref), outcome=Outcome.ALLOWED.value)
+    again: tuple[int, Event | None] = (0, None)
+    for record in proved.told(connection, wanted):
+        if not record.event.data.get("unchanged"):
+            return record.seq, record.event
+        again = again if again[0] else (record.seq, record.event)
+    return again
+
+
+def without_row(connection: sa.Connection) -> list[Ref]:
+    """Versions that the ledger tells of and whose row somebody removed from the database."""
+    wanted = Filter(action=Action.ARTIFACT_PUBLISH.value, outcome=Outcome.ALLOWED.value)
+    gone: list[Ref] = []
+    for text in sorted(events.resources(connection, wanted) - store.every_ref(connection)):
+        with contextlib.suppress(GarrisonError):  # a record that was edited names none
+            gone.append(Ref.parse(text))
+    return gone
+
+
+def _edited(ref: Ref, told: Event | None, found: str) -> Refused:
+    said = "of no publication" if told is None else f"that {short(told.digest)} was published"
+    return Refused(
+        "DB-EDITED",
+        f"{ref} was changed in the database behind Garrison's back: {found}, and the ledger tells {said}",
+        evidence={"row": f"release {ref}", "published": "" if told is None else told.digest},
+        fix=f"put the newest backup of the data directory back, or publish the same files as {ref} again",
+    )
 
 
 def recorded(release: Release | None, ref: Ref) -> Release:

@@ -27,7 +27,7 @@ from garrison.artifacts import scan as scanning
 from garrison.artifacts.at_rest import record_verified, verify
 from garrison.artifacts.attachments import add_to
 from garrison.artifacts.lineage.base import Lineage
-from garrison.artifacts.registry import Registry, event_of, record
+from garrison.artifacts.registry import Registry, event_of, published, record
 from garrison.artifacts.scan_report import ScanReport
 from garrison.artifacts.store import Release
 from garrison.core.actions import Action
@@ -38,6 +38,7 @@ from garrison.core.event import Outcome
 from garrison.core.finding import Verdict
 from garrison.evidence import store as events
 from garrison.evidence.ledger import Transaction
+from garrison.evidence.told import told
 from garrison.storage.local import remove_tree
 from garrison.trust import oms
 from garrison.trust import statement as statements
@@ -119,6 +120,9 @@ def _published(
     try:
         with registry.database.read() as connection:
             known = store.find(connection, wanted.ref)
+            first = published(connection, wanted.ref)[1]
+        if first is not None and first.digest != ingested.manifest.digest:  # also when its row was removed
+            raise _immutable(wanted.ref, first.digest, ingested.manifest.digest)
         if known is not None:
             return _same_bytes_or_refused(registry, known, ingested, subject)
         scanned = _scan(registry, ingested, wanted, subject, progress)
@@ -294,7 +298,7 @@ def _refuse_second_meaning(registry: Registry, ref: Ref, manifest: Manifest) -> 
     """One name@version means one content, also among directories that were signed and never published."""
     with registry.database.read() as connection:
         release = store.find(connection, ref)
-        signed = events.find(connection, events.Filter(action=Action.ARTIFACT_SIGN.value, model=ref.name))
+        signed = told(connection, events.Filter(action=Action.ARTIFACT_SIGN.value, model=ref.name))
         others = {
             found.event.digest
             for found in signed

@@ -15,9 +15,9 @@ import sqlalchemy as sa
 from garrison.artifacts import approval, attachments, layout, store
 from garrison.artifacts import scan as scanning
 from garrison.artifacts.at_rest import verify
-from garrison.artifacts.registry import Registry, event_of, recorded, withdrawn
+from garrison.artifacts.registry import Registry, event_of, published, recorded, withdrawn
 from garrison.artifacts.release import Ingested, Progress, Publication, scan_again, signed_messages
-from garrison.artifacts.revocation import cutoff, published
+from garrison.artifacts.revocation import first_after
 from garrison.core.actions import Action
 from garrison.core.decision import Subject, Tier
 from garrison.core.digest import Manifest, Ref, canonical_json, sha256_bytes, short
@@ -105,10 +105,12 @@ def resign(
 
 def _told(registry: Registry, connection: sa.Connection, ref: Ref, key_id: str, source: Path | None) -> Event:
     """The event of the publication, when it is older than the moment from which its key is not believed."""
-    seq, event = published(connection, str(ref))
+    seq, event = published(connection, ref)
     key = next((key for key in registry.keys if key.key_id == key_id), None)
     is_late = (
-        key is not None and key.revocation is not None and seq >= cutoff(connection, key.revocation.since)
+        key is not None
+        and key.revocation is not None
+        and seq >= first_after(connection, key.revocation.since)
     )
     if event is not None and key is not None:
         if is_late and source is not None and read_tree(source).digest == event.digest:

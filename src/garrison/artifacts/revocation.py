@@ -15,11 +15,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from garrison.artifacts import store
+from garrison.artifacts.registry import published
 from garrison.artifacts.release import BARE
 from garrison.core.actions import Action
 from garrison.core.digest import sha256_bytes
-from garrison.core.event import Event, format_time
+from garrison.core.event import format_time
 from garrison.evidence import store as events
+from garrison.evidence.told import told_all
 from garrison.storage.sql import metadata
 from garrison.trust.keyring import message_of, signer_id
 from garrison.trust.keys.public import PublicKey
@@ -55,11 +57,24 @@ class Affected:
 
 
 def cutoff(connection: sa.Connection, since: datetime) -> int:
-    """The number of the first record at or after `since`; one past the last when there is none."""
+    """The number of the first record at or after `since`; one past the last when there is none.
+
+    As the columns have it, for lists; what decides is asked of `first_after`.
+    """
     first = connection.execute(
         sa.select(sa.func.min(events.events.c.seq)).where(events.events.c.time >= format_time(since))
     ).scalar()
     return int(first) if first is not None else events.count_and_last(connection)[1] + 1
+
+
+def first_after(connection: sa.Connection, since: datetime) -> int:
+    """As `cutoff`, from the records themselves. Raises `Refused` AUD-EDITED."""
+    last = 0
+    for record in told_all(connection):
+        if record.event.time >= since:
+            return record.seq
+        last = record.seq
+    return last + 1
 
 
 def kept_before(connection: sa.Connection, key_id: str, since: datetime | None) -> frozenset[str]:
@@ -70,11 +85,10 @@ def kept_before(connection: sa.Connection, key_id: str, since: datetime | None) 
     """
     if since is None:
         return frozenset()
-    end = cutoff(connection, since)
     words: set[str] = set()
     kept: set[str] = set()
-    for record in events.find(connection, events.Filter()):
-        if record.seq >= end:
+    for record in told_all(connection):
+        if record.event.time >= since:
             break
         data = record.event.data
         if data.get("key") == key_id and isinstance(data.get("signed"), list):
@@ -98,7 +112,7 @@ def affected(connection: sa.Connection, key: PublicKey) -> list[Affected]:
         documents = [release.statement, release.bundle]
         by_key = [document for document in documents if signer_id(document) == key.key_id]
         if release.retired is None and any(message_of(document) not in kept for document in by_key):
-            seq = published(connection, str(release.ref))[0]
+            seq = published(connection, release.ref)[0]
             time = format_time(release.created)
             found.append(Affected(str(release.ref), release.digest, time, True, 0 < seq < end))
     wanted = events.Filter(action=Action.ARTIFACT_SIGN.value)
@@ -107,15 +121,6 @@ def affected(connection: sa.Connection, key: PublicKey) -> list[Affected]:
         if event.data.get("key") == key.key_id and event.data.get("kept") == BARE and record.seq >= end:
             found.append(Affected(event.resource, event.digest, format_time(event.time), False, False))
     return found
-
-
-def published(connection: sa.Connection, ref: str) -> tuple[int, Event | None]:
-    """(number, event) of the record that first published a version; (0, None) when there is none."""
-    wanted = events.Filter(action=Action.ARTIFACT_PUBLISH.value, model=ref, outcome="allowed")
-    for record in events.find(connection, wanted):
-        if record.event.resource == ref and not record.event.data.get("unchanged"):
-            return record.seq, record.event
-    return 0, None
 
 
 def signatures(connection: sa.Connection) -> dict[str, tuple[int, str]]:

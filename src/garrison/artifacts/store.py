@@ -116,6 +116,11 @@ def refs(connection: sa.Connection) -> list[Ref]:
     return [Ref(row.name, row.version) for row in connection.execute(query.order_by(*RELEASES.primary_key))]
 
 
+def every_ref(connection: sa.Connection) -> set[str]:
+    """Every version, retired ones included, as the rows name it."""
+    return {f"{row.name}@{row.version}" for row in connection.execute(sa.select(*RELEASES.primary_key))}
+
+
 def owners_by_release(connection: sa.Connection, name: str = "") -> dict[str, str]:
     """Model -> the owner that its newest version was published under; models that are all retired left out."""
     query = sa.select(RELEASES.c.name, RELEASES.c.owner).where(RELEASES.c.retired == "")

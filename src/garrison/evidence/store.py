@@ -322,6 +322,12 @@ def _conditions(wanted: Filter) -> list[sa.ColumnElement[bool]]:
     return found
 
 
+def resources(connection: sa.Connection, wanted: Filter) -> set[str]:
+    """What the records that match are about, by the columns alone."""
+    query = sa.select(events.c.resource).where(*_conditions(wanted)).distinct()
+    return set(connection.execute(query).scalars())
+
+
 def get(connection: sa.Connection, seq: int) -> Record | None:
     row = connection.execute(sa.select(*_RECORD).where(events.c.seq == seq)).one_or_none()
     return None if row is None else _record(row)

@@ -32,11 +32,11 @@ class Call:
         value = self.body.get(key)
         if not isinstance(value, str) or not value:
             raise Usage("ARG-MISSING", f"{key} is missing", fix=f"give {key}; --help shows an example")
-        return value
+        return _without_nul(key, value)
 
     def optional(self, key: str) -> str | None:
         value = self.body.get(key)
-        return value if isinstance(value, str) and value else None
+        return _without_nul(key, value) if isinstance(value, str) and value else None
 
     def flag(self, key: str) -> bool:
         return self.body.get(key) is True
@@ -45,7 +45,7 @@ class Call:
         value = self.body.get(key) or []
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise Usage("ARG-MISSING", f"{key} is not a list of words", fix=f"give {key} as words")
-        return value
+        return [_without_nul(key, item) for item in value]
 
     def tier(self, default: Tier | None = None) -> Tier:
         """The field `tier`. Raises `Usage` PAT-TIER when it is none, and ARG-MISSING without one or a default."""
@@ -58,6 +58,13 @@ class Call:
                 f"{text[:40]!r} is not a sensitivity tier",
                 fix=f"choose one of {', '.join(tier.value for tier in Tier)}",
             ) from None
+
+
+def _without_nul(key: str, value: str) -> str:
+    """No path, name or address holds a zero byte, and the system takes none."""
+    if "\0" in value:
+        raise Usage("ARG-MISSING", f"{key} holds a zero byte", fix=f"give {key} as text")
+    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +92,11 @@ def event_of(
 
 
 def identity_name(name: str) -> str:
-    """Names of people and services: printable, no spaces or colons, at most 128 characters."""
-    if len(name) > 128 or not name.isprintable() or any(character in " :/" for character in name):
+    """Names of people and services: printable, at most 128 characters, no spaces, colons, slashes or bars.
+
+    A bar is for subjects of other issuers: nobody here can be called like one of them.
+    """
+    if len(name) > 128 or not name.isprintable() or any(character in " :/|" for character in name):
         raise Usage(
             "ID-SYNTAX",
             f"{name[:40]!r} is not a name for an identity",

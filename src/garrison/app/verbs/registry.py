@@ -101,8 +101,7 @@ def model_show(house: House, call: Call) -> dict[str, Any]:
     ref = Ref.parse(call.text("ref"))
     authorise_read(house, call, Action.ARTIFACT_READ, ref)
     release = get(house.registry, ref)
-    with house.database.read() as connection:
-        given = store.approvals_of(connection, ref)
+    given = approval.given(house.registry, ref)
     owner = house.people().owners.get(ref.name, release.owner)
     tree = layout.tree_of(house.registry, ref)
     return {

@@ -48,6 +48,11 @@ and the database only keeps a copy. The row that the message names says
 something else than the ledger, so somebody wrote to the database directly.
 The row decides nothing; what it tried to allow is refused.
 
+Published versions count too: a version whose row was removed is not forgotten,
+its files are kept, and its name never becomes other bytes; a row that nobody
+published is no version. For these, put the newest backup of the data directory
+back, or publish the same files under the same name and version again.
+
 Find out who can write to the database file. The next start puts the row back
 as the ledger tells it, and records that it did:
 
@@ -127,6 +132,68 @@ A token names one subject (at most 128 characters), 1 to 32 roles and at most
 64 models, and fits into 8 KiB.
 
 Name fewer models, or none for a person who may ask any model.
+""",
+    ),
+    "TOK-BOUND": Code(
+        "the token is bound to another certificate",
+        """\
+The access token names the SHA-256 of a client certificate (RFC 8705), and the
+connection that it came over showed another one or none. A stolen token is
+worth nothing without the key of that certificate.
+
+Send it over mutual TLS with the certificate that it was issued for.
+""",
+    ),
+    "TOK-ISSUER": Code(
+        "the token's issuer has been away for too long",
+        """\
+Keys of other issuers are fetched now and then and go on counting for an hour
+while the issuer is away (the setting issuer_stale_seconds). That time is over:
+nobody can tell whether a key was withdrawn meanwhile, so its tokens are
+answered with 503 until it is reachable again. Tokens of others go on working.
+
+    garrison issuer list
+""",
+    ),
+    "ISS-INVALID": Code(
+        "not an issuer that can be trusted",
+        """\
+An issuer has an https:// address, an audience that its tokens have to be meant
+for, and says which roles its subjects get. Roles are given (--role) or
+translated from a claim (--grant VALUE=ROLE); a claim is never a role by
+itself. Plain http:// is for an issuer on this machine, with --loopback.
+
+    garrison issuer add --help
+""",
+    ),
+    "ISS-TAKEN": Code(
+        "another issuer has that name",
+        """\
+The subjects of an issuer are called NAME|SUBJECT here. Two issuers of one name
+could speak for each other's people.
+
+    garrison issuer list
+""",
+    ),
+    "ISS-UNKNOWN": Code(
+        "no such issuer",
+        """\
+    garrison issuer list
+
+shows the issuers by their address, which has to be given byte for byte.
+""",
+    ),
+    "ISS-FETCH": Code(
+        "an issuer's keys could not be fetched",
+        """\
+The issuer's discovery document or its key set could not be had: it did not
+answer within 10 seconds, redirected, sent too much, speaks for another issuer,
+or keeps its keys on a host that nobody named (--keys-host). Names that lead to
+this machine or to its link (where clouds keep their metadata) are not asked.
+
+While an issuer is away its last keys go on counting for a bounded time:
+
+    garrison issuer list
 """,
     ),
     "RBAC-403": Code(
