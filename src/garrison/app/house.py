@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
+from garrison.app.issuer_keys import IssuerRing
 from garrison.app.keychain import Keychain
 from garrison.app.people import PeopleView, check_row, row_of
 from garrison.app.settings import Settings
@@ -41,6 +42,7 @@ from garrison.trust.store import User, disabled_users, find_user, revoked_tokens
 T = TypeVar("T")
 
 SNAPSHOT_TYPE = "application/vnd.garrison.snapshot+json"
+DEFAULT_STALE = 3_600.0  # seconds; the setting issuer_stale_seconds
 SYSTEM = Subject("service", "garrison", frozenset({"service"}), via="server")
 
 
@@ -95,6 +97,7 @@ class House:
     busy: Busy = field(default_factory=Busy)
     stopping: Flag = field(default_factory=Flag)
     told: PeopleView = field(default_factory=PeopleView)
+    issuers: IssuerRing = field(default_factory=lambda: IssuerRing(DEFAULT_STALE))
 
     def go_on(self) -> None:
         """Called at every step of a long command. Raises `Undecided` SRV-STOPPING once the server stops."""
@@ -117,6 +120,7 @@ class House:
             [key for key in self.public_keys if key.label == "token"],
             revoked_tokens=frozenset(revoked),
             revoked_subjects=frozenset(disabled),
+            others=self.issuers.tokens(),
         )
         return verifier.verify(token, self.now().timestamp()).subject
 
@@ -177,6 +181,7 @@ class House:
             # Workers never go back to a lower version, and a clock may: then it counts on from the last one.
             self.snapshot_version = max(self.snapshot_version + 1, int(now.timestamp() * 1_000_000))
             people = self.people()
+            self.issuers.follow(people.access.issuers)
             with self.database.read() as connection:
                 revoked, disabled = self._withdrawn(connection)
                 body = {
@@ -209,6 +214,12 @@ class House:
                         "concurrency": self.settings.concurrency,
                     },
                     "max_token_lifetime": 86_400,
+                    "issuers": self.issuers.as_json(),
+                    "api_keys": [
+                        key.as_json()
+                        for key in people.access.api_keys.values()
+                        if key.expires > now.timestamp()
+                    ],
                 }
             envelope = dsse.sign(canonical_json(body), SNAPSHOT_TYPE, self.snapshot_signer)
             write_atomically(self.settings.run / "snapshot.json", canonical_json(envelope))

@@ -48,6 +48,8 @@ class Settings:
     """Model tokens a minute for each identity and model."""
     concurrency: int = 16
     """Requests in progress at once for each identity and model."""
+    issuer_stale_seconds: int = 3_600
+    """How long the keys of another issuer count while it cannot be reached."""
     snapshot_seconds: int = 900
     """How long gateway workers may serve on their last signed snapshot."""
     approval_days: int = 30
@@ -56,6 +58,10 @@ class Settings:
     """The environment that this server deploys for: which approved list decides."""
     verify_hours: int = 24
     """Hours between two checks of every stored version, where it lies."""
+    drift_hours: int = 24
+    """Hours between two comparisons of every imported version with its source."""
+    store_check_hours: int = 24
+    """Hours between two checks that the store of model files is closed to others."""
     memory_share: float = 0.5
     """Largest share of memory that a model may take when it is loaded into sealed memory."""
     store: str = ""
@@ -188,9 +194,12 @@ def _check(settings: Settings) -> None:
         "requests_per_minute": (settings.requests_per_minute, 1, 10_000_000),
         "tokens_per_minute": (settings.tokens_per_minute, 1, 10_000_000_000),
         "concurrency": (settings.concurrency, 1, 100_000),
+        "issuer_stale_seconds": (settings.issuer_stale_seconds, 1, 86_400),
         "snapshot_seconds": (settings.snapshot_seconds, 30, 86_400),
         "approval_days": (settings.approval_days, 1, 365),
         "verify_hours": (settings.verify_hours, 1, 744),
+        "drift_hours": (settings.drift_hours, 1, 744),
+        "store_check_hours": (settings.store_check_hours, 1, 744),
         "memory_share": (settings.memory_share, 0.0, 0.9),
         "s3_retain_days": (settings.s3_retain_days, 0, 36_500),
     }

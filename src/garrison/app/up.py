@@ -22,10 +22,10 @@ from typing import Any
 from cryptography import x509
 
 from garrison import __version__
-from garrison.app import schedule, serving, wiring
+from garrison.app import issuer_keys, schedule, serving, wiring
 from garrison.app.addresses import certificate_names, is_loopback
 from garrison.app.api import server as api
-from garrison.app.house import House
+from garrison.app.house import SNAPSHOT_TYPE, House
 from garrison.app.lock import only_server
 from garrison.app.people import settle
 from garrison.app.settings import Settings
@@ -39,6 +39,7 @@ from garrison.runtime.probe import probe
 from garrison.runtime.sandboxes.ladder import sandbox_for
 from garrison.storage.local import write_atomically
 from garrison.trust.ca import LEAF_LIFETIME, ensure_ca, issue_server
+from garrison.trust.issuers import Issuer
 from garrison.trust.keys.base import Signer
 from garrison.trust.people import facts_of_user
 from garrison.trust.store import User, save_user, users
@@ -90,6 +91,7 @@ async def _serve(
         say(f"  repaired {line}")
     ca_signer = house.token.signer("ca")
     authority = await asyncio.to_thread(ensure_ca, settings.data / "ca.pem", ca_signer, house.now())
+    await asyncio.to_thread(_remember_issuers, house)
     await asyncio.to_thread(house.publish_snapshot)
     spool = SpoolReader(house.ledger, settings.run / "spool", house.now)
     workers = Workers(
@@ -101,6 +103,7 @@ async def _serve(
         asyncio.create_task(_fold(spool, stop)),
         asyncio.create_task(_housekeeping(house, workers, stop)),
         asyncio.create_task(schedule.loop(house, stop)),
+        asyncio.create_task(_keep_issuers(house, stop)),
     ]
     try:
         await workers.start()
@@ -191,9 +194,6 @@ async def _housekeeping(house: House, workers: Workers, stop: asyncio.Event) -> 
         await _pause(stop, HOUSEKEEPING_SECONDS)
         if house.ledger.state().problem:
             await asyncio.to_thread(house.ledger.sign_head)
-        # Tried again in five seconds, hours before it is stale; a list that is not ours is not refreshed.
-        with contextlib.suppress(GarrisonError, OSError):
-            await asyncio.to_thread(house.registry.approved.refresh)
         if time.monotonic() - refreshed > house.settings.snapshot_seconds / 3:
             # Tried again in five seconds, long before it expires.
             with contextlib.suppress(GarrisonError, OSError):
@@ -204,6 +204,23 @@ async def _housekeeping(house: House, workers: Workers, stop: asyncio.Event) -> 
             with contextlib.suppress(GarrisonError, OSError):
                 await workers.rotate()
                 rotated = time.monotonic()
+
+
+def _remember_issuers(house: House) -> None:
+    house.issuers.follow(house.people().access.issuers)
+    key = next(key for key in house.public_keys if key.label == "snapshot")
+    house.issuers.remember(house.settings.run / "snapshot.json", key, SNAPSHOT_TYPE)
+
+
+async def _keep_issuers(house: House, stop: asyncio.Event) -> None:
+    """Fetch the keys of other issuers; each change and each failure that begins is an event."""
+
+    def told(issuer: Issuer, problem: str) -> None:
+        outcome = Outcome.UNKNOWN if problem else Outcome.ALLOWED
+        facts = {"outcome": outcome, "code": "ISS-FETCH" if problem else "", "reason": problem[:300]}
+        house.record(house.event(Action.ISSUER_REFRESH, issuer.url, **facts))
+
+    await issuer_keys.keep(house.issuers, house.now, house.publish_snapshot, told, stop)
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:
@@ -231,6 +248,7 @@ def _plane(house: House, authority: x509.Certificate, ca_signer: Signer) -> Plan
         workers=settings.workers,
         metrics_port=settings.metrics_address[1],
         tls=tls,
+        unknown_keys=house.issuers.wanted.update,
     )
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from garrison.app import stores
 from garrison.app.house import House
+from garrison.app.issuer_keys import IssuerRing
 from garrison.app.keychain import BUILT_IN, open_keychain
 from garrison.app.settings import Settings
 from garrison.artifacts.approved_carry import carry_over
@@ -197,4 +198,5 @@ def build(
         token_kind=SOFTWARE_TOKEN,
         now=now,
         loop=loop,
+        issuers=IssuerRing(float(settings.issuer_stale_seconds)),
     )

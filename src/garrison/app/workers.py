@@ -40,6 +40,7 @@ class Plane:
     workers: int
     metrics_port: int
     tls: Callable[[], bytes]
+    unknown_keys: Callable[[list[str]], None] = lambda _issuers: None
 
 
 @dataclass(slots=True)
@@ -221,6 +222,7 @@ class Workers:
                 with contextlib.suppress(ValueError):
                     message = json.loads(line)
                     async with self._heard:
+                        self._plane.unknown_keys(message.pop("unknown_keys", []))
                         worker.said.update(message)
                         self._newest = max(self._newest, int(worker.said.get("snapshot", 0)))
                         self._heard.notify_all()

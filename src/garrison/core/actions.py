@@ -42,9 +42,16 @@ class Action(StrEnum):
     RUNTIME_CRASH = "runtime.crash"
     RUNTIME_PROBE = "runtime.probe"
     ROUTE_ADD = "route.add"
+    LIMIT_WRITE = "limit.write"
+    ISSUER_WRITE = "issuer.write"
+    ISSUER_REFRESH = "issuer.refresh"
     MODEL_INVOKE = "model.invoke"
     TOKEN_ISSUE = "token.issue"
+    APIKEY_ISSUE = "apikey.issue"
     TOKEN_REVOKE = "token.revoke"
+    TOKEN_EXCHANGE = "token.exchange"
+    GATEWAY_SELFTEST = "gateway.selftest"
+    MESH_CHECK = "mesh.check"
     KEY_CREATE = "key.create"
     KEY_READ = "key.read"
     KEY_ADD = "key.add"
@@ -97,9 +104,16 @@ DESCRIPTIONS: dict[Action, str] = {
     Action.RUNTIME_CRASH: "a model server ended, hung or ran out of memory and was dealt with",
     Action.RUNTIME_PROBE: "escape attempts were made inside a sandbox and counted",
     Action.ROUTE_ADD: "a model that something else serves was put behind the gateway",
+    Action.LIMIT_WRITE: "a limit on use, or the price of a model, was set or taken away",
+    Action.ISSUER_WRITE: "another issuer of tokens was trusted, or is not any more",
+    Action.ISSUER_REFRESH: "the keys of an issuer changed, or could not be fetched",
     Action.MODEL_INVOKE: "a request for a model reached the gateway; exactly one event each",
     Action.TOKEN_ISSUE: "a short-lived access token was signed",
     Action.TOKEN_REVOKE: "a token or every token of a subject stopped being accepted",
+    Action.APIKEY_ISSUE: "a short-lived API key was made for a client that cannot fetch tokens",
+    Action.TOKEN_EXCHANGE: "an agent got a token to act for somebody, with the rights that both have",
+    Action.GATEWAY_SELFTEST: "the gateway was asked for everything without a token",
+    Action.MESH_CHECK: "bad certificates were shown at every hop between services",
     Action.KEY_CREATE: "a key pair was generated inside the token",
     Action.KEY_ADD: "a token of its own was added, with a key in it",
     Action.KEY_ROTATE: "another key signs from now on; the one before it only verifies",

@@ -18,8 +18,13 @@ from garrison.core.digest import is_digest
 from garrison.core.errors import GarrisonError, Refused, Undecided
 from garrison.core.event import parse_time
 from garrison.gateway.limits import Limits
+from garrison.gateway.rules import PLAIN, RouteRules, parse_rules
 from garrison.trust import dsse, strict_json
+from garrison.trust.api_keys import MAX_API_KEYS, ApiKey, parse_api_key
+from garrison.trust.foreign import ForeignTokens, IssuerKeys
 from garrison.trust.identity import Principal, TokenVerifier
+from garrison.trust.issuers import MAX_ISSUERS, parse_issuer
+from garrison.trust.jwks import key_set
 from garrison.trust.keys.public import PublicKey
 from garrison.trust.policy import Policy
 
@@ -36,10 +41,12 @@ class Snapshot:
     expires: float
     policy: Policy
     tokens: TokenVerifier
+    foreign: ForeignTokens
     revoked_tokens: frozenset[str]
     revoked_subjects: frozenset[str]
     routes: Mapping[str, Endpoint]
     limits: Limits
+    rules: Mapping[str, RouteRules]  # of the routes that have any, by name
     # (id of the principal, model, task): who may use what, and the name it is served by
     admitted: dict[tuple[int, str, str], tuple[Principal, Endpoint, str]] = field(default_factory=dict)
 
@@ -75,16 +82,21 @@ def open_snapshot(
             revoked_tokens=revoked_tokens,
             revoked_subjects=revoked_subjects,
             max_lifetime=body["max_token_lifetime"],
+            others=(foreign := _foreign(body.get("issuers", []))),
+            api_keys=_api_keys(body.get("api_keys", [])),
         )
-        endpoints = [_endpoint(route) for route in strict_list(body["routes"], MAX_ROUTES)]
+        routes = strict_list(body["routes"], MAX_ROUTES)
+        endpoints = [_endpoint(route) for route in routes]
         return Snapshot(
             version=_whole(body["version"]),
             expires=parse_time(body["expires"]).timestamp(),
             policy=_policy(body["policy"], previous),
             tokens=tokens,
+            foreign=foreign,
             revoked_tokens=revoked_tokens,
             revoked_subjects=revoked_subjects,
             routes={endpoint.name: endpoint for endpoint in endpoints},
+            rules={route["name"]: rules for route in routes if (rules := parse_rules(route)) != PLAIN},
             limits=Limits(
                 *(
                     _whole(body["limits"][name])
@@ -98,6 +110,21 @@ def open_snapshot(
             f"the snapshot is signed but is not one that this version reads: {type(error).__name__}",
             fix="run the same version of Garrison for the control process and its gateway workers",
         ) from error
+
+
+def _foreign(items: Any) -> ForeignTokens:
+    """The other issuers, with the keys that the control process fetched from them."""
+    known = []
+    for item in strict_list(items, MAX_ISSUERS):
+        issuer = parse_issuer(item["issuer"])
+        keys = key_set(strict_list(item["keys"], 256), issuer.algorithms)
+        known.append(IssuerKeys(issuer, keys, float(_whole(item["until"]))))
+    return ForeignTokens.of(known)
+
+
+def _api_keys(items: Any) -> dict[str, ApiKey]:
+    found = [parse_api_key(item) for item in strict_list(items, MAX_API_KEYS)]
+    return {key.hash: key for key in found}
 
 
 def _policy(body: Any, previous: Snapshot | None) -> Policy:
@@ -189,6 +216,14 @@ class SnapshotFile:
     def version(self) -> int:
         """The version that is served by; 0 before the first."""
         return 0 if self._current is None else self._current.version
+
+    def unknown_keys(self) -> list[str]:
+        """Issuers whose tokens named a key that this snapshot lacks, each told once."""
+        if self._current is None or not self._current.foreign.unknown:
+            return []
+        urls = sorted(self._current.foreign.unknown)
+        self._current.foreign.unknown.clear()
+        return urls
 
     def current(self, now: float) -> Snapshot:
         """What to serve by at `now`. Raises `Undecided` GW-STALE without one, or when it has expired."""

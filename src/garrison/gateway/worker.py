@@ -99,6 +99,7 @@ async def run(config: WorkerConfig) -> None:
         if plane.snapshots.version != told:
             told = plane.snapshots.version
             _tell(config, {"snapshot": told})
+        _tell_unknown_keys(config, plane)
         now = loop.time()
         server.tick(now)
         scraper.tick(now)
@@ -197,6 +198,12 @@ def _tls(config: WorkerConfig) -> ssl.SSLContext | None:
             fix="give the worker a certificate, as garrison up does",
         )
     return None
+
+
+def _tell_unknown_keys(config: WorkerConfig, plane: Plane) -> None:
+    """A token named a key of its issuer that is not in the snapshot: the issuer may have begun to use a new one."""
+    for url in plane.snapshots.unknown_keys():
+        _tell(config, {"unknown_keys": [url]})
 
 
 def _read(source: str) -> bytes:

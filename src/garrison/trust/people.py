@@ -13,9 +13,16 @@ from typing import Any
 
 from garrison.core.actions import Action
 from garrison.core.event import Event, Outcome
+from garrison.trust import access
 from garrison.trust.store import User
 
-TELLING = (Action.USER_WRITE, Action.OWNER_WRITE, Action.TOKEN_REVOKE, Action.ROUTE_ADD)
+TELLING = (
+    Action.USER_WRITE,
+    Action.OWNER_WRITE,
+    Action.TOKEN_REVOKE,
+    Action.ROUTE_ADD,
+    *access.TELLING,
+)
 """The actions whose events change what is folded here."""
 
 REVOKED_FOR = timedelta(days=1)  # the longest life of an access token
@@ -55,6 +62,7 @@ class People:
     raci: dict[str, dict[str, tuple[str, ...]]] = field(default_factory=dict)
     revoked: dict[str, datetime] = field(default_factory=dict)
     routes: dict[str, str] = field(default_factory=dict)  # name: "upstream tier task,task"
+    access: access.Access = field(default_factory=access.Access)
 
     def copy(self) -> People:
         """One that can be folded further while others go on reading this one."""
@@ -66,6 +74,7 @@ class People:
             dict(self.raci),
             dict(self.revoked),
             dict(self.routes),
+            self.access.copy(),
         )
 
     def knows(self, name: str) -> bool:
@@ -96,6 +105,8 @@ def fold(people: People, seq: int, event: Event) -> None:
         _owner(people, event)
     elif event.action is Action.USER_WRITE:
         _user(people, event)
+    elif event.action in access.TELLING:
+        access.fold(people.access, event)
 
 
 def differences(

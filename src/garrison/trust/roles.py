@@ -53,7 +53,10 @@ ROLES: Mapping[str, frozenset[Action]] = MappingProxyType(
             Action.DEPLOY_APPLY,
             Action.DEPLOY_ROLLBACK,
             Action.DEPLOY_STOP,
+            Action.GATEWAY_SELFTEST,
             Action.IMAGE_PIN,
+            Action.LIMIT_WRITE,
+            Action.MESH_CHECK,
             Action.REGISTRY_PUSH,
             Action.ROUTE_ADD,
             Action.SCHEDULE_RUN,
@@ -69,10 +72,16 @@ ROLES: Mapping[str, frozenset[Action]] = MappingProxyType(
             Action.AUDIT_EXPORT,
             Action.AUDIT_VERIFY,
         },
-        "user": frozenset({Action.MODEL_INVOKE}),
+        "user": frozenset({Action.MODEL_INVOKE, Action.TOKEN_EXCHANGE}),
         "serving": frozenset({Action.ARTIFACT_READ, Action.ARTIFACT_PULL, Action.ARTIFACT_VERIFY}),
         "service": frozenset(
-            {Action.ARTIFACT_READ, Action.ARTIFACT_PULL, Action.ARTIFACT_VERIFY, Action.MODEL_INVOKE}
+            {
+                Action.ARTIFACT_READ,
+                Action.ARTIFACT_PULL,
+                Action.ARTIFACT_VERIFY,
+                Action.MODEL_INVOKE,
+                Action.TOKEN_EXCHANGE,
+            }
         ),
     }
 )

@@ -45,6 +45,7 @@ SERVER: dict[str, str] = {
     "environment": "lists by environment",
     "route": "models served elsewhere",
     "token": "short-lived access tokens",
+    "issuer": "other issuers of tokens",
     "user": "identities and roles",
     "key": "keys in the PKCS#11 token",
     "owner": "who answers for a model",
@@ -174,6 +175,10 @@ def _with_server(command: str) -> ModuleType:
             from garrison.app.cli import identity  # http.client: 30 ms
 
             return identity
+        case "issuer":
+            from garrison.app.cli import issuer  # http.client: 30 ms
+
+            return issuer
         case "import" | "drift":
             from garrison.app.cli import imports  # http.client: 30 ms
 

@@ -59,8 +59,15 @@ def _add_user(subparsers: Any) -> None:
     disable = verbs.add_parser(
         "disable", help="an identity may do nothing any more", epilog="example: garrison user disable dana"
     )
-    disable.add_argument("name", help="name of the identity")
+    disable.add_argument("name", help="name of the identity; ISSUER|SUBJECT for one of another issuer")
     disable.set_defaults(run=run_user_disable)
+    enable = verbs.add_parser(
+        "enable",
+        help="a disabled identity may do again what it could",
+        epilog="example: garrison user enable dana",
+    )
+    enable.add_argument("name", help="name of the identity")
+    enable.set_defaults(run=run_user_enable)
     verbs.add_parser("list", help="list identities", epilog="example: garrison user list").set_defaults(
         run=run_user_list
     )
@@ -114,6 +121,10 @@ def run_user_disable(args: argparse.Namespace) -> int:
             ]
         )
     return 0
+
+
+def run_user_enable(args: argparse.Namespace) -> int:
+    return _show(args, link.call(args, "user.enable", name=args.name))
 
 
 def run_user_list(args: argparse.Namespace) -> int:

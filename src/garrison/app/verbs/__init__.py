@@ -10,6 +10,7 @@ from garrison.app.verbs.deployment import DEPLOYMENT_VERBS
 from garrison.app.verbs.identity import IDENTITY_VERBS
 from garrison.app.verbs.images import IMAGE_VERBS
 from garrison.app.verbs.imports import IMPORT_VERBS
+from garrison.app.verbs.issuer import ISSUER_VERBS
 from garrison.app.verbs.keys import KEY_VERBS
 from garrison.app.verbs.owner import OWNER_VERBS
 from garrison.app.verbs.registry import REGISTRY_VERBS
@@ -27,6 +28,7 @@ VERBS: dict[str, Verb] = {
         *DEPLOYMENT_VERBS,
         *IDENTITY_VERBS,
         *IMPORT_VERBS,
+        *ISSUER_VERBS,
         *KEY_VERBS,
         *OWNER_VERBS,
         *STORE_VERBS,

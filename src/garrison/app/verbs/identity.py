@@ -15,7 +15,8 @@ from garrison.core.digest import check_name
 from garrison.core.errors import Refused, Usage
 from garrison.core.event import Outcome, format_time
 from garrison.trust import store
-from garrison.trust.identity import mint
+from garrison.trust.identity import is_name, mint
+from garrison.trust.issuers import SEPARATOR
 from garrison.trust.people import People, facts_of_user
 from garrison.trust.roles import ROLES, kind_of
 
@@ -53,18 +54,47 @@ def user_add(house: House, call: Call) -> dict[str, Any]:
 
 
 def user_disable(house: House, call: Call) -> dict[str, Any]:
-    name = identity_name(call.text("name"))
+    name = _known_name(call.text("name"))
     authorise(house, call.subject, Action.USER_WRITE, name)
     people, known = house.people(), house.user(name)
+    if known is None and SEPARATOR in name:
+        known = store.User(name)  # of another issuer: it has no row before it is disabled
     with house.ledger.transaction() as transaction:
         if known is None:
-            raise Usage("ID-UNKNOWN", f"there is no user {name}", fix="garrison user list shows who there is")
+            raise _unknown(name)
         _refuse_for_last_admin(people, name)
         user = store.User(known.name, known.email, known.roles, disabled=True)
         store.save_user(transaction.connection, user, by=call.subject.actor, now=house.now())
         audit_id = transaction.append(event_of(house, call, Action.USER_WRITE, name, disabled=True))
     house.publish_snapshot()
     return {**user.as_json(), "without_owner": _escalated(house, name), "audit_id": audit_id}
+
+
+def user_enable(house: House, call: Call) -> dict[str, Any]:
+    """A disabled identity may do again what its roles say; of another issuer, what its tokens say."""
+    name = _known_name(call.text("name"))
+    authorise(house, call.subject, Action.USER_WRITE, name)
+    people, known = house.people(), house.user(name)
+    if known is None or not known.disabled:
+        raise _unknown(f"{name} that is disabled")
+    user = store.User(known.name, known.email, known.roles)
+    facts = facts_of_user(user, people.persons[name].models)
+    with house.ledger.transaction() as transaction:
+        store.save_user(transaction.connection, user, by=call.subject.actor, now=house.now())
+        audit_id = transaction.append(event_of(house, call, Action.USER_WRITE, name, **facts))
+    house.publish_snapshot()
+    return {**user.as_json(), "audit_id": audit_id}
+
+
+def _known_name(name: str) -> str:
+    """A name of ours, or `ISSUER|SUBJECT`, where the subject is whatever that issuer calls it."""
+    if SEPARATOR in name and is_name(name) and " " not in name:
+        return name
+    return identity_name(name)
+
+
+def _unknown(name: str) -> Usage:
+    return Usage("ID-UNKNOWN", f"there is no user {name}", fix="garrison user list shows who there is")
 
 
 def _escalated(house: House, name: str) -> list[dict[str, Any]]:
@@ -173,6 +203,7 @@ def _roles(names: list[str]) -> list[str]:
 IDENTITY_VERBS = (
     Verb("user.add", Action.USER_WRITE, user_add),
     Verb("user.disable", Action.USER_WRITE, user_disable),
+    Verb("user.enable", Action.USER_WRITE, user_enable),
     Verb("user.list", Action.POSTURE_READ, user_list),
     Verb("token.issue", Action.TOKEN_ISSUE, token_issue),
     Verb("token.revoke", Action.TOKEN_REVOKE, token_revoke),

@@ -1,0 +1,53 @@
+"""Issuers, limits, prices, API keys and blocked subjects, folded from the ledger's events. There is no table of them.
+
+Pure: events in, values out. What no event tells of does not exist, so there is no row that could be edited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from garrison.core.actions import Action
+from garrison.core.event import Event
+from garrison.trust.api_keys import ApiKey, parse_api_key
+from garrison.trust.issuers import Issuer, parse_issuer
+
+TELLING = (
+    Action.ISSUER_WRITE,
+    Action.LIMIT_WRITE,
+    Action.APIKEY_ISSUE,
+)
+
+
+@dataclass(slots=True)
+class Access:
+    """Everything folded so far. Limits are kept as the event told them; the gateway reads them."""
+
+    issuers: dict[str, Issuer] = field(default_factory=dict)
+    limits: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    prices: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    api_keys: dict[str, ApiKey] = field(default_factory=dict)
+
+    def copy(self) -> Access:
+        return Access(dict(self.issuers), dict(self.limits), dict(self.prices), dict(self.api_keys))
+
+
+def fold(access: Access, event: Event) -> None:
+    """Add one event that was allowed."""
+    data = event.data
+    if event.action is Action.ISSUER_WRITE:
+        if data.get("removed") is True:
+            access.issuers.pop(event.resource, None)
+        else:
+            access.issuers[event.resource] = parse_issuer(data["issuer"])
+    elif event.action is Action.LIMIT_WRITE:
+        target = access.prices if data.get("price") is True else access.limits
+        if data.get("removed") is True:
+            target.pop(event.resource, None)
+        else:
+            target[event.resource] = dict(data["limit"])
+    elif event.action is Action.APIKEY_ISSUE:
+        key = parse_api_key(data["api_key"])
+        access.api_keys[key.key_id] = key
