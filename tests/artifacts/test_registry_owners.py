@@ -12,7 +12,6 @@ import pytest
 from tests.app.household import Household, opened
 from tests.flows.server import run
 
-from garrison.app import schedule
 from garrison.core.errors import GarrisonError, Refused
 
 
@@ -261,31 +260,6 @@ def test_two_publishers_of_one_name_and_version_are_one_version(staffed: Househo
         thread.join()
     assert sorted(outcomes) == ["ART-IMMUTABLE"] * 3 + ["published"]
     assert staffed.ask("model.verify", ref="race@1")["ref"] == "race@1"
-
-
-def test_the_schedule_tells_what_ran_and_a_clock_set_back_makes_jobs_due(
-    staffed: Household, plain: Path
-) -> None:
-    staffed.publish(plain, "fraud@1")
-    house = staffed.house
-
-    def due(name: str) -> bool:
-        state = next(one for one in schedule.states(house) if one.job.name == name)
-        return state.due <= house.now()
-
-    assert due("verify-at-rest")
-    done = staffed.ask("schedule.run", job="verify-at-rest")
-    assert done["facts"] == {"versions": 1}
-    assert not due("verify-at-rest")
-    staffed.clock.move(hours=25)
-    assert due("verify-at-rest")
-    staffed.ask("schedule.run", job="verify-at-rest")
-    staffed.clock.move(hours=-48)
-    assert due("verify-at-rest")
-    row = next(row for row in staffed.ask("schedule.list")["jobs"] if row["job"] == "verify-at-rest")
-    assert (row["result"], row["facts"]) == ("allowed", {"versions": 1})
-    with pytest.raises(GarrisonError):
-        staffed.ask("schedule.run", job="nothing")
 
 
 def test_the_fold_is_the_same_after_a_restart(tmp_path: Path, plain: Path) -> None:

@@ -66,8 +66,9 @@ def test_a_model_has_its_requests_errors_latency_and_last_verification() -> None
     fraud = facts.models["fraud"]
     assert (fraud.requests, fraud.allowed, fraud.errors, fraud.denied) == (4, 2, 1, 1)
     assert (fraud.latency_ms_mean, fraud.latency_ms_max, fraud.error_rate) == (20.0, 30.0, 0.25)
-    assert (fraud.isolation, fraud.last_verify_ok) == ("bwrap", True)
-    assert fraud.last_verify.startswith("2026-11-22T14:03:00")
+    version = facts.versions["fraud@1"]
+    assert (version.isolation, version.last_verify_ok, version.verify_id) == ("bwrap", True, "a-000001")
+    assert version.last_verify.startswith("2026-11-22T14:03:00")
     assert facts.failed_authentication == {"TOK-EXPIRED": 1}
     assert facts.counts["model.invoke error"] == 1
 
@@ -93,6 +94,46 @@ def test_a_version_is_published_approved_deployed_and_retired() -> None:
     ]
     facts = fold(Facts(), records_of(events))
     assert (facts.releases["fraud@1"].state, facts.deployments) == ("retired", {})
+
+
+def test_a_check_of_one_version_says_nothing_of_another_and_a_caller_who_may_not_ask_nothing_at_all() -> None:
+    check = {"action": Action.ARTIFACT_VERIFY}
+    denied = {**check, "outcome": Outcome.DENIED}
+    events = [
+        an_event(0, resource="fraud@1", **check),
+        an_event(1, resource="fraud@2", **check),
+        an_event(2, resource="fraud@2", code="ART-TAMPER", **denied),
+        an_event(3, resource="fraud@1", code="RBAC-403", **denied),
+        an_event(4, resource="fraud@1", code="PROV-BUILDER", **denied),
+        an_event(5, resource="nobody@1", code="ART-UNKNOWN", **denied),
+        an_event(6, action=Action.RUNTIME_CRASH, outcome=Outcome.ERROR, resource="fraud@2"),
+    ]
+    found = fold(Facts(), records_of(events)).versions
+    assert (found["fraud@1"].last_verify_ok, found["fraud@1"].verify_id) == (True, "a-000001")
+    assert (found["fraud@2"].last_verify_ok, found["fraud@2"].verify_id) == (False, "a-000003")
+    assert (found["fraud@1"].crashes, found["fraud@2"].crashes) == (0, 1)
+    assert "nobody@1" not in found
+
+
+def test_what_is_asked_again_and_again_is_told_by_its_last_answer() -> None:
+    job = {"action": Action.SCHEDULE_RUN, "resource": "verify-at-rest"}
+    events = [
+        an_event(0, data={"every_seconds": 3600}, **job),
+        an_event(1, outcome=Outcome.DENIED, code="ART-REST", data={"reason": "one is not"}, **job),
+        an_event(2, outcome=Outcome.DENIED, code="RBAC-403", **job),
+        an_event(3, action=Action.ARTIFACT_DRIFT, outcome=Outcome.DENIED, code="DRIFT-RUN", resource="m@1"),
+        an_event(4, action=Action.ARTIFACT_DRIFT, outcome=Outcome.DENIED, code="DRIFT-RUN", resource="m@2"),
+        an_event(5, action=Action.ARTIFACT_RETIRE, resource="m@2"),
+    ]
+    facts = fold(Facts(), records_of([an_event(0, action=Action.ARTIFACT_PUBLISH, resource="m@2"), *events]))
+    told = facts.jobs["verify-at-rest"]
+    assert (told.outcome, told.code, told.reason, told.audit_id) == (
+        "denied",
+        "ART-REST",
+        "one is not",
+        "a-000003",
+    )
+    assert list(facts.drift) == ["m@1"]
 
 
 def test_names_that_anyone_can_choose_are_bounded() -> None:

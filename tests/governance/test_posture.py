@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from garrison.app.cli import posture as command
+from garrison.app.jobs import JOBS
 from garrison.core.codes import CODES
 from garrison.core.event import age
 from garrison.governance.posture import (
@@ -18,10 +19,13 @@ from garrison.governance.posture import (
     OK,
     WARN,
     DeploymentFacts,
+    DriftFacts,
     Facts,
     GatewayFacts,
+    JobFacts,
     LedgerFacts,
     ReleaseFacts,
+    StandFacts,
     compute,
     render,
 )
@@ -38,6 +42,12 @@ GREEN = Facts(
     probes=(("bwrap", 12, 12),),
     gateway=GatewayFacts("", 10, 0, (("dana", 900),)),
     ledger=LedgerFacts("intact", "", "", "a-000431", 431),
+    jobs=(
+        JobFacts("check-drift", "artifacts", timedelta(hours=24), NOW, "allowed", evidence="a-000012"),
+        JobFacts("check-rows", "governance", timedelta(hours=1), NOW, "allowed", evidence="a-000013"),
+    ),
+    keyring=StandFacts("keyring 3: 8 keys, 0 revoked", evidence="a-000007"),
+    approved_list=StandFacts("approved list fresh for 20 h", evidence="a-000009"),
     inventory=NOW,
     pipeline_checks=("documents are inspected",),
 )
@@ -66,6 +76,7 @@ def test_full_evidence_is_green_in_five_lines() -> None:
 
 
 ONE = GREEN.deployments[0]
+DRIFT, ROWS = GREEN.jobs
 LANDLOCK = {"deployments": (replace(ONE, isolation="landlock"),), "probes": (("landlock", 12, 12),)}
 CHANGES = [
     ({"releases": (ReleaseFacts("fraud@1", "approved", "clean", ""),)}, "governance", BAD, "GOV-OWNER"),
@@ -88,6 +99,15 @@ CHANGES = [
     ({"ledger": LedgerFacts("broken", "AUD-EDITED", "a-000002", "", 9)}, "governance", BAD, "AUD-EDITED"),
     ({"ledger": LedgerFacts("undecided", "AUD-WITNESS", "none", "", 9)}, "governance", BAD, "AUD-WITNESS"),
     ({"inventory": None}, "governance", BAD, "INV-NONE"),
+    ({"jobs": (replace(DRIFT, last=None), ROWS)}, "artifacts", WARN, "SCHED-LATE"),
+    ({"jobs": (replace(DRIFT, last=NOW - timedelta(hours=49)), ROWS)}, "artifacts", WARN, "SCHED-LATE"),
+    ({"jobs": (replace(DRIFT, last=NOW + timedelta(days=365)), ROWS)}, "artifacts", WARN, "SCHED-LATE"),
+    ({"jobs": (replace(DRIFT, outcome="unknown", code="LIN-UNREACHABLE"), ROWS)}, "artifacts", WARN, "LIN-UNREACHABLE"),
+    ({"jobs": (DRIFT, replace(ROWS, outcome="denied", code="DB-EDITED"))}, "governance", BAD, "DB-EDITED"),
+    ({"drift": (DriftFacts("fraud@1", True, "DRIFT-CONTENT", "a-000020"),)}, "artifacts", BAD, "DRIFT-CONTENT"),
+    ({"drift": (DriftFacts("fraud@1", False, "LIN-DENIED", "a-000020"),)}, "artifacts", WARN, "LIN-DENIED"),
+    ({"keyring": StandFacts("older", "KEY-ROLLBACK", "garrison key list")}, "artifacts", BAD, "KEY-ROLLBACK"),
+    ({"approved_list": StandFacts("stale", "TUF-EXPIRED", "garrison approvals")}, "artifacts", BAD, "TUF-EXPIRED"),
     ({"pipeline_checks": ()}, "data pipeline", BAD, "POS-NONE"),
 ]  # fmt: skip
 
@@ -100,6 +120,17 @@ def test_one_changed_fact_turns_exactly_its_line(change, layer, level, code) -> 
     found = next(each for each in compute(facts).layers if each.name == layer).worst
     assert found.code == code
     assert found.next.startswith("garrison ")
+
+
+def test_what_is_well_names_the_event_that_says_so() -> None:
+    layer = compute(GREEN).as_json()["layers"][0]
+    assert {item["evidence"] for item in layer["items"]} == {"a-000007", "a-000009", "a-000012"}
+    assert {item["level"] for item in layer["items"]} == {OK}
+
+
+def test_posture_knows_every_periodic_job() -> None:
+    assert list(command.JOB_LAYERS) == [job.name for job in JOBS]
+    assert set(command.JOB_LAYERS.values()) <= set(LAYERS)
 
 
 def test_every_line_fits_and_every_code_has_a_page() -> None:

@@ -1,7 +1,8 @@
-"""The one loop for periodic work: which jobs there are, when each is due, and the event that each run leaves.
+"""The one loop for periodic work: when each job is due, and the event that each run leaves.
 
 When a job ran last is read from the ledger, so a restart neither forgets nor repeats one, and a clock that
-was set back makes jobs due, not silent. Jobs run one at a time, in a thread of lowest priority.
+was set back makes jobs due, not silent. Long jobs run one at a time, in a thread of lowest priority; quick
+ones have a thread of their own, so that none of them waits for hours.
 """
 
 from __future__ import annotations
@@ -11,38 +12,28 @@ import contextlib
 import hashlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from garrison.app.house import SYSTEM, House
-from garrison.app.people import compare
-from garrison.app.settings import Settings
-from garrison.artifacts import at_rest, store
-from garrison.artifacts.registry import event_of
+from garrison.app.jobs import JOBS, Job, refused
 from garrison.core.actions import Action
-from garrison.core.errors import GarrisonError, Refused, Undecided, Usage
+from garrison.core.errors import GarrisonError, Undecided
 from garrison.core.event import Event, Outcome, format_time
 from garrison.evidence import store as events
 
+QUICK_SECONDS = (
+    5.0  # between looks at what is due of the quick jobs; the first one comes that long after a start
+)
 FIRST_SECONDS = 300.0  # after a start: first the models that were serving come back
-TICK_SECONDS = 20.0  # between looks at what is due
-STEP_SECONDS = 0.02  # of rest after each version that was hashed
+TICK_SECONDS = 20.0  # between looks at what is due of the long jobs
+RETRY = timedelta(minutes=2)  # after which a quick job that failed is tried again
 LOWEST = 19  # nice(2)
 JITTER = 0.05  # of a job's interval: servers started together do not work together
-MAX_NAMED = 50  # problems named in one event; each has an event of its own too
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """`work` does it and returns facts for the event; it raises what it found."""
-
-    name: str
-    what: str
-    every: Callable[[Settings], timedelta]
-    work: Callable[[House], dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,89 +54,13 @@ class State:
             "next": format_time(self.due),
             "result": self.last.outcome.value if self.last else "never ran",
             "code": self.last.code if self.last else "",
-            "facts": {key: value for key, value in self.last.data.items() if key != "via"}
+            "facts": {key: value for key, value in self.last.data.items() if key not in _HIDDEN}
             if self.last
             else {},
         }
 
 
-def verify_at_rest(house: House) -> dict[str, Any]:
-    """Every version that is not retired, hashed where it lies and held against its signatures; then the rows.
-
-    Each leaves its event. Raises `Refused` ART-REST when one is not what was signed, DB-EDITED.
-    """
-    with house.database.read() as connection:
-        wanted = store.refs(connection)
-    problems = []
-    for ref in wanted:
-        house.go_on()
-        try:
-            verified = at_rest.verify(house.registry, ref, again=True)
-            at_rest.record_verified(house.registry, SYSTEM, verified, "at rest")
-        except GarrisonError as error:
-            problems.append(f"{ref} {error.code}")
-            failed = event_of(
-                house.registry,
-                SYSTEM,
-                Action.ARTIFACT_VERIFY,
-                ref,
-                str(error.evidence.get("digest", "")),
-                {"stage": "at rest", "reason": error.what[:500]},
-            )
-            house.record(_refused(failed, error))
-        house.stopping.wait(STEP_SECONDS)
-    if problems:
-        raise Refused(
-            "ART-REST",
-            f"{len(problems)} of {len(wanted)} stored versions are not what was signed: {problems[0]}",
-            evidence={"versions": problems[:MAX_NAMED]},
-            fix="garrison audit list --kind artifact.verify --outcome denied names each and its files",
-        )
-    return {"versions": len(wanted)}
-
-
-def check_rows(house: House) -> dict[str, Any]:
-    """Every row about people, owners, revocations and routes against the ledger. Raises `Refused` DB-EDITED."""
-    people = house.people()
-    with house.database.read() as connection:
-        found = compare(connection, people)
-    if found:
-        what, said = next(iter(found.items()))
-        raise Refused(
-            "DB-EDITED",
-            f"{len(found)} rows were changed behind Garrison's back; {what}: {said}",
-            evidence={"rows": list(found)[:MAX_NAMED]},
-            fix="find out who can write to the database; the next start puts the rows back",
-        )
-    return {"people": len(people.persons), "owners": len(people.owners), "routes": len(people.routes)}
-
-
-JOBS: tuple[Job, ...] = (
-    Job(
-        "verify-at-rest",
-        "hash every stored version and check its signatures",
-        lambda settings: timedelta(hours=settings.verify_hours),
-        verify_at_rest,
-    ),
-    Job(
-        "check-rows",
-        "hold people, owners, revocations and routes against the ledger",
-        lambda _settings: timedelta(hours=1),
-        check_rows,
-    ),
-)
-
-
-def find(name: str) -> Job:
-    """Raises `Usage` ARG-MISSING."""
-    for job in JOBS:
-        if job.name == name:
-            return job
-    raise Usage(
-        "ARG-MISSING",
-        f"there is no job {name!r}",
-        fix=f"the jobs are {', '.join(job.name for job in JOBS)}",
-    )
+_HIDDEN = frozenset({"via", "every_seconds"})
 
 
 def states(house: House) -> list[State]:
@@ -154,6 +69,28 @@ def states(house: House) -> list[State]:
 
 def run(house: House, job: Job, by: str = SYSTEM.actor) -> dict[str, Any]:
     """Do a job now and leave its event. Raises what it found, and `Undecided` SCHED-BUSY."""
+    with _turn(house, job):
+        try:
+            facts = job.work(house)
+        except GarrisonError as error:
+            facts = {"reason": error.what[:500], "next": error.fix[:300]}
+            error.audit_id = house.record(refused(_event(house, job, by, facts), error))
+            raise
+        except Exception as error:  # a job's boundary: a defect is an event, and the loop goes on
+            defect = GarrisonError("INTERNAL", type(error).__name__, fix="report it with the server's log")
+            facts = {"reason": f"a defect in Garrison: {type(error).__name__}"}
+            defect.audit_id = house.record(refused(_event(house, job, by, facts), defect))
+            raise defect from error
+    audit_id = house.record(_event(house, job, by, facts))
+    return {"job": job.name, "facts": facts, "audit_id": audit_id}
+
+
+@contextmanager
+def _turn(house: House, job: Job) -> Iterator[None]:
+    """Long jobs one at a time. Raises `Undecided` SCHED-BUSY."""
+    if job.is_quick:
+        yield
+        return
     if not house.scheduling.acquire(blocking=False):
         raise Undecided(
             "SCHED-BUSY",
@@ -161,35 +98,34 @@ def run(house: House, job: Job, by: str = SYSTEM.actor) -> dict[str, Any]:
             fix="try again when it ended: garrison schedule list",
         )
     try:
-        facts = job.work(house)
-    except GarrisonError as error:
-        error.audit_id = house.record(_refused(_event(house, job, by, {"reason": error.what[:500]}), error))
-        raise
-    except Exception as error:  # a job's boundary: a defect is an event, and the loop goes on
-        defect = GarrisonError("INTERNAL", type(error).__name__, fix="report it with the server's log")
-        defect.audit_id = house.record(_refused(_event(house, job, by, {}), defect))
-        raise defect from error
+        yield
     finally:
         house.scheduling.release()
-    audit_id = house.record(_event(house, job, by, facts))
-    return {"job": job.name, "facts": facts, "audit_id": audit_id}
 
 
 async def loop(house: House, stop: asyncio.Event) -> None:
     """Run what is due until the server stops. A job that fails is told by its event and tried again when due."""
-    loop, pause = asyncio.get_running_loop(), FIRST_SECONDS
+    await asyncio.gather(
+        _each(house, stop, [job for job in JOBS if job.is_quick], QUICK_SECONDS, QUICK_SECONDS),
+        _each(house, stop, [job for job in JOBS if not job.is_quick], FIRST_SECONDS, TICK_SECONDS),
+    )
+
+
+async def _each(house: House, stop: asyncio.Event, jobs: list[Job], first: float, tick: float) -> None:
+    running, pause = asyncio.get_running_loop(), first
     with ThreadPoolExecutor(1, "schedule", initializer=_yield_to_others) as thread:
         while not stop.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), pause)
-            pause = TICK_SECONDS
+            pause = tick
             if not stop.is_set():
-                await loop.run_in_executor(thread, _run_due, house)
+                await running.run_in_executor(thread, run_due, house, jobs)
 
 
-def _run_due(house: House) -> None:
-    for job in JOBS:
-        with contextlib.suppress(GarrisonError, OSError):  # told by its event, or by the ledger that is away
+def run_due(house: House, jobs: list[Job]) -> None:
+    """What is due now, each told by its event; what the ledger itself refuses is tried again at the next look."""
+    for job in jobs:
+        with contextlib.suppress(GarrisonError, OSError):
             if not house.stopping.is_set() and _state(house, job).due <= house.now():
                 run(house, job)
 
@@ -204,6 +140,8 @@ def _state(house: House, job: Job) -> State:
     last = found[-1].event
     if last.time > now:  # the clock was set back: what it said then tells nothing about how long ago
         return State(job, every, last, now)
+    if job.is_quick and last.outcome is not Outcome.ALLOWED:
+        return State(job, every, last, last.time + RETRY)
     return State(job, every, last, last.time + every * (1 - _jitter(house, job)))
 
 
@@ -214,27 +152,14 @@ def _jitter(house: House, job: Job) -> float:
 
 
 def _event(house: House, job: Job, by: str, facts: dict[str, Any]) -> Event:
+    every = int(job.every(house.settings).total_seconds())
     return Event(
         time=house.now(),
         action=Action.SCHEDULE_RUN,
         actor=by,
         resource=job.name,
         outcome=Outcome.ALLOWED,
-        data=facts,
-    )
-
-
-def _refused(event: Event, error: GarrisonError) -> Event:
-    kinds: dict[type, Outcome] = {Refused: Outcome.DENIED, Undecided: Outcome.UNKNOWN}
-    return Event(
-        time=event.time,
-        action=event.action,
-        actor=event.actor,
-        resource=event.resource,
-        outcome=kinds.get(type(error), Outcome.ERROR),
-        code=error.code,
-        digest=event.digest,
-        data=event.data,
+        data={**facts, "every_seconds": every},
     )
 
 

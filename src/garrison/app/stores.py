@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from garrison.app.settings import Settings
 from garrison.artifacts import seal_store
+from garrison.artifacts.storage_check.directory import inspect_directory
+from garrison.artifacts.storage_check.report import Report
 from garrison.core.digest import canonical_json
 from garrison.core.errors import Refused, Undecided
 from garrison.storage.local import LocalBlobs, LocalObjects, write_atomically
@@ -121,6 +123,17 @@ def place(url: str, endpoint: str = "", kms_key: str = "", retain_days: int = 0)
             fix="pip install 'garrison[aws]', then repeat the command",
         ) from error
     return s3.parse(url, endpoint=endpoint, kms_key=kms_key, retain_days=retain_days)
+
+
+def inspect(settings: Settings) -> Report:
+    """Whether the store of a data directory is closed to others. Raises as `place` does."""
+    known = read_record(settings.data) or Record("")
+    if known.store == LOCAL:
+        return inspect_directory(settings.data / "objects")
+    where = place_of(settings, known)
+    from garrison.artifacts.storage_check import bucket  # boto3: 0.4 s, and an extra
+
+    return bucket.inspect(where)
 
 
 def convert(settings: Settings, token: Token, record: Record) -> int:

@@ -18,6 +18,7 @@ LAYERS = ("artifacts", "runtime", "gateway", "data pipeline", "governance")
 VERIFY_DUE = timedelta(hours=24)  # a serving model is verified at load and again at least daily
 TOKEN_WARN = 3_600  # seconds; access tokens live minutes, an hour is already long
 TOKEN_BAD = 86_400  # a stolen token that works for a day is a password
+LATE = 2  # intervals after which a periodic job that ran well should have run again
 WIDTH = 79
 
 
@@ -40,6 +41,7 @@ class DeploymentFacts:
     verified: datetime | None
     is_verified: bool
     crashes: int = 0
+    evidence: str = ""  # the audit id of its last verification
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,40 @@ class LedgerFacts:
     what: str
     last_id: str
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobFacts:
+    """A periodic job as the ledger tells it; `last` is None when it never ran. `outcome` is the event's."""
+
+    name: str
+    layer: str
+    every: timedelta
+    last: datetime | None = None
+    outcome: str = ""
+    code: str = ""
+    what: str = ""
+    evidence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DriftFacts:
+    """An imported version whose last comparison with its source did not say "the same"."""
+
+    ref: str
+    is_drifted: bool
+    code: str
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True)
+class StandFacts:
+    """How a signed document stands (keyring, approved list): a code when it cannot be relied on."""
+
+    what: str
+    code: str = ""
+    next: str = ""
+    evidence: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +111,26 @@ class Facts:
     probes: tuple[tuple[str, int, int], ...] = ()  # sandbox level, denied, tried
     gateway: GatewayFacts | None = None
     ledger: LedgerFacts | None = None
+    jobs: tuple[JobFacts, ...] = ()
+    drift: tuple[DriftFacts, ...] = ()
+    keyring: StandFacts | None = None
+    approved_list: StandFacts | None = None
     inventory: datetime | None = None
     pipeline_checks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One check: its level, and for a warning or failure the code, what is wrong and the next command."""
+    """One check: its level, and for a warning or failure the code, what is wrong and the next command.
+
+    `evidence` is the audit id of the event that says so.
+    """
 
     level: str
     code: str = ""
     what: str = ""
     next: str = ""
+    evidence: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +180,15 @@ def _layer_json(layer: Layer) -> dict[str, Any]:
         "level": layer.level,
         **{level: layer.count(level) for level in (OK, WARN, BAD)},
         "items": [
-            {"level": item.level, "code": item.code, "what": item.what, "next": item.next}
+            {
+                "level": item.level,
+                "code": item.code,
+                "what": item.what,
+                "next": item.next,
+                "evidence": item.evidence,
+            }
             for item in layer.items
-            if item.level != OK
+            if item.level != OK or item.evidence
         ],
     }
 
@@ -146,11 +196,20 @@ def _layer_json(layer: Layer) -> dict[str, Any]:
 def compute(facts: Facts) -> Posture:
     """Judge every layer. A layer without a single check gets one that is bad."""
     judged = {
-        "artifacts": [*_releases(facts), *_keys(facts)] if facts.releases else [],
+        "artifacts": [
+            *_releases(facts),
+            *_keys(facts),
+            *_stand(facts.keyring),
+            *_stand(facts.approved_list),
+            *_drift(facts),
+            *_jobs(facts, "artifacts"),
+        ]
+        if facts.releases
+        else [],
         "runtime": [*_deployments(facts), *_probes(facts)] if facts.deployments else [],
         "gateway": _gateway(facts),
         "data pipeline": [Item(OK, what=check) for check in facts.pipeline_checks],
-        "governance": [*_owners(facts), *_ledger(facts), *_inventory(facts)],
+        "governance": [*_owners(facts), *_ledger(facts), *_inventory(facts), *_jobs(facts, "governance")],
     }
     layers = tuple(Layer(name, tuple(judged[name]) or (_NO_EVIDENCE[name],)) for name in LAYERS)
     return Posture(layers, _summary(facts))
@@ -192,16 +251,51 @@ def _keys(facts: Facts) -> Iterable[Item]:
         yield Item(BAD, "POS-NONE", "no evidence about the signing keys", "garrison key list")
 
 
+def _stand(stand: StandFacts | None) -> Iterable[Item]:
+    if stand is not None:
+        yield Item(BAD if stand.code else OK, stand.code, stand.what, stand.next, stand.evidence)
+
+
+def _drift(facts: Facts) -> Iterable[Item]:
+    for one in facts.drift:
+        said = "is not what its source holds" if one.is_drifted else "could not be compared with its source"
+        level = BAD if one.is_drifted else WARN
+        yield Item(level, one.code, f"{one.ref} {said}", f"garrison drift {one.ref}", one.evidence)
+
+
+def _jobs(facts: Facts, layer: str) -> Iterable[Item]:
+    """A check that found something is bad; one that could not be made, never ran or is late is a warning."""
+    for job in facts.jobs:
+        again = f"garrison schedule run {job.name}"
+        if job.layer != layer:
+            continue
+        if job.last is None:
+            yield Item(WARN, "SCHED-LATE", f"{job.name} never ran", again)
+        elif job.outcome == "denied":
+            yield Item(BAD, job.code, f"{job.name}: {job.what}", again, job.evidence)
+        elif job.outcome != "allowed":
+            yield Item(WARN, job.code, f"{job.name} failed: {job.what}", again, job.evidence)
+        elif facts.now - job.last > LATE * job.every or job.last - facts.now > job.every:
+            when = (
+                f"{age(facts.now - job.last)} ago" if job.last < facts.now else "in the future, by this clock"
+            )
+            yield Item(WARN, "SCHED-LATE", f"{job.name} last ran {when}", again, job.evidence)
+        else:
+            yield Item(OK, what=f"{job.name} found nothing", evidence=job.evidence)
+
+
 def _deployments(facts: Facts) -> Iterable[Item]:
     for deployment in facts.deployments:
         if not deployment.is_verified or deployment.verified is None:
             what = f"{deployment.ref} has no verified load on record"
-            yield Item(BAD, "ART-UNCHECKED", what, f"garrison verify {deployment.ref}")
+            fix = f"garrison model verify {deployment.ref}"
+            yield Item(BAD, "ART-UNCHECKED", what, fix, deployment.evidence)
         elif facts.now - deployment.verified > VERIFY_DUE:
             what = f"{deployment.ref} was last verified {age(facts.now - deployment.verified)} ago"
-            yield Item(WARN, "ART-UNCHECKED", what, f"garrison verify {deployment.ref}")
+            fix = f"garrison model verify {deployment.ref}"
+            yield Item(WARN, "ART-UNCHECKED", what, fix, deployment.evidence)
         else:
-            yield Item(OK)
+            yield Item(OK, what=f"{deployment.ref} is verified", evidence=deployment.evidence)
         if deployment.crashes:
             what = f"{deployment.ref.partition('@')[0]} ended unasked {deployment.crashes} times"
             yield Item(WARN, "RUN-CRASHES", what, "garrison audit list --kind runtime.crash")

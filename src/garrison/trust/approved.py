@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from garrison.core.digest import Ref, canonical_json, is_digest
@@ -23,6 +23,7 @@ from garrison.trust.keys.public import PublicKey
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://garrison.dev/attestation/approval/v1"
 PAYLOAD_TYPE = dsse.IN_TOTO
+CLOCKS_DIFFER = timedelta(minutes=5)
 MAX_BYTES = 64 * 1024  # a hundred approvers fit; an entry has two
 
 
@@ -71,6 +72,13 @@ def check_current(entry: ApprovedEntry, policy_version: str, now: datetime) -> N
                 "approved_under": entry.policy_version,
                 "in_force": policy_version,
             },
+        )
+    if now < entry.time - CLOCKS_DIFFER:
+        raise Refused(
+            "APP-EXPIRED",
+            f"the approval of {entry.ref} is dated {format_time(entry.time)}, which is later than now",
+            fix=f"set the clock of this machine; when it is right: garrison approve {entry.ref}",
+            evidence={"digest": entry.digest, "time": format_time(entry.time), "now": format_time(now)},
         )
     if now >= entry.expires:
         raise Refused(

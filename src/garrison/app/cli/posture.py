@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 from collections.abc import Callable, Iterable
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,21 @@ from garrison.runtime import store as serving
 from garrison.storage.sql import open_database
 from garrison.trust import dsse
 from garrison.trust.key_store import key_tokens
+from garrison.trust.keyring import KEYRING_FILE, RELEASE, ROOT_FILE, open_keyring
 from garrison.trust.keys.public import load_public
 from garrison.trust.people import People
 
 SNAPSHOT_TYPE = "application/vnd.garrison.snapshot+json"
 MAX_SNAPSHOT_BYTES = 8 << 20  # ten thousand routes and revocations; a larger one is not ours
+MAX_LIST_BYTES = 16 << 10  # the list's timestamp.json; what TUF clients read at most
+# The periodic jobs and the layer that each looks after; app/jobs.py has them, and takes a second to import.
+JOB_LAYERS = {
+    "refresh-approved": "artifacts",
+    "check-rows": "governance",
+    "check-store": "artifacts",
+    "check-drift": "artifacts",
+    "verify-at-rest": "artifacts",
+}
 
 Gather = Callable[[Path, datetime], posture.Facts]
 
@@ -127,15 +138,79 @@ class _Found:
             probes=tuple((level, *counts) for level, counts in sorted(self._folded.probes.items())),
             gateway=self._gateway(),
             ledger=self._ledger,
+            jobs=tuple(self._jobs()),
+            drift=tuple(self._drift()),
+            keyring=self._keyring(),
+            approved_list=self._approved_list(),
         )
 
     def _deployments(self) -> Iterable[posture.DeploymentFacts]:
         for one in self._serving:
-            seen = self._folded.models.get(one.ref.name, views.ModelActivity())
+            seen = self._folded.versions.get(str(one.ref), views.VersionActivity())
             when = parse_time(seen.last_verify) if seen.last_verify else None
             yield posture.DeploymentFacts(
-                str(one.ref), one.isolation, when, seen.last_verify_ok, seen.crashes
+                str(one.ref), one.isolation, when, seen.last_verify_ok, seen.crashes, seen.verify_id
             )
+
+    def _jobs(self) -> Iterable[posture.JobFacts]:
+        for name, layer in JOB_LAYERS.items():
+            told = self._folded.jobs.get(name)
+            if told is None:
+                yield posture.JobFacts(name, layer, timedelta())
+                continue
+            every = timedelta(seconds=told.every_seconds)
+            yield posture.JobFacts(
+                name, layer, every, parse_time(told.time), told.outcome, told.code, told.reason, told.audit_id
+            )
+
+    def _drift(self) -> Iterable[posture.DriftFacts]:
+        for ref, told in sorted(self._folded.drift.items()):
+            if told.outcome != "allowed":
+                yield posture.DriftFacts(ref, told.outcome == "denied", told.code, told.audit_id)
+
+    def _keyring(self) -> posture.StandFacts:
+        """The copy for verifiers: is it the root's, and the one that the ledger tells of?"""
+        told = self._folded.keyring
+        evidence = "" if told is None else told.audit_id
+        try:
+            root = load_public(self._data / ROOT_FILE)
+            ring = open_keyring((self._data / KEYRING_FILE).read_bytes(), root)
+        except OSError as error:
+            what = f"the keyring cannot be read: {error.strerror}"
+            return posture.StandFacts(what, "KEY-KEYRING", "garrison key list", evidence)
+        except GarrisonError as error:
+            return posture.StandFacts(error.what, error.code, "garrison key list", evidence)
+        if told is None or told.keyring != ring.version:
+            what = f"the keyring is version {ring.version}, and the ledger tells of {told.keyring if told else 'none'}"
+            return posture.StandFacts(what, "KEY-ROLLBACK", "garrison explain KEY-ROLLBACK", evidence)
+        if ring.active(RELEASE) is None:
+            what = "no key signs releases now"
+            return posture.StandFacts(what, "KEY-UNKNOWN", "garrison key rotate release", evidence)
+        revoked = sum(key.public.revocation is not None for key in ring.keys)
+        what = f"keyring {ring.version}: {len(ring.keys)} keys, {revoked} revoked"
+        return posture.StandFacts(what, evidence=evidence)
+
+    def _approved_list(self) -> posture.StandFacts | None:
+        """Is the list in force the one that the ledger tells of, and how long is it fresh? None before the first."""
+        told = self._folded.approved_list
+        if told is None:
+            return None
+        try:
+            with (self._data / "tuf" / "metadata" / "timestamp.json").open("rb") as file:
+                data = file.read(MAX_LIST_BYTES)
+            fresh_until = parse_time(json.loads(data)["signed"]["expires"])
+        except (OSError, ValueError, KeyError, TypeError, GarrisonError):
+            what = "the approved list cannot be read"
+            return posture.StandFacts(what, "TUF-MISSING", "garrison approvals", told.audit_id)
+        if hashlib.sha256(data).hexdigest() != told.list_sha256:
+            what = "the approved list is not the one that was signed last"
+            return posture.StandFacts(what, "TUF-ROLLBACK", "garrison explain TUF-ROLLBACK", told.audit_id)
+        if fresh_until <= self._now:
+            what = f"the approved list is stale since {age(self._now - fresh_until)}"
+            again = "garrison schedule run refresh-approved"
+            return posture.StandFacts(what, "TUF-EXPIRED", again, told.audit_id)
+        what = f"approved list fresh for {age(fresh_until - self._now)}"
+        return posture.StandFacts(what, evidence=told.audit_id)
 
     def _gateway(self) -> posture.GatewayFacts | None:
         path = self._data / "run" / "snapshot.json"

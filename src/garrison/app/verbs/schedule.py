@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from garrison.app import schedule
+from garrison.app import jobs, schedule
 from garrison.app.house import House
 from garrison.app.verbs.base import Call, Verb, authorise
 from garrison.core.actions import Action
@@ -19,7 +19,7 @@ def schedule_list(house: House, call: Call) -> dict[str, Any]:
 
 
 def schedule_run(house: House, call: Call) -> dict[str, Any]:
-    job = schedule.find(call.text("job"))
+    job = jobs.find(call.text("job"))
     authorise(house, call.subject, Action.SCHEDULE_RUN, job.name)
     return schedule.run(house, job, call.subject.actor)
 

@@ -10,7 +10,6 @@ from garrison.app.verbs.base import Call, Verb, authorise
 from garrison.artifacts import layout, store
 from garrison.artifacts.at_rest import record_verified, verify
 from garrison.artifacts.registry import record
-from garrison.artifacts.storage_check.directory import inspect_directory
 from garrison.core.actions import Action
 from garrison.core.errors import GarrisonError, Refused, Undecided, Usage
 from garrison.core.event import Outcome
@@ -24,12 +23,7 @@ def store_check(house: House, call: Call) -> dict[str, Any]:
     """The store of this data directory. Raises STO-*; either way it leaves its event."""
     authorise(house, call.subject, Action.STORE_READ, "store")
     known = stores.read_record(house.settings.data) or stores.Record("")
-    if known.store == stores.LOCAL:
-        report = inspect_directory(house.settings.data / "objects")
-    else:
-        from garrison.artifacts.storage_check import bucket  # boto3: 0.4 s, and an extra
-
-        report = bucket.inspect(stores.place_of(house.settings, known))
+    report = stores.inspect(house.settings)
     error = report.error()
     if error is not None:
         raise error

@@ -133,6 +133,21 @@ versions that do not agree any more, each with its own code.
 A model that serves goes on with the bytes that it verified when it loaded.
 """,
     ),
+    "SCHED-LATE": Code(
+        "a periodic job did not run when it should have",
+        """\
+The server does some work again and again: it refreshes the approved list, hashes
+what is stored, compares imports with their sources, looks whether the store is
+closed. This job never ran, or is late by more than one interval: no server was
+running, another job takes very long, or the clock was moved.
+
+    garrison schedule list
+    garrison schedule run JOB
+
+On a new data directory the long jobs run for the first time five minutes after
+the start.
+""",
+    ),
     "SCHED-BUSY": Code(
         "a periodic job is running",
         """\

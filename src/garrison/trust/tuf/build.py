@@ -124,13 +124,17 @@ def build(current: ApprovedList, draft: Draft, keys: ServerKeys, now: datetime) 
 
 
 def is_refresh_due(current: ApprovedList, now: datetime) -> bool:
-    """Three quarters of the timestamp's life are left for a server that is away or a token that is busy."""
-    expires = current.expiries.get("timestamp", now)
-    return expires - now < shape.TIMESTAMP_LIFETIME * 0.75
+    """Three quarters of the timestamp's life are left for a server that is away or a token that is busy.
+
+    Also when it ends later than it may: a clock that was ahead signed it, and it would be fresh for too long.
+    """
+    left = current.expiries.get("timestamp", now) - now
+    return left < shape.TIMESTAMP_LIFETIME * 0.75 or left > shape.TIMESTAMP_LIFETIME + shape.CLOCKS_DIFFER
 
 
 def _is_snapshot_due(current: ApprovedList, now: datetime) -> bool:
-    return current.expiries.get("snapshot", now) - now < shape.SNAPSHOT_LIFETIME / 2
+    left = current.expiries.get("snapshot", now) - now
+    return left < shape.SNAPSHOT_LIFETIME / 2 or left > shape.SNAPSHOT_LIFETIME + shape.CLOCKS_DIFFER
 
 
 def _is_due(current: ApprovedList, now: datetime) -> bool:

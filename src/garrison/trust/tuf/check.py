@@ -66,11 +66,22 @@ class ApprovedList:
     def check_fresh(self, now: datetime) -> None:
         """Whether the list may still admit something new. Raises `Refused` TUF-EXPIRED."""
         if now < self.fresh_until:
+            if self.fresh_until - now > shape.TIMESTAMP_LIFETIME + shape.CLOCKS_DIFFER:
+                raise self._of_the_future(now)
             return
         raise Refused(
             "TUF-EXPIRED",
             f"the approved list was fresh until {format_time(self.fresh_until)} and was not refreshed since",
             fix="garrison audit verify; with ledger, token, disk and clock in order the server refreshes it by itself",
+            evidence={"fresh_until": format_time(self.fresh_until), "version": self.pins.timestamp},
+        )
+
+    def _of_the_future(self, now: datetime) -> Refused:
+        return Refused(
+            "TUF-EXPIRED",
+            f"the approved list is fresh until {format_time(self.fresh_until)}, and none is for so long: it was "
+            f"signed by a clock that was ahead of this one, which says {format_time(now)}",
+            fix="set the clock of this machine; with it in order the server refreshes the list by itself",
             evidence={"fresh_until": format_time(self.fresh_until), "version": self.pins.timestamp},
         )
 

@@ -26,6 +26,9 @@ MAX_WITHDRAWN = 10_000  # paths; they leave the list at the next approval
 TIMESTAMP_LIFETIME = timedelta(hours=24)
 SNAPSHOT_LIFETIME = timedelta(days=7)
 ROOT_LIFETIME = timedelta(days=365)
+CLOCKS_DIFFER = timedelta(
+    minutes=5
+)  # a list that ends later than that after its life was made by a clock ahead
 
 _ENVIRONMENT = re.compile(r"[a-z][a-z0-9-]{0,19}\Z")
 
