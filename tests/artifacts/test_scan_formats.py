@@ -13,7 +13,7 @@ from tests.vectors.artifacts import make
 
 from garrison.app.cli.main import main
 from garrison.artifacts.sarif import as_sarif
-from garrison.artifacts.scan import scan_path
+from garrison.artifacts.scan import RULESET, scan_path
 from garrison.artifacts.scan_diff import explain
 from garrison.artifacts.scan_report import FileReport, ScanReport, Suppression
 from garrison.core.finding import Finding, Severity, Verdict
@@ -147,7 +147,7 @@ def test_what_changed_between_two_results_is_explained(
     assert main(words) == 0
     shown = capsys.readouterr().out
     assert "verdict     slip.tar  refused -> clean" in shown
-    assert shown.splitlines()[-1] == "4 files changed; rules garrison-scan-3 -> other"
+    assert shown.splitlines()[-1] == f"4 files changed; rules {RULESET} -> other"
     assert main([*words, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["schema"] == "garrison.scan-diff/1"
 

@@ -12,6 +12,11 @@ from garrison.core.finding import Verdict
 EVERY = 400  # a long file is cut at about this many places
 
 
+def named(files: dict[str, bytes], *endings: str) -> dict[str, bytes]:
+    """Those of a set of vectors that are for one scanner."""
+    return {name: data for name, data in files.items() if name.endswith(endings)}
+
+
 class ScannerContract:
     """Subclasses set `scanner`, `good` and `bad`: name -> bytes."""
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from tests.vectors.artifacts import frameworks, make, pickles
+from tests.vectors.artifacts import frameworks, make, packed, pickles
 
 from garrison.artifacts.scanners import SCANNERS
 from garrison.artifacts.scanners.base import HEAD, Inner, Malformed, Scanner
@@ -76,7 +76,8 @@ def _target(scanner: Scanner) -> Target:
 
 def _vectors() -> Iterator[bytes]:
     ours = (make.CLEAN, make.REFUSED, make.INCOMPLETE)
-    for group in (*ours, frameworks.CLEAN, frameworks.REFUSED, frameworks.INCOMPLETE, frameworks.SAVED):
+    theirs = (frameworks.CLEAN, frameworks.REFUSED, frameworks.INCOMPLETE, frameworks.SAVED)
+    for group in (*ours, *theirs, packed.CLEAN, packed.REFUSED, packed.INCOMPLETE):
         yield from group.values()
     yield from pickles.HARMLESS.values()
     for data, _ in pickles.TRICKS.values():

@@ -11,7 +11,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -21,10 +21,11 @@ from garrison.artifacts.scan_report import FileReport, ScanReport, resolve
 from garrison.artifacts.scan_s3 import SCHEME, objects
 from garrison.artifacts.scan_walk import Entry, cached, entries, existing
 from garrison.artifacts.worker_pool import Judged, Limits, Pool, Worker
+from garrison.artifacts.worker_process import PLAIN_FILES, SEALED_FILES
 from garrison.core.errors import Undecided
 from garrison.core.finding import Finding, Severity, Verdict, worst
 
-RULESET = "garrison-scan-3"  # changes with every change that can change a verdict
+RULESET = "garrison-scan-4"  # changes with every change that can change a verdict
 CHUNK = 1 << 20
 MAX_STREAM = 64 << 30  # bytes of standard input that are put into an unnamed temporary file
 FILES_A_JOB = 24  # another worker costs 0.1 s of processor time; fewer files do not pay for it
@@ -62,6 +63,21 @@ class Options:
     limits: Limits | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Something to judge that is no path: how to open it (it needs a `fileno()`), and what its owner answers for.
+
+    `known`: the SHA-256 of the open file with this status, as 64 hex digits, so that it is not taken again, or
+    empty. `unseal`: what a worker needs to read it; `size` is that of the plaintext.
+    """
+
+    name: str
+    open: Callable[[], AbstractContextManager[BinaryIO]]
+    size: int
+    known: Callable[[os.stat_result], str] | None = None
+    unseal: Mapping[str, str] | None = None
+
+
 Progress = Callable[[Step], None]
 _DEFAULT = Options()
 
@@ -82,7 +98,7 @@ def scan_path(
     groups = [list(_group(path, environment or {})) for path in paths]
     found = [entry for group in groups for entry in group]
     sizes = [entry.size if entry.opener else _size(entry.path) for entry in found]
-    jobs = min(options.jobs, 1 + max(len(found) // FILES_A_JOB, sum(sizes) // BYTES_A_JOB), len(found))
+    jobs = _jobs(options, len(found), sum(sizes))
     files: list[FileReport] = []
     size = 0
     templates = any(_may_hold_templates(entry.shown) for entry in found)
@@ -100,13 +116,17 @@ def scan_path(
     return ScanReport(tuple(judged), RULESET, unconfined=pool.missing)
 
 
-def scan_source(sources: Iterable[tuple[str, BinaryIO]], *, options: Options = _DEFAULT) -> ScanReport:
-    """Scan open files under given names, such as objects of the store. Each needs a `fileno()`."""
-    with closing(Pool(1, options.limits, keep=options.keep, fork=options.fork)) as pool:
-        scanned = pool.each(
-            sources, lambda each, worker: _scan_descriptor(each[0], each[1].fileno(), worker, options)
-        )
-        files = list(scanned)
+def scan_held(sources: Iterable[Held], *, options: Options = _DEFAULT) -> ScanReport:
+    """Scan open files under given names, such as objects of the store: one directory, judged together."""
+    held = list(sources)
+    program = SEALED_FILES if any(each.unseal for each in held) else PLAIN_FILES
+    templates = any(_may_hold_templates(each.name) for each in held)
+    jobs = _jobs(options, len(held), sum(each.size for each in held if each.known is None))
+    pool = Pool(
+        *(jobs, options.limits), keep=options.keep, templates=templates, program=program, fork=options.fork
+    )
+    with closing(pool):
+        files = list(pool.each(held, lambda each, worker: _scan_held(each, worker, options)))
     return ScanReport(tuple(resolve(files)), RULESET, unconfined=pool.missing)
 
 
@@ -125,7 +145,11 @@ def scan_stream(stream: BinaryIO, name: str = "stdin", *, options: Options = _DE
                 else f"standard input brought more than {MAX_STREAM} bytes",
                 fix="tar -c DIR | garrison scan -    or scan the directory itself",
             )
-        return scan_source([(name, spool)], options=options)
+        return scan_held([Held(name, lambda: nullcontext(spool), size)], options=options)
+
+
+def _jobs(options: Options, files: int, size: int) -> int:
+    return min(options.jobs, 1 + max(files // FILES_A_JOB, size // BYTES_A_JOB), files)
 
 
 def _group(path: Path | str, environment: Mapping[str, str]) -> Iterator[Entry]:
@@ -190,6 +214,14 @@ def _scan_remote(name: str, opener: Callable[[], BinaryIO], worker: Worker, opti
         return _scan_descriptor(name, spool.fileno(), worker, options)
 
 
+def _scan_held(held: Held, worker: Worker, options: Options) -> FileReport:
+    try:
+        with held.open() as file:
+            return _scan_descriptor(held.name, file.fileno(), worker, options, held=held)
+    except OSError as error:
+        return _unread(held.name, f"the file cannot be read: {error.strerror}")
+
+
 def _spooled(stream: BinaryIO, spool: IO[bytes]) -> int:
     """How many bytes came; reading ends when there were more than `MAX_STREAM`."""
     size = 0
@@ -208,19 +240,24 @@ def _scan_descriptor(
     expected: str = "",
     *,
     is_own: bool = True,
+    held: Held | None = None,
 ) -> FileReport:
     """Hash here while the worker parses the same descriptor. `is_own`: the caller opened it and answers for links."""
     before = os.fstat(descriptor)
     if not stat.S_ISREG(before.st_mode):
         return _unread(name, "not a regular file")
-    worker.send(name, descriptor, before.st_size)
+    size = held.size if held and held.unseal else before.st_size
+    worker.send(name, descriptor, size, held.unseal if held else None)
     try:
-        digest = _hash(descriptor) if options.hash_files else ""
+        known = held.known(before) if held and held.known else ""
+        digest = known or (_hash(descriptor) if options.hash_files else "")
     except OSError as error:
         worker.receive()
         return _unread(name, f"the file cannot be read: {error.strerror}")
     judged = worker.receive()
     after = os.fstat(descriptor)
+    if known and before.st_ctime_ns != after.st_ctime_ns:  # somebody wrote, or only gave it another name
+        digest = _hash(descriptor) if held and not held.unseal else ""
     extra: list[Finding] = []
     gaps = set(judged.gaps)
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
@@ -240,7 +277,7 @@ def _scan_descriptor(
         judged.format,
         worst((judged.verdict, *added)),
         digest,
-        before.st_size,
+        size,
         (*_named(judged, name), *extra),
         tuple(judged.references.items()),
         frozenset(gaps),

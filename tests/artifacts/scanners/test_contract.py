@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from tests.contracts.scanner import ScannerContract
+from tests.contracts.scanner import ScannerContract, named
 from tests.vectors.artifacts import make
 
 from garrison.artifacts.scanners.archive_tar import Tar
@@ -20,29 +20,25 @@ from garrison.artifacts.scanners.sentencepiece import SentencePiece
 from garrison.artifacts.scanners.sources import BytesSource
 
 
-def _named(files: dict[str, bytes], *endings: str) -> dict[str, bytes]:
-    return {name: data for name, data in files.items() if name.endswith(endings)}
-
-
 class TestGguf(ScannerContract):
     scanner = Gguf()
     good: ClassVar = {"model.gguf": make.CLEAN["model.gguf"]}
     bad: ClassVar = {
-        name: data for name, data in _named(make.REFUSED, ".gguf").items() if "template" not in name
+        name: data for name, data in named(make.REFUSED, ".gguf").items() if "template" not in name
     }
 
 
 class TestSafetensors(ScannerContract):
     scanner = Safetensors()
-    good: ClassVar = _named(make.CLEAN, ".safetensors")
-    bad: ClassVar = _named(make.REFUSED, ".safetensors")
+    good: ClassVar = named(make.CLEAN, ".safetensors")
+    bad: ClassVar = named(make.REFUSED, ".safetensors")
 
 
 class TestPickle(ScannerContract):
     scanner = Pickle()
-    good: ClassVar = {**_named(make.CLEAN, ".pkl"), "array.joblib": make.CLEAN["array.joblib"]}
+    good: ClassVar = {**named(make.CLEAN, ".pkl"), "array.joblib": make.CLEAN["array.joblib"]}
     bad: ClassVar = {
-        name: data for name, data in _named(make.REFUSED, ".pkl").items() if not name.startswith("in_")
+        name: data for name, data in named(make.REFUSED, ".pkl").items() if not name.startswith("in_")
     }
 
     def test_bytes_inside_are_handed_on(self) -> None:
@@ -60,39 +56,39 @@ class TestNpy(ScannerContract):
 
 class TestOnnx(ScannerContract):
     scanner = Onnx()
-    good: ClassVar = _named(make.CLEAN, ".onnx")
-    bad: ClassVar = _named(make.REFUSED, ".onnx")
+    good: ClassVar = named(make.CLEAN, ".onnx")
+    bad: ClassVar = named(make.REFUSED, ".onnx")
 
 
 class TestZip(ScannerContract):
     scanner = Zip()
     good: ClassVar = {"empty.zip": make.zipped([])}
-    bad: ClassVar = _named(make.REFUSED, ".zip")
+    bad: ClassVar = named(make.REFUSED, ".zip")
 
 
 class TestTar(ScannerContract):
     scanner = Tar()
     good: ClassVar = {"empty_file.tar": make.tarred([("a", b"")])}
-    bad: ClassVar = _named(make.REFUSED, ".tar")
+    bad: ClassVar = named(make.REFUSED, ".tar")
 
 
 class TestJson(ScannerContract):
     scanner = Json()
     good: ClassVar = {
-        name: data for name, data in _named(make.CLEAN, ".json").items() if "tokenizer" not in name
+        name: data for name, data in named(make.CLEAN, ".json").items() if "tokenizer" not in name
     }
-    bad: ClassVar = _named(make.REFUSED, ".json")
+    bad: ClassVar = named(make.REFUSED, ".json")
 
 
 class TestJinja(ScannerContract):
     scanner = Jinja()
-    good: ClassVar = _named(make.CLEAN, ".jinja")
+    good: ClassVar = named(make.CLEAN, ".jinja")
     bad: ClassVar = {"escape.jinja": b"{{ ''.__class__ }}"}
 
 
 class TestSentencePiece(ScannerContract):
     scanner = SentencePiece()
-    good: ClassVar = _named(make.CLEAN, ".model")
+    good: ClassVar = named(make.CLEAN, ".model")
     bad: ClassVar = {"unknown.model": make.CLEAN["tokenizer.model"] + b"\x7a\x00"}
 
 

@@ -21,6 +21,8 @@ import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
+from tests.vectors.artifacts.packed import seven_zip
+
 PAYLOAD = b"echo garrison-test"
 
 
@@ -154,11 +156,11 @@ S08 = {
     "spawnv_passfds.pkl": called("multiprocessing.util", "spawnv_passfds"),
     "nested.zip": zipped([("inner.zip", torch_zip(SYSTEM))], packed=True),
     "broken_tail.pkl": SYSTEM[:-1] + b"\x8c\xffcut",
-    "model.7z": b"7z\xbc\xaf\x27\x1c\x00\x04" + bytes(24) + SYSTEM,
+    "model.7z": seven_zip([("data.pkl", SYSTEM)]),
 }
 
 REFUSED = {
-    **{name: data for name, data in S08.items() if name != "model.7z"},
+    **S08,
     "protocol0.pkl": called_text("os", "system"),
     "inst.pkl": b"(S'" + PAYLOAD + b"'\nios\nsystem\n.",
     "inst_without_last_newline.pkl": b"(S'" + PAYLOAD + b"'\nios\nsystem.",
@@ -252,7 +254,6 @@ REFUSED = {
 
 INCOMPLETE = {
     "empty.bin": b"",
-    "model.7z": S08["model.7z"],
     "random.dat": bytes(range(255, 0, -1)) * 40,
     "cut.pkl": b"\x80\x04" + short("collections") + short("OrderedDict") + b"\x93)R",
     "trailing.pkl": b"\x80\x04K\x01.\xfe\xfe\xfe\xfe",

@@ -24,6 +24,7 @@ from garrison.artifacts.scanners.pickle import Pickle
 from garrison.artifacts.scanners.rdata import RData
 from garrison.artifacts.scanners.safetensors import Safetensors
 from garrison.artifacts.scanners.sentencepiece import SentencePiece
+from garrison.artifacts.scanners.seven_zip import SevenZip
 from garrison.artifacts.scanners.text import Text
 from garrison.artifacts.scanners.tf_checkpoint import CheckpointIndex
 from garrison.artifacts.scanners.tf_saved import (
@@ -33,20 +34,36 @@ from garrison.artifacts.scanners.tf_saved import (
     SavedModel,
     TensorflowGraph,
 )
+from garrison.artifacts.scanners.tf_text import TensorflowText
 from garrison.artifacts.scanners.tflite import TfLite
 from garrison.artifacts.scanners.toml_data import Toml
 from garrison.artifacts.scanners.torchscript import TorchScript
 from garrison.artifacts.scanners.xgboost import XgboostBinary, XgboostUbj
 from garrison.artifacts.scanners.xml_models import Xml
 from garrison.artifacts.scanners.yaml_data import Yaml
+from garrison.artifacts.scanners.zstd import Zstd
 from garrison.core.plugins import with_installed
 
 SCANNERS: tuple[Scanner, ...] = (
-    *(Gguf(), Safetensors(), Npy(), Onnx(), Hdf5(), TfLite(), Zip(), Tar(), *COMPRESSED, Lz4()),
+    *(
+        Gguf(),
+        Safetensors(),
+        Npy(),
+        Onnx(),
+        Hdf5(),
+        TfLite(),
+        Zip(),
+        Tar(),
+        *COMPRESSED,
+        Lz4(),
+        Zstd(),
+        SevenZip(),
+    ),
     *(Pickle(), SentencePiece(), Json(), Yaml(), Toml(), Jinja(), Text()),
     *(Xml(), RData(), Executable(), Image(), CoreMl(), CoreMlWeights()),
     *(XgboostUbj(), XgboostBinary(), LightGbm(), CatBoost(), Modelfile()),
     *(SavedModel(), TensorflowGraph(), KerasMetadata(), Fingerprint(), CheckpointIndex(), CheckpointState()),
+    TensorflowText(),
     MsgpackFlax(),
     *(TorchScript(), Pickle("torchscript-pickle", compiled=True)),  # only where a torch archive says so
 )

@@ -109,6 +109,11 @@ class Scanner(Protocol):
         ...
 
 
+class Later(BaseException):
+    """This process lacks a library that it needs here and that is loaded on demand; a process that reads
+    untrusted files can open none, so its parent starts it again with it. Not an `Exception`: no verdict comes of it."""
+
+
 class Malformed(Exception):
     """The structure contradicts itself or its specification, so two readers may see two files."""
 

@@ -1,4 +1,4 @@
-"""One compressed stream (gzip, bzip2, xz, lzma, zlib; zstd is named but not unpacked)."""
+"""One compressed stream that the standard library reads: gzip, bzip2, xz, lzma, zlib."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ MAX_STREAMS = 100  # gzip, bzip2 and xz files may be several streams one after t
 class Compressed:
     format: str
     looks: Callable[[bytes], bool]
-    engine: Callable[[], Any] | None
+    engine: Callable[[], Any]
 
     def recognises(self, head: bytes, source: Source) -> bool:  # noqa: ARG002 - the protocol
         if not self.looks(head):
             return False
-        if self.format not in ("zlib", "lzma") or self.engine is None:
+        if self.format not in ("zlib", "lzma"):
             return True
         try:  # their headers are two weak bytes: only what unpacks is one
             return bool(self.engine().decompress(head, 64))
@@ -36,11 +36,6 @@ class Compressed:
             return False
 
     def scan(self, source: Source) -> Iterator[Seen]:
-        if self.engine is None:
-            yield Gap(
-                "artifact.compression", f"{self.format} is not unpacked", fix="unpack it and scan the result"
-            )
-            return
         spool = Spool(f"{self.format} content")
         reason = self._unpack(source, spool)
         if reason == "bomb":
@@ -58,8 +53,6 @@ class Compressed:
 
     def _unpack(self, source: Source, spool: Spool) -> str:
         """Unpack into `spool`; the reason why not, "trailing", "bomb", or ""."""
-        if self.engine is None:
-            return "is not unpacked"
         engine, streams = self.engine(), 1
         try:
             for data in _pieces(source):
@@ -109,5 +102,4 @@ COMPRESSED = (
         "lzma", lambda head: head[:3] == b"]\0\0", lambda: lzma.LZMADecompressor(lzma.FORMAT_ALONE, 128 << 20)
     ),
     Compressed("zlib", _zlib_header, zlib.decompressobj),
-    Compressed("zstd", lambda head: head[:4] == b"\x28\xb5\x2f\xfd", None),
 )

@@ -8,13 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from garrison.artifacts.scanners.base import Gap, Seen, Source
+from garrison.artifacts.scanners.base import Gap, Later, Seen, Source
 
 MAX_TEMPLATE = 1 << 20  # the longest published templates have under 100 kB
-
-
-class Later(BaseException):
-    """This process cannot read templates, and there is one. Not an `Exception`: no verdict comes of it."""
 
 
 def judge_template(source: Source) -> Iterator[Seen]:

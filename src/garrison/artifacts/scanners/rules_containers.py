@@ -14,11 +14,6 @@ CONTAINER_RULES: dict[str, Rule] = {
         "A few bytes unpack to very many. Reading it fills the memory or the disk.",
         _AGAIN,
     ),
-    "artifact.compression": Rule(
-        "a compression that is not unpacked here",
-        "What is inside was not seen.",
-        "unpack it and scan the result",
-    ),
     "artifact.compression.damaged": Rule(
         "a damaged compressed stream",
         "The stream ends early or contradicts its checksum, so part of the content was not seen.",
@@ -118,6 +113,46 @@ CONTAINER_RULES: dict[str, Rule] = {
         "a zip without its end",
         "The directory is missing; what the archive holds is not known.",
         "get the file again",
+    ),
+    "artifact.7z.crc": Rule(
+        "a wrong checksum in a 7z archive",
+        "The bytes are not those that the archive was made of. Some readers refuse it, others load it.",
+        _AGAIN,
+    ),
+    "artifact.7z.duplicate": Rule(
+        "two members with one name",
+        "Which one is unpacked depends on the reader.",
+        _AGAIN,
+    ),
+    "artifact.7z.hidden": Rule(
+        "bytes in a 7z archive that belong to nothing",
+        "Payloads and second archives are hidden there.",
+        _AGAIN,
+    ),
+    "artifact.7z.link": Rule(
+        "a link, a device or a removal in a 7z archive",
+        "Unpacking it makes a link or takes a file away; the next member is written through it.",
+        _AGAIN,
+    ),
+    "artifact.7z.method": Rule(
+        "a 7z archive that is not unpacked here",
+        "It is encrypted, too large, or packed by a method that the standard library does not have.",
+        "unpack it and scan the result, or pack it as zip",
+    ),
+    "artifact.7z.overlap": Rule(
+        "streams of a 7z archive that share bytes",
+        "Two readers may see two archives; bombs are made so.",
+        _AGAIN,
+    ),
+    "artifact.7z.slip": Rule(
+        "a member that leaves the directory",
+        "Unpacking it writes outside the directory that it is unpacked to.",
+        _AGAIN,
+    ),
+    "artifact.7z.structure": Rule(
+        "a 7z archive that contradicts itself",
+        "Its counts, sizes or streams do not fit one another, so two readers may see two archives.",
+        _AGAIN,
     ),
     "artifact.tar.damaged": Rule(
         "a damaged tar",

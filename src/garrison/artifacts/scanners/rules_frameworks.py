@@ -91,6 +91,11 @@ FRAMEWORK_RULES: dict[str, Rule] = {
         "are not TensorFlow's own need a library that was not judged.",
         _EXPORT,
     ),
+    "artifact.tensorflow.text": Rule(
+        "a graph as text that is not understood",
+        "It is not the text form of a TensorFlow graph, or has fields that no graph has, so not all of it was judged.",
+        "publish the binary form, or the weights alone",
+    ),
     "artifact.tensorflow.unknown": Rule(
         "an operation that is not TensorFlow's and is named like a command",
         "It comes from a library of its own, and its name says that it runs or fetches something.",

@@ -58,7 +58,7 @@ class SavedModel:
             if item.number in (1, 2) and item.is_span != (item.number == 2):
                 raise Malformed("artifact.tensorflow.structure", "a model with a field of another kind")
             if item.number == 2:
-                yield from _meta_graph(reader, item, is_saved=True)
+                yield from meta_graph(reader, item, is_saved=True)
             elif item.number != 1:
                 yield Gap(
                     "artifact.tensorflow.field",
@@ -104,10 +104,10 @@ class TensorflowGraph:
             yield from graph.scan(whole)
             yield from graph.verdicts()
         else:
-            yield from _meta_graph(reader, whole, is_saved=False)
+            yield from meta_graph(reader, whole, is_saved=False)
 
 
-def _meta_graph(reader: Reader, meta: Field, *, is_saved: bool) -> Iterator[Seen]:
+def meta_graph(reader: Reader, meta: Field, *, is_saved: bool) -> Iterator[Seen]:
     graph = Graph(reader)
     for asset in _span(reader, meta, 6):
         yield from _asset(reader, asset, graph, is_saved=is_saved)

@@ -16,12 +16,11 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from garrison.artifacts.scanners import all_scanners
-from garrison.artifacts.scanners.base import Scanner
-from garrison.artifacts.scanners.jinja import Later
+from garrison.artifacts.scanners.base import Later, Scanner, Source
 from garrison.artifacts.scanners.judge import Judgement, judge
 from garrison.artifacts.scanners.kept import MAX_PACKED, Kept, Recorder
 from garrison.artifacts.scanners.sources import FileSource
@@ -44,9 +43,19 @@ def main() -> None:
     serve(int(sys.argv[1]), sys.argv[2], sys.argv[3])
 
 
-def serve(descriptor: int, scratch: str, mode: str) -> None:
+def opened(request: Mapping[str, str], descriptor: int) -> Source:
+    return FileSource(request["name"], os.fstat(descriptor).st_size, descriptor)
+
+
+def serve(
+    descriptor: int,
+    scratch: str,
+    mode: str,
+    source: Callable[[Mapping[str, str], int], Source] = opened,
+) -> None:
     """Serve until the parent closes the socket behind `descriptor`. What is unpacked goes to `scratch`; `mode` says
     whether templates can be read (`TEMPLATES` or `PLAIN`). One that cannot and should answers `later`.
+    `source` makes of a request and its first descriptor what the scanners read.
 
     The first line out is a JSON list of what could not be taken away.
     A request is one JSON object with `name` and `task`, and one or two descriptors: `judge` a file;
@@ -56,6 +65,8 @@ def serve(descriptor: int, scratch: str, mode: str) -> None:
     channel = socket.socket(fileno=descriptor)
     scanners = all_scanners()
     if mode == TEMPLATES:
+        import zstandard  # noqa: F401 - 0.01 s, where a stream of its may come
+
         from garrison.artifacts.scanners import jinja_tree  # noqa: F401 - 0.06 s, where a template may come
     missing = _confine(scratch)
     channel.sendall(json.dumps(missing).encode() + b"\n")
@@ -68,7 +79,7 @@ def serve(descriptor: int, scratch: str, mode: str) -> None:
         budget = int(used.ru_utime + used.ru_stime) + CPU_SECONDS
         resource.setrlimit(resource.RLIMIT_CPU, (budget, resource.RLIM_INFINITY))
         try:
-            answer = _answer(request, descriptors, scanners)
+            answer = _answer(request, source(request, descriptors[0]), descriptors, scanners)
         except Later:
             answer = {"later": True}
         finally:
@@ -78,12 +89,10 @@ def serve(descriptor: int, scratch: str, mode: str) -> None:
 
 
 def _answer(
-    request: Mapping[str, str], descriptors: Sequence[int], scanners: Sequence[Scanner]
+    request: Mapping[str, str], source: Source, descriptors: Sequence[int], scanners: Sequence[Scanner]
 ) -> dict[str, Any]:
-    size = os.fstat(descriptors[0]).st_size
-    source = FileSource(request["name"], size, descriptors[0])
     if request["task"] == "again":
-        return _again(source.read_at(0, min(size, MAX_PACKED)), scanners)
+        return _again(source.read_at(0, min(source.size, MAX_PACKED)), scanners)
     if request["task"] == "keep":
         recorder = Recorder(source)
         judged = judge(recorder, scanners, recorder.recognition)
