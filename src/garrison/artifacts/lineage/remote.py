@@ -2,7 +2,8 @@
 
 An address is looked up once and judged before it is connected to, so a name cannot point somewhere else
 between the check and the connection. Link-local addresses (where clouds keep their credentials), multicast
-and unspecified ones are refused. A credential never travels unencrypted beyond this host.
+and unspecified ones are refused. A credential never travels unencrypted beyond this host: the connection that
+was made is asked where it leads.
 """
 
 from __future__ import annotations
@@ -14,19 +15,19 @@ import ipaddress
 import json
 import socket
 import ssl
-import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from garrison.artifacts.lineage.sources import Access, Origin
+from garrison.artifacts.patience import Patience, patience
 from garrison.core.errors import GarrisonError, Refused, Undecided
 
 MAX_ANSWER_BYTES = 8 * 1024 * 1024  # a listing of thousands of files; a run has a few hundred kilobytes
 MAX_ANSWER_DEPTH = 24  # MLflow's answers stay under 8
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 60.0  # between two bytes: a server that fetches from a slow store is silent for a while
-ANSWER_SECONDS = 120.0  # for a whole JSON answer
+ANSWER_SECONDS = 120.0  # for a whole JSON answer, and for each megabyte of a file
 _BLOCK = 1 << 20
 
 Write = Callable[[bytes], object]
@@ -49,27 +50,25 @@ class Remote:
     def fetch(self, path: str, query: Mapping[str, str], write: Write, limit: int) -> int:
         """Stream a file into `write`; returns its size. Raises as `get`, and LIN-LIMIT beyond `limit` bytes."""
         done = 0
-        with self._asked("GET", f"{path}?{urlencode(query, quote_via=quote)}", None) as answer:
+        with self._asked("GET", f"{path}?{urlencode(query, quote_via=quote)}", None) as (answer, waiting):
             expected = answer.length
             while chunk := answer.read(_BLOCK):
                 done += len(chunk)
                 if done > limit:
                     raise too_much(f"{self.origin} sent a file of more than {limit:,} bytes")
                 write(chunk)
+                waiting.more()
         if expected is not None and done != expected:
             raise unreachable(self.origin, "the answer ended early")
         return done
 
     def _document(self, method: str, target: str, body: bytes | None) -> Any:
-        deadline = time.monotonic() + ANSWER_SECONDS
         text = b""
-        with self._asked(method, target, body) as answer:
+        with self._asked(method, target, body) as (answer, _):
             while chunk := answer.read1(_BLOCK):
                 text += chunk
                 if len(text) > MAX_ANSWER_BYTES:
                     raise too_much(f"{self.origin} answered with more than {MAX_ANSWER_BYTES:,} bytes")
-                if time.monotonic() > deadline:
-                    raise unreachable(self.origin, f"no whole answer in {ANSWER_SECONDS:.0f} s")
         try:
             document = json.loads(text)
         except (ValueError, RecursionError) as error:
@@ -79,13 +78,15 @@ class Remote:
         return document
 
     @contextlib.contextmanager
-    def _asked(self, method: str, target: str, body: bytes | None) -> Iterator[http.client.HTTPResponse]:
+    def _asked(
+        self, method: str, target: str, body: bytes | None
+    ) -> Iterator[tuple[http.client.HTTPResponse, Patience]]:
         connection = self._connection()
         headers = {"Accept": "*/*", "User-Agent": "garrison", "Connection": "close"}
         if body is not None:
             headers["Content-Type"] = "application/json"
         if secret := self._access.secret():
-            self._only_encrypted()
+            self._only_encrypted(connection)
             kind, value = (
                 ("Basic", base64.b64encode(secret.encode()).decode())
                 if self._access.auth == "basic"
@@ -93,10 +94,11 @@ class Remote:
             )
             headers["Authorization"] = f"{kind} {value}"
         try:
-            connection.request(method, self.origin.prefix + target, body=body, headers=headers)
-            answer = connection.getresponse()
-            _check_status(self.origin, answer.status)
-            yield answer
+            with patience(connection.sock, ANSWER_SECONDS) as waiting:
+                connection.request(method, self.origin.prefix + target, body=body, headers=headers)
+                with contextlib.closing(connection.getresponse()) as answer:
+                    _check_status(self.origin, answer.status)
+                    yield answer, waiting
         except GarrisonError:
             raise
         except (OSError, http.client.HTTPException) as error:
@@ -133,12 +135,10 @@ class Remote:
                 )
         return addresses[0], self.origin.port
 
-    def _only_encrypted(self) -> None:
-        if (
-            self.origin.scheme == "https"
-            or ipaddress.ip_address(self._address()[0].partition("%")[0]).is_loopback
-        ):
+    def _only_encrypted(self, connection: http.client.HTTPConnection) -> None:
+        if self.origin.scheme == "https" or _is_loopback(connection.sock.getpeername()[0]):
             return
+        connection.close()
         raise Refused(
             "LIN-PLACE",
             f"{self.origin} would get its credential unencrypted",
@@ -166,6 +166,10 @@ def _check_status(origin: Origin, status: int) -> None:
             fix="give the address that answers by itself",
         )
     raise unreachable(origin, f"it answered {status}")
+
+
+def _is_loopback(address: str) -> bool:
+    return ipaddress.ip_address(address.partition("%")[0]).is_loopback
 
 
 def _is_shallow(value: Any, depth: int) -> bool:

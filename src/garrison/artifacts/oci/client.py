@@ -14,7 +14,7 @@ import json
 import re
 import ssl
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -22,13 +22,16 @@ from urllib.parse import urlencode, urljoin, urlsplit
 
 from garrison.artifacts.oci.address import Access, Address
 from garrison.artifacts.oci.descriptor import INDEX, MANIFEST, MAX_DOCUMENT, Descriptor, is_digest, malformed
+from garrison.artifacts.patience import Patience, patience
 from garrison.core.errors import Refused, Undecided, Usage
 
 SECONDS = 60.0  # of silence
+ANSWER_SECONDS = 300.0  # for a whole answer, for a piece of an upload, for each megabyte of a blob
 CHUNK = 8 * 1024 * 1024  # bytes of one upload request; what a cut connection loses
 READ = 1 << 20
 TRIES = 5  # of one blob, each from where the last one stopped
 MAX_REDIRECTS = 3
+_TOKEN = re.compile(r"[\x21-\x7e]{1,16384}\Z")
 _CHALLENGE = re.compile(r'(\w+)="([^"]{0,1024})"')
 
 
@@ -140,7 +143,7 @@ class Registry:
         hasher, done = hashlib.sha256(), 0
         for attempt in range(TRIES):
             try:
-                with self._opened_blob(part.digest, done) as (status, stream):
+                with self._opened_blob(part.digest, done) as (status, stream, waiting):
                     if status == 200 and done:  # the registry knows no ranges: from the start
                         target.seek(0)
                         target.truncate()
@@ -149,6 +152,7 @@ class Registry:
                         hasher.update(chunk)
                         target.write(chunk)
                         done += len(chunk)
+                        waiting.more()
             except (OSError, http.client.HTTPException) as error:
                 if attempt == TRIES - 1:
                     raise _silent(self._base, error) from error
@@ -159,36 +163,46 @@ class Registry:
             raise tampered(part.digest, found, done)
 
     @contextmanager
-    def _opened_blob(self, digest: str, start: int) -> Iterator[tuple[int, http.client.HTTPResponse]]:
+    def _opened_blob(
+        self, digest: str, start: int
+    ) -> Iterator[tuple[int, http.client.HTTPResponse, Patience]]:
         url, headers = f"{self._base}{self._v2}/blobs/{digest}", self._authorization()
         if start:
             headers["Range"] = f"bytes={start}-"
         for _hop in range(MAX_REDIRECTS + 1):
-            connection = self._connection(url)
-            try:
+            with self._connected(url) as (connection, waiting):
                 split = urlsplit(url)
                 connection.request(
                     "GET", split.path + (f"?{split.query}" if split.query else ""), headers=headers
                 )
-                response = connection.getresponse()
-                if response.status in (301, 302, 303, 307, 308):
-                    url = self._redirected(url, response.headers.get("Location", ""))
-                    headers.pop("Authorization", None)
-                    continue
-                if response.status == 401 and self._log_in(response.headers.get("WWW-Authenticate", "")):
-                    headers = {**headers, **self._authorization()}
-                    continue
-                if response.status not in (200, 206):
-                    raise _refused(self.address, "GET", response.status, b"")
-                yield response.status, response
-                return
-            finally:
-                connection.close()
+                with closing(connection.getresponse()) as response:
+                    if response.status in (301, 302, 303, 307, 308):
+                        url = self._redirected(url, response.headers.get("Location", ""))
+                        headers.pop("Authorization", None)
+                        continue
+                    is_own = url.startswith(
+                        f"{self._base}/"
+                    )  # where a redirect leads nobody is given a credential
+                    asked = response.headers.get("WWW-Authenticate", "")
+                    if response.status == 401 and is_own and self._log_in(asked):
+                        headers = {**headers, **self._authorization()}
+                        continue
+                    if response.status not in (200, 206):
+                        raise _refused(self.address, "GET", response.status, b"")
+                    waiting.more()
+                    yield response.status, response, waiting
+                    return
         raise _refused(self.address, "GET", 310, b"too many redirects")
 
     def _redirected(self, url: str, location: str) -> str:
-        target = urljoin(url, location)
-        split = urlsplit(target)
+        try:
+            target = urljoin(url, location)
+            split = urlsplit(target)
+            is_address = split.port is None or split.port > 0
+        except ValueError:
+            is_address = False
+        if not is_address:
+            raise _refused(self.address, "GET", 310, b"a redirect to what is no address")
         is_plain = split.scheme == "http" and self._access.plain_http and _is_loopback(split.hostname or "")
         if split.scheme != "https" and not is_plain:
             raise _refused(self.address, "GET", 310, b"a redirect to a place without TLS")
@@ -211,17 +225,26 @@ class Registry:
         return answer
 
     def _once(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
-        connection = self._connection(self._base)
         try:
-            connection.request(method, path, body=body, headers={**headers, **self._authorization()})
-            response = connection.getresponse()
-            data = b"" if method == "HEAD" else response.read(MAX_DOCUMENT + 1)
-            if len(data) > MAX_DOCUMENT:
-                raise malformed(str(self.address), f"an answer is longer than {MAX_DOCUMENT} bytes")
-            found = {name.lower(): value for name, value in response.getheaders()}
-            return Answer(response.status, found, data)
+            with self._connected(self._base) as (connection, _):
+                connection.request(method, path, body=body, headers={**headers, **self._authorization()})
+                with closing(connection.getresponse()) as response:
+                    data = b"" if method == "HEAD" else response.read(MAX_DOCUMENT + 1)
+                if len(data) > MAX_DOCUMENT:
+                    raise malformed(str(self.address), f"an answer is longer than {MAX_DOCUMENT} bytes")
+                found = {name.lower(): value for name, value in response.getheaders()}
+                return Answer(response.status, found, data)
         except (OSError, http.client.HTTPException) as error:
             raise _silent(self._base, error) from error
+
+    @contextmanager
+    def _connected(self, url: str) -> Iterator[tuple[http.client.HTTPConnection, Patience]]:
+        """A connection that ends with the patience for it. Raises OSError and HTTPException."""
+        connection = self._connection(url)
+        try:
+            connection.connect()
+            with patience(connection.sock, ANSWER_SECONDS) as waiting:
+                yield connection, waiting
         finally:
             connection.close()
 
@@ -243,26 +266,32 @@ class Registry:
     def _log_in(self, challenge: str) -> bool:
         """Follow a bearer challenge once: a token from the service that the registry names, over TLS."""
         facts = dict(_CHALLENGE.findall(challenge))
-        realm = urlsplit(facts.get("realm", ""))
+        try:
+            realm = urlsplit(facts.get("realm", ""))
+            realm = realm if realm.port is None or realm.port > 0 else urlsplit("")
+        except ValueError:
+            realm = urlsplit("")
         is_safe = realm.scheme == "https" or (self._access.plain_http and _is_loopback(realm.hostname or ""))
         if not challenge.lower().startswith("bearer") or self._token or not is_safe:
             return False
         query = urlencode({key: facts[key] for key in ("service", "scope") if key in facts})
-        connection = self._connection(facts["realm"])
         try:
-            connection.request("GET", f"{realm.path}?{query}", headers=self._authorization())
-            response = connection.getresponse()
-            value = json.loads(response.read(MAX_DOCUMENT)) if response.status == 200 else {}
-            self._token = str(value.get("token") or value.get("access_token") or "")
-        except (OSError, http.client.HTTPException, ValueError, AttributeError) as error:
+            with self._connected(facts["realm"]) as (connection, _):
+                connection.request("GET", f"{realm.path}?{query}", headers=self._authorization())
+                with closing(connection.getresponse()) as response:
+                    value = json.loads(response.read(MAX_DOCUMENT)) if response.status == 200 else {}
+            token = str(value.get("token") or value.get("access_token") or "")
+        except (OSError, http.client.HTTPException, ValueError, AttributeError, RecursionError) as error:
             raise _silent(facts["realm"], error) from error
-        finally:
-            connection.close()
+        self._token = token if _TOKEN.match(token) else ""
         return bool(self._token)
 
     def _location(self, answer: Answer) -> str:
         """Where an upload goes on: on the same host, or nowhere."""
-        target = urlsplit(urljoin(self._base, answer.headers.get("location", "")))
+        try:
+            target = urlsplit(urljoin(self._base, answer.headers.get("location", "")))
+        except ValueError:
+            target = urlsplit("")
         if f"{target.scheme}://{target.netloc}" != self._base or not target.path.startswith("/"):
             raise _refused(self.address, "PATCH", 310, b"an upload that goes on at another host")
         return target.path + (f"?{target.query}" if target.query else "")
@@ -342,8 +371,9 @@ def _refused(address: Address, method: str, status: int, body: bytes) -> Refused
     said = ""
     try:
         said = str(json.loads(body)["errors"][0]["code"])[:60]
-    except (ValueError, KeyError, IndexError, TypeError):
-        said = "".join(map(chr, body[:60])) if body.isascii() else ""
+    except (ValueError, KeyError, IndexError, TypeError, RecursionError):
+        said = body[:60].decode("ascii", "replace")
+    said = said if said.isascii() and said.isprintable() else ""
     return kind(
         "IMG-REGISTRY",
         f"{address} answered {method} with {status} {said}".rstrip(),

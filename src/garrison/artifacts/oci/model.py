@@ -31,7 +31,8 @@ from garrison.artifacts.oci.descriptor import (
 )
 from garrison.artifacts.oci.signature import Referrer
 from garrison.artifacts.store import Release
-from garrison.core.digest import Ref, canonical_json
+from garrison.core.digest import FileEntry, Ref, canonical_json
+from garrison.core.digest import Manifest as Files
 from garrison.core.errors import Refused, Undecided, Usage
 from garrison.core.event import format_time
 from garrison.storage.local import full_disk_explained, remove_tree, write_atomically
@@ -157,6 +158,13 @@ def pull(
             )
     draft = destination.with_name(f".{destination.name}.{secrets.token_hex(4)}")
     try:
+        verify_release(  # what is promised, before a byte of it is fetched
+            manifest=_promised(registry, manifest),
+            bundle=sidecars[BUNDLE],
+            statement=sidecars[RELEASE],
+            keys=keys,
+            expect=expect,
+        )
         with _explained(destination):
             _fetch(registry, manifest, draft)
         verified = verify_release(
@@ -195,17 +203,29 @@ def resolve(registry: Registry) -> tuple[str, Manifest]:
     return descriptor.digest, manifest
 
 
-def _fetch(registry: Registry, manifest: Manifest, draft: Path) -> None:
+def _promised(registry: Registry, manifest: Manifest) -> Files:
+    """The files that the layers are said to be; names that lead elsewhere are refused."""
     paths = [layer.annotations.get(PATH, "") for layer in manifest.layers]
     if len(set(paths)) != len(paths) or not all(paths):
         raise malformed(str(registry.address), "two layers are one file, or one has no path")
-    check_paths(paths)  # before anything is written: names that lead elsewhere are refused
-    for path, layer in zip(paths, manifest.layers, strict=True):
-        target = draft / path
+    check_paths(paths)
+    return Files.of(
+        FileEntry(path, layer.size, _mode(layer), layer.digest)
+        for path, layer in zip(paths, manifest.layers, strict=True)
+    )
+
+
+def _mode(layer: Descriptor) -> int:
+    return 0o755 if layer.annotations.get(MODE) == "0755" else 0o644
+
+
+def _fetch(registry: Registry, manifest: Manifest, draft: Path) -> None:
+    for layer in manifest.layers:
+        target = draft / layer.annotations[PATH]
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("xb") as file:
             registry.fetch_blob(layer, file)
-        target.chmod(0o755 if layer.annotations.get(MODE) == "0755" else 0o644)
+        target.chmod(_mode(layer))
 
 
 def _sidecars(registry: Registry, digest: str) -> dict[str, bytes]:
