@@ -33,7 +33,6 @@ OTHER_DOORS = [
     "/v1/models?x=1",
     "/v1/models#x",
     "/v1/models;x",
-    "/v1/models/smollm2",
     "/v1/chat/completions/",
     "/invocations",
     "/metrics",

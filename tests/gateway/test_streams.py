@@ -25,12 +25,13 @@ from tests.gateway.rig import Rig, chat
 from garrison.core.errors import Undecided
 from garrison.detect.inspect import Inspector
 from garrison.gateway.config import UpstreamLimits
+from garrison.gateway.openai_out import ChatWriter, Named
 from garrison.gateway.openai_shapes import CHAT, Call, parse_call
 from garrison.gateway.redaction import Redaction
 from garrison.gateway.sse import EventParser
 from garrison.gateway.streams import Stream
 
-KEY = "AKIAIOSFODNN7EXAMPLE"
+KEY = "AKIAQYLPMN5HHHFPZAM2"
 TEXT = f"The key is {KEY} and the mail is anna.smith@corp.example.org today."
 SHOWN = "The key is [REDACTED:aws-key] and the mail is [REDACTED:pii.email] today."
 
@@ -44,7 +45,8 @@ def run(
 ) -> tuple[dict[int, dict[str, str]], bytes]:
     """What a client assembles from a stream fed in `pieces`: {choice: {field: text}}, and the raw bytes."""
     redaction = Redaction(inspector)
-    events = Stream(call_of(**fields), "r-1", "smollm2@1", 1, redaction, 1 << 16)
+    call = call_of(**fields)
+    events = Stream(call, redaction, EventParser(1 << 16), ChatWriter(call, Named("r-1", "smollm2@1", 1)))
     out = b"".join(events.feed(piece) for piece in pieces)
     redaction.close()
     return assembled(out), out

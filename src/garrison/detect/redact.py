@@ -100,6 +100,11 @@ class Redaction:
             found.extend(_finding(span) for span in _apart(noted, found))
         return tuple(sorted(found, key=lambda f: (f.start, f.end, f.rule_id)))
 
+    @property
+    def has_replaced(self) -> bool:
+        """Whether anything that was passed on stands for something else."""
+        return self._current is not None
+
     def feed(self, text: str, hits: Sequence[Hit], *, last: bool = False) -> str:
         """Text in, text out. `last` says that nothing follows."""
         fresh = self._base + len(self._buffer)

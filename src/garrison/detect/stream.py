@@ -50,6 +50,11 @@ class StreamRedactor:
         return self._redaction.findings
 
     @property
+    def has_replaced(self) -> bool:
+        """Whether a value was replaced in what has been passed on so far."""
+        return self._redaction.has_replaced
+
+    @property
     def held(self) -> int:
         """Characters received that wait for what follows them."""
         return self._redaction.held

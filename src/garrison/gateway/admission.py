@@ -53,7 +53,10 @@ class Admitted:
 
 def identify(head: Head, snapshot: Snapshot, wall: float) -> Principal:
     """The principal of the bearer token (RFC 6750 section 2.1). Raises `Refused` TOK-*, answered with 401."""
-    scheme, _, token = head.headers.get(b"authorization", b"").partition(b" ")
+    given = head.headers.get(b"authorization")
+    if given is None and b"x-api-key" in head.headers:  # how Anthropic's client sends it
+        given = b"bearer " + head.headers[b"x-api-key"]
+    scheme, _, token = (given or b"").partition(b" ")
     if scheme.lower() != b"bearer":
         raise refusal("TOK-MISSING")
     return snapshot.tokens.verify(token.strip().decode("ascii"), wall)
@@ -122,7 +125,9 @@ def admit(
     estimate = characters // CHARACTERS_PER_TOKEN + wanted
     record.reservation = limiter.reserve(subject.name, endpoint.name, estimate, snapshot.limits)
     body = call.body
-    if not inspector.is_clean(strings_of(body), Direction.INPUT):
+    texts = strings_of(body)
+    record.scanned_in = sum(len(text) if text.isascii() else len(text.encode()) for text in texts)
+    if not inspector.is_clean(texts, Direction.INPUT):
         body = inspected(call, inspector, record, leaves=not endpoint.version)
     record.prompt_tokens = characters // CHARACTERS_PER_TOKEN
     body["model"] = endpoint.name

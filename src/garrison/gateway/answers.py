@@ -13,13 +13,19 @@ from typing import Any, NamedTuple
 import orjson
 
 from garrison.core.errors import Undecided
-from garrison.gateway.openai_shapes import CHAT, COMPLETIONS, MAX_INPUTS, Call
+from garrison.gateway.openai_shapes import MAX_INPUTS, Call
 from garrison.gateway.redaction import Redaction
 from garrison.gateway.upstreams.connection import malformed
 
 MAX_TOOL_CALLS = 64
 MAX_COUNT = 1 << 32  # tokens: more is no count
-TEXT_FIELDS = ("content", "refusal", "reasoning_content")
+# The texts of a chat answer, and the names they leave by: model servers call reasoning by two.
+TEXT_FIELDS = {
+    "content": "content",
+    "refusal": "refusal",
+    "reasoning_content": "reasoning_content",
+    "reasoning": "reasoning_content",
+}
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}\Z")
 FINISHES = frozenset({"stop", "length", "tool_calls", "content_filter", "function_call"})
@@ -49,41 +55,29 @@ def usage_of(value: Any) -> Usage | None:
     return Usage(prompt, completion) if 0 <= prompt < MAX_COUNT and 0 <= completion < MAX_COUNT else None
 
 
-def rebuild(
-    raw: bytes, call: Call, request_id: str, served: str, created: int, redaction: Redaction
-) -> tuple[bytes, Usage | None]:
-    """The answer to give the client, and the usage. Raises `Undecided` GW-ANSWER when it is not one."""
-    try:
-        value = orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        raise malformed("an answer that is not JSON") from None
+def read_answer(value: Any, call: Call, redaction: Redaction) -> tuple[list[dict[str, Any]], Usage | None]:
+    """The choices of an answer (or its embeddings), inspected, and its usage. Raises `Undecided` GW-ANSWER."""
     if not isinstance(value, dict):
         raise malformed("an answer that is not a JSON object")
     usage = usage_of(value.get("usage"))
-    if call.operation is CHAT:
-        kind, prefix, choice = "chat.completion", "chatcmpl-", _chat_choice
-    elif call.operation is COMPLETIONS:
-        kind, prefix, choice = "text_completion", "cmpl-", _text_choice
-    else:
-        return _embeddings(value, served, usage), usage
-    choices = _choices(value, call, redaction, choice)
-    answer: dict[str, Any] = {
-        "id": prefix + request_id,
-        "object": kind,
-        "created": created,
-        "model": served,
-        "choices": choices,
-    }
-    if usage is not None:
-        answer["usage"] = usage.as_json()
-    return orjson.dumps(answer), usage
+    if call.operation.task == "embeddings":
+        return _embeddings(value), usage
+    choice = _text_choice if call.operation.task == "completions" else _chat_choice
+    return _choices(value, call, redaction, choice), usage
+
+
+def parse_answer(raw: bytes) -> Any:
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        raise malformed("an answer that is not JSON") from None
 
 
 def _choices(
     value: dict[str, Any],
     call: Call,
     redaction: Redaction,
-    rebuilt: Callable[[dict[str, Any], Redaction], dict[str, Any]],
+    rebuilt: Callable[[dict[str, Any], Redaction, bool], dict[str, Any]],
 ) -> list[dict[str, Any]]:
     choices = value.get("choices")
     most = call.choices * (len(call.body["prompt"]) if isinstance(call.body.get("prompt"), list) else 1)
@@ -95,7 +89,11 @@ def _choices(
         if not isinstance(choice, dict):
             raise malformed("a choice that is not an object")
         before = len(redaction.findings) if logprobs else 0
-        one = {"index": number, **rebuilt(choice, redaction), "finish_reason": finish_of(choice)}
+        one = {
+            "index": number,
+            **rebuilt(choice, redaction, call.is_json),
+            "finish_reason": finish_of(choice),
+        }
         # Log probabilities spell the text again, token by token: they go when any of it was replaced.
         if logprobs and isinstance(choice.get("logprobs"), dict):
             one["logprobs"] = choice["logprobs"] if len(redaction.findings) == before else None
@@ -110,15 +108,16 @@ def finish_of(choice: dict[str, Any]) -> str | None:
     return reason if isinstance(reason, str) and reason in FINISHES else "stop"
 
 
-def _chat_choice(choice: dict[str, Any], redaction: Redaction) -> dict[str, Any]:
+def _chat_choice(choice: dict[str, Any], redaction: Redaction, is_json: bool) -> dict[str, Any]:
     message = choice.get("message")
     if not isinstance(message, dict):
         raise malformed("a choice without a message")
     shown: dict[str, Any] = {"role": "assistant", "content": None}
-    for name in TEXT_FIELDS:
+    for name, shown_as in TEXT_FIELDS.items():
         text = message.get(name)
         if isinstance(text, str):
-            shown[name] = redaction.whole(text)
+            as_json = is_json and name == "content"
+            shown[shown_as] = redaction.arguments(text) if as_json else redaction.whole(text)
     calls = message.get("tool_calls")
     if calls:
         if not isinstance(calls, list) or len(calls) > MAX_TOOL_CALLS:
@@ -144,14 +143,14 @@ def tool_call(number: int, item: Any, redaction: Redaction) -> dict[str, Any]:
     }
 
 
-def _text_choice(choice: dict[str, Any], redaction: Redaction) -> dict[str, Any]:
+def _text_choice(choice: dict[str, Any], redaction: Redaction, _is_json: bool) -> dict[str, Any]:
     text = choice.get("text")
     if not isinstance(text, str):
         raise malformed("a choice without text")
     return {"text": redaction.whole(text)}
 
 
-def _embeddings(value: dict[str, Any], served: str, usage: Usage | None) -> bytes:
+def _embeddings(value: dict[str, Any]) -> list[dict[str, Any]]:
     """Numbers only: a list of numbers, or their base64, per input."""
     rows = value.get("data")
     if not isinstance(rows, list) or len(rows) > MAX_INPUTS:
@@ -165,15 +164,7 @@ def _embeddings(value: dict[str, Any], served: str, usage: Usage | None) -> byte
         elif not isinstance(vector, str) or not _BASE64.match(vector):
             raise malformed("an embedding that is neither numbers nor base64")
         data.append({"object": "embedding", "index": number, "embedding": vector})
-    counts = usage or Usage(0, 0)
-    return orjson.dumps(
-        {
-            "object": "list",
-            "data": data,
-            "model": served,
-            "usage": {"prompt_tokens": counts.prompt, "total_tokens": counts.prompt},
-        }
-    )
+    return data
 
 
 def upstream_error(status: int, raw: bytes, redaction: Redaction) -> Undecided:

@@ -7,6 +7,7 @@ cancels the turn that serves it and says why.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from garrison.core.errors import GarrisonError
@@ -70,6 +71,7 @@ class Exchange:
         "gone",
         "head",
         "keep_alive",
+        "last_words",
         "peer",
         "started",
         "streaming",
@@ -104,6 +106,7 @@ class Exchange:
         self.started = False
         self.streaming = False
         self.turn: Turn | None = None
+        self.last_words: Callable[[GarrisonError], bytes] | None = None  # how a stream says that it was cut
 
     # --- the body ---
 

@@ -20,8 +20,8 @@ from garrison.gateway.doors import DOORS, MODELS, error_text, model_asked
 from garrison.gateway.exchange import Exchange
 from garrison.gateway.http_parse import Head
 from garrison.gateway.limits import Limiter
-from garrison.gateway.metrics import Metrics
 from garrison.gateway.listing import probe, show_models
+from garrison.gateway.metrics import Metrics
 from garrison.gateway.outbox import Outbox
 from garrison.gateway.record import ClockText, Record
 from garrison.gateway.redaction import OutputInspector, Redaction

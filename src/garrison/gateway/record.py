@@ -19,6 +19,7 @@ from garrison.core.event import Outcome, format_time
 from garrison.core.finding import Finding, Severity
 from garrison.detect.base import TextFinding
 from garrison.gateway.limits import Reservation
+from garrison.gateway.rules import PLAIN, RouteRules
 
 MAX_FINDINGS = 20  # per event: one line has a size limit, and the first twenty tell the story
 
@@ -41,6 +42,10 @@ class Record:
     reservation: Reservation | None = None
     findings: list[Finding] = field(default_factory=list)
     redacted: bool = False
+    rules: RouteRules = PLAIN
+    scanned_in: int = 0  # bytes of text (UTF-8) that detectors were given, of the request
+    scanned_out: int = 0  # and of the answer
+    images: int = 0  # passed on, not read
     prompt_tokens: int = 0
     completion_tokens: int = 0
     tokens_counted: bool = False  # by the model server; otherwise they are an estimate
@@ -101,6 +106,10 @@ class Record:
             data["completion_tokens"] = self.completion_tokens
             data["tokens_counted"] = self.tokens_counted
             data["redacted"] = self.redacted
+            data["inspection"] = self.rules.stream
+            data["scanned_in"], data["scanned_out"] = self.scanned_in, self.scanned_out
+            if self.images:
+                data["images_not_read"] = self.images
         if self.first_byte:
             data["ttft_ms"] = _milliseconds(self.first_byte - self.started)
         return {

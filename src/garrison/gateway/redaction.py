@@ -11,9 +11,11 @@ from typing import Any, Protocol
 
 import orjson
 
+from garrison.core.errors import Refused
 from garrison.detect.base import Direction, TextFinding
 from garrison.detect.stream import OutputRules, StreamRedactor
 from garrison.gateway.openai_shapes import rewrite_strings
+from garrison.gateway.rules import PLAIN, RouteRules
 
 MAX_FINDINGS = 50  # kept per request; more of the same tells nobody more
 
@@ -26,47 +28,87 @@ class OutputInspector(OutputRules, Protocol):
 
 
 class Redaction:
-    """All output inspection of one request: makes redactors and gathers what they found."""
+    """All output inspection of one request: makes redactors and gathers what they found.
 
-    __slots__ = ("_inspector", "_open", "_seen", "characters")
+    `scanned` counts the bytes (UTF-8) that detectors were given, whatever became of them. With `rules.is_audit`
+    texts pass as they are and findings are only noted; with `rules.blocks` a value that would be replaced ends
+    the answer.
+    """
 
-    def __init__(self, inspector: OutputInspector) -> None:
+    __slots__ = ("_inspector", "_open", "_seen", "characters", "rules", "scanned")
+
+    def __init__(self, inspector: OutputInspector, rules: RouteRules = PLAIN) -> None:
         self._inspector = inspector
         self._open: list[StreamRedactor] = []
         self._seen: list[TextFinding] = []
+        self.rules = rules
         self.characters = 0
+        self.scanned = 0
 
     def begin(self) -> StreamRedactor:
-        """A redactor for one text that arrives in pieces."""
+        """A redactor for one text that arrives in pieces; feed it by `piece` and end it by `rest`."""
         redactor = StreamRedactor(self._inspector)
         self._open.append(redactor)
         return redactor
 
+    def piece(self, redactor: StreamRedactor, text: str) -> str:
+        """The next piece of a text: what of it, and of what was held, may be shown. Raises `Refused` DLP-BLOCK."""
+        self._count(text)
+        shown = redactor.feed(text)
+        if self.rules.is_audit:
+            return text
+        if self.rules.blocks and redactor.has_replaced:
+            raise _blocked()
+        return shown
+
+    def rest(self, redactor: StreamRedactor) -> str:
+        """The end of a text that came in pieces. Raises `Refused` DLP-BLOCK."""
+        shown = redactor.close()
+        if self.rules.is_audit:
+            return ""
+        if self.rules.blocks and redactor.has_replaced:
+            raise _blocked()
+        return shown
+
     def whole(self, text: str) -> str:
-        """One complete text."""
+        """One complete text. Raises `Refused` DLP-BLOCK."""
         if not text:
             return text
-        self.characters += len(text)
-        if self._inspector.is_clean((text,), Direction.OUTPUT):
-            return text
-        redactor = StreamRedactor(self._inspector)
-        shown = redactor.feed(text) + redactor.close()
-        self._seen += redactor.findings
-        return shown
+        self._count(text)
+        shown = self._whole(text)
+        return text if self.rules.is_audit else shown
 
     def arguments(self, text: str) -> str:
         """The JSON arguments of a tool call: inspected as text and as the strings that a reader decodes.
 
         Text with escapes is written anew from what was inspected, so nothing hides in an escape.
         """
+        self._count(text)
+        given = text
         try:
             value: Any = orjson.loads(text)
         except orjson.JSONDecodeError:
-            return self.whole(text)
-        shown = rewrite_strings(value, self.whole) if _depth_is_bounded(text) else "[REDACTED:nesting]"
-        if shown != value or "\\" in text:
-            text = orjson.dumps(shown).decode()
-        return self.whole(text)
+            shown = self._whole(text)
+        else:
+            seen = rewrite_strings(value, self._whole) if _depth_is_bounded(text) else "[REDACTED:nesting]"
+            if seen != value or "\\" in text:
+                text = orjson.dumps(seen).decode()
+            shown = self._whole(text)
+        return given if self.rules.is_audit else shown
+
+    def _whole(self, text: str) -> str:
+        if not text or self._inspector.is_clean((text,), Direction.OUTPUT):
+            return text
+        redactor = StreamRedactor(self._inspector)
+        shown = redactor.feed(text) + redactor.close()
+        self._seen += redactor.findings
+        if self.rules.blocks and redactor.has_replaced:
+            raise _blocked()
+        return shown
+
+    def _count(self, text: str) -> None:
+        self.characters += len(text)
+        self.scanned += len(text) if text.isascii() else len(text.encode())
 
     def close(self) -> tuple[TextFinding, ...]:
         """End every redactor, also of a stream that was cut, and return what was found. What was held is lost."""
@@ -80,6 +122,14 @@ class Redaction:
     def findings(self) -> tuple[TextFinding, ...]:
         found = [*self._seen, *(finding for redactor in self._open for finding in redactor.findings)]
         return tuple(found[:MAX_FINDINGS])
+
+
+def _blocked() -> Refused:
+    return Refused(
+        "DLP-BLOCK",
+        "the answer holds a value that this route does not let out; the rest of it was withheld",
+        fix="ask without the value; an operator finds the rule in the event of this audit id",
+    )
 
 
 def _depth_is_bounded(text: str) -> bool:

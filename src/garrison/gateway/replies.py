@@ -48,8 +48,8 @@ def status_of(error: GarrisonError) -> int:
     return _STATUS.get(error.code, error.http_status)
 
 
-def error_json(error: GarrisonError, request_id: str) -> bytes:
-    """`{"error": {...}}`: Garrison's own shape with the OpenAI API's `type` and `param` added.
+def error_body(error: GarrisonError, request_id: str) -> dict[str, Any]:
+    """Garrison's own shape with the OpenAI API's `type` and `param` added.
 
     The audit id of the ledger is given later by the control process; until then the request id stands for it
     and finds the event (its `trace_id`).
@@ -58,7 +58,12 @@ def error_json(error: GarrisonError, request_id: str) -> bytes:
     body["type"] = _TYPES.get(status_of(error), "server_error")
     body["param"] = error.evidence.get("param")
     body["audit_id"] = request_id
-    return orjson.dumps({"error": body})
+    return body
+
+
+def error_json(error: GarrisonError, request_id: str) -> bytes:
+    """`{"error": {...}}`, as the OpenAI API has it."""
+    return orjson.dumps({"error": error_body(error, request_id)})
 
 
 def error_headers(error: GarrisonError, request_id: str) -> bytes:

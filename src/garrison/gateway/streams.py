@@ -2,67 +2,71 @@
 
 Each choice and field has its own redactor, which holds back what may still become a secret. Tool calls are
 held until they are complete, because a secret in their JSON can be spelled with escapes and because half a
-call is of no use. The final `[DONE]` is sent only when the model server sent one.
+call is of no use; so is an answer that is JSON as a whole. The end is written only when the model server sent one.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
 from garrison.core.errors import Undecided
 from garrison.detect.stream import StreamRedactor
 from garrison.gateway.answers import MAX_TOOL_CALLS, TEXT_FIELDS, Usage, finish_of, tool_call, usage_of
-from garrison.gateway.openai_shapes import CHAT, Call
+from garrison.gateway.openai_out import Writer
+from garrison.gateway.openai_shapes import Call
 from garrison.gateway.redaction import Redaction
-from garrison.gateway.sse import EventParser
 from garrison.gateway.upstreams.connection import malformed
 
-MAX_ARGUMENTS = 1 << 20  # characters of all tool calls of one answer: they are held in memory
-DONE = b"data: [DONE]\n\n"
+MAX_ARGUMENTS = 1 << 20  # characters of all tool calls and JSON of one answer: they are held in memory
+_TEXT = {"text": "text"}
 
 
 @dataclass(slots=True)
 class _Choice:
     redactors: dict[str, StreamRedactor] = field(default_factory=dict)
     pending: dict[str, str] = field(default_factory=dict)  # read, not yet inspected
+    document: list[str] = field(default_factory=list)  # the pieces of an answer that is JSON
     tools: dict[int, dict[str, Any]] = field(default_factory=dict)
-    opened: bool = False
     finished: bool = False
 
 
-class Stream:
-    """One streamed answer. `feed` until `done`; `usage` and `tokens` say how much it was."""
+class Source(Protocol):
+    """The events of a model server's stream: bytes in, what is complete out."""
 
-    def __init__(
-        self, call: Call, request_id: str, served: str, created: int, redaction: Redaction, event_bytes: int
-    ) -> None:
-        self._call = call
+    def feed(self, data: bytes) -> list[bytes] | list[dict[str, Any]]:
+        """The JSON of chat events, or their values; the last one is `b"[DONE]"` or `{}`. Raises `Undecided`."""
+
+
+class Stream:
+    """One streamed answer. `feed` until `done`; `usage` and `pieces` say how much it was."""
+
+    def __init__(self, call: Call, redaction: Redaction, source: Source, writer: Writer) -> None:
         self._redaction = redaction
-        self._events = EventParser(event_bytes)
-        self._chat = call.operation is CHAT
-        self._fields = TEXT_FIELDS if self._chat else ("text",)
-        prefix, kind = ("chatcmpl-", "chat.completion.chunk") if self._chat else ("cmpl-", "text_completion")
-        head = {"id": prefix + request_id, "object": kind, "created": created, "model": served}
-        self._head = b"data: " + orjson.dumps(head)[:-1] + b',"choices":'
+        self._source = source
+        self._writer = writer
+        self._chat = call.operation.task == "chat"
+        self._fields = TEXT_FIELDS if self._chat else _TEXT
+        self._document = "content" if call.is_json else ""  # the field that is held until it is whole
         prompts = call.body.get("prompt")
         self._most = call.choices * (len(prompts) if isinstance(prompts, list) else 1)
         self._choices: dict[int, _Choice] = {}
         self._touched: dict[int, None] = {}  # choices with pending text, in the order of their events
         self._held = 0
+        self._kept: list[bytes] | None = [] if redaction.rules.stream == "buffer" else None
         self.usage: Usage | None = None
         self.pieces = 0  # deltas with text: about one token each
         self.done = False
 
     def feed(self, data: bytes) -> bytes:
-        """Raises `Undecided` GW-ANSWER when the stream is not one, or is out of bounds."""
+        """Raises `Undecided` GW-ANSWER when the stream is not one, or is out of bounds; `Refused` DLP-BLOCK."""
         out: list[bytes] = []
-        for event in self._events.feed(data):
+        for event in self._source.feed(data):
             if self.done:
                 break
-            if event == b"[DONE]":
+            if event == b"[DONE]" or not event:
                 self._finish(out)
             else:
                 self._event(event, out)
@@ -70,7 +74,10 @@ class Stream:
         for index in self._touched:
             self._release(index, self._choices[index], None, out)
         self._touched.clear()
-        return b"".join(out)
+        if self._kept is None:
+            return b"".join(out)
+        self._kept += out
+        return b"".join(self._kept) if self.done else b""
 
     def end(self) -> None:
         """The model server has closed. Raises `Undecided` GW-ANSWER unless it had said `[DONE]`."""
@@ -79,9 +86,9 @@ class Stream:
 
     # --- one event ---
 
-    def _event(self, event: bytes, out: list[bytes]) -> None:
+    def _event(self, event: bytes | dict[str, Any], out: list[bytes]) -> None:
         try:
-            value = orjson.loads(event)
+            value = orjson.loads(event) if isinstance(event, bytes) else event
         except orjson.JSONDecodeError:
             raise malformed("an event that is not JSON") from None
         if not isinstance(value, dict):
@@ -112,8 +119,8 @@ class Stream:
         delta = (item.get("delta") if self._chat else item) or {}
         if not isinstance(delta, dict):
             raise malformed("a delta that is not an object")
-        for name in self._fields:
-            text = delta.get(name)
+        for field_name, name in self._fields.items():
+            text = delta.get(field_name)
             if isinstance(text, str) and text:
                 choice.pending[name] = choice.pending.get(name, "") + text
                 self._touched[index] = None
@@ -128,18 +135,21 @@ class Stream:
         """Inspect what is pending and emit what may be shown; with a `reason` the choice ends."""
         shown: dict[str, Any] = {}
         for name, text in choice.pending.items():
+            if name == self._document:
+                self._hold(len(text))
+                choice.document.append(text)
+                continue
             redactor = choice.redactors.get(name)
             if redactor is None:
                 redactor = choice.redactors[name] = self._redaction.begin()
-            self._redaction.characters += len(text)
-            piece = redactor.feed(text)
+            piece = self._redaction.piece(redactor, text)
             if piece:
                 shown[name] = piece
         choice.pending.clear()
         if reason is not None:
             self._flush(choice, shown)
         if shown or reason is not None:
-            self._emit(index, choice, shown, reason, out)
+            out.append(self._writer.delta(index, shown, reason))
 
     def _tools(self, choice: _Choice, pieces: Any) -> None:
         """Gather the fragments of tool calls; they leave when the choice ends."""
@@ -157,36 +167,28 @@ class Stream:
                 text = function.get(name) if isinstance(function, dict) else None
                 if isinstance(text, str):
                     call[name].append(text)
-                    self._held += len(text) + 64
+                    self._hold(len(text) + 64)
             self.pieces += 1
+
+    def _hold(self, characters: int) -> None:
+        self._held += characters
         if self._held > MAX_ARGUMENTS:
-            raise malformed(f"tool calls of more than {MAX_ARGUMENTS} characters")
+            raise malformed(f"tool calls or JSON of more than {MAX_ARGUMENTS} characters")
 
     def _flush(self, choice: _Choice, shown: dict[str, Any]) -> None:
         """Everything held back for a choice that has ended."""
         choice.finished = True
         for name, redactor in choice.redactors.items():
-            rest = redactor.close()
+            rest = self._redaction.rest(redactor)
             if rest:
                 shown[name] = shown.get(name, "") + rest
+        if choice.document:
+            shown["content"] = self._redaction.arguments("".join(choice.document))
         if choice.tools:
             shown["tool_calls"] = [
-                {"index": index, **tool_call(index, _joined(call), self._redaction)}
-                for index, call in sorted(choice.tools.items())
+                tool_call(at, _joined(call), self._redaction)
+                for at, (_, call) in enumerate(sorted(choice.tools.items()))
             ]
-
-    def _emit(
-        self, index: int, choice: _Choice, shown: dict[str, Any], reason: str | None, out: list[bytes]
-    ) -> None:
-        item: dict[str, Any] = {"index": index, "finish_reason": reason}
-        if self._chat:
-            if not choice.opened:
-                choice.opened = True
-                shown = {"role": "assistant", **shown}
-            item["delta"] = shown
-        else:
-            item["text"] = shown.get("text", "")
-        out.append(self._head + orjson.dumps([item]) + b"}\n\n")
 
     def _finish(self, out: list[bytes]) -> None:
         """The model server is done: release what choices without a finish reason still hold, then end."""
@@ -194,10 +196,7 @@ class Stream:
             if not choice.finished:
                 self._release(index, choice, "stop", out)
         self._touched.clear()
-        if self._call.wants_usage:
-            usage = self.usage or Usage(0, self.pieces)
-            out.append(self._head + b'[],"usage":' + orjson.dumps(usage.as_json()) + b"}\n\n")
-        out.append(DONE)
+        out.append(self._writer.end(self.usage or Usage(0, self.pieces)))
         self.done = True
 
 
