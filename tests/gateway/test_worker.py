@@ -203,7 +203,8 @@ def test_no_word_of_a_prompt_is_on_disk_or_printed_even_after_a_kill(
         with made.dial(trusting) as client:
             client.sendall(rig.request(chat(CANARY, stream=stream)))
             assert CANARY.encode() in read_answer(client)
-    rig.upstream.answer = lambda asked: [STREAM_HEAD, HANG]
+    shown = chunk(event(delta(content="words that are shown ")))
+    rig.upstream.answer = lambda asked: [STREAM_HEAD, shown, HANG]
     with made.dial(trusting) as client:
         client.sendall(rig.request(chat(CANARY, stream=True)))
         assert client.recv(100)
