@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import pickle
 import threading
+from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -166,6 +168,32 @@ def test_two_versions_are_compared_file_by_file(staffed: Household, tmp_path: Pa
     assert {"name": "tier", "before": "internal", "after": "secret"} in answer["facts"]
     assert answer["papers"]
     assert staffed.ask("model.diff", ref="m@1", to="m@1")["files"] == []
+
+
+def test_a_search_finds_globals_and_licences_and_a_comparison_tells_what_the_files_ask_for(
+    staffed: Household, tmp_path: Path
+) -> None:
+    directory = tmp_path / "m"
+    directory.mkdir()
+    (directory / "config.json").write_text('{"hidden_size": 8}')
+    staffed.publish(directory, "m@1")
+    (directory / "weights.pkl").write_bytes(pickle.dumps(OrderedDict(a=1)))
+    (directory / "README.md").write_text("---\nlicense: apache-2.0\n---\n# M\n")
+    staffed.publish(directory, "m@2")
+
+    def found(text: str) -> list[str]:
+        return [row["ref"] for row in staffed.ask("model.list", search=text)["models"]]
+
+    assert found("collections.OrderedDict") == ["m@2"]
+    assert found("apache-2.0 ordereddict pickle") == ["m@2"]
+    assert found("hidden_size") == [], "what a file contains is not searched"
+    answer = staffed.ask("model.diff", ref="m@1", to="m@2")
+    assert [line for line in answer["seen"]["come"] if "OrderedDict" in line]
+    assert answer["seen"]["gone"] == []
+    assert {"bom", "provenance"} <= answer["papers"].keys()
+    shown = staffed.ask("model.show", ref="m@2")
+    assert shown["gaps"] == ["data", "preprocessing", "run", "evaluation"]
+    assert (shown["images"], shown["waivers"]) == ([], [])
 
 
 @pytest.mark.row("A13", kind="R")

@@ -18,6 +18,7 @@ from garrison.app.keychain import Keychain
 from garrison.app.people import PeopleView, check_row, row_of
 from garrison.app.settings import Settings
 from garrison.artifacts.registry import Registry
+from garrison.artifacts.search import Licences
 from garrison.core.actions import Action
 from garrison.core.decision import Endpoint, Subject
 from garrison.core.digest import Ref, canonical_json
@@ -97,6 +98,7 @@ class House:
     busy: Busy = field(default_factory=Busy)
     stopping: Flag = field(default_factory=Flag)
     told: PeopleView = field(default_factory=PeopleView)
+    licences: Licences = field(default_factory=Licences)
     issuers: IssuerRing = field(default_factory=lambda: IssuerRing(DEFAULT_STALE))
 
     def go_on(self) -> None:

@@ -1,4 +1,4 @@
-"""The table of attachments: signed statements about a release. Rows are added and never changed."""
+"""The table of attachments: signed statements about a release. Rows are added; what they say never changes."""
 
 from __future__ import annotations
 
@@ -56,8 +56,24 @@ def attachments_of(connection: sa.Connection, ref: Ref) -> list[Attachment]:
     return [_attachment(ref, row) for row in connection.execute(query)]
 
 
+def places(connection: sa.Connection, kind: str) -> list[tuple[str, int, int]]:
+    """(name, version, place) of the newest attachment of a kind, for every version that has one."""
+    table = ATTACHMENTS.c
+    query = sa.select(table.name, table.version, sa.func.max(table.place)).where(table.kind == kind)
+    return [(row[0], row[1], row[2]) for row in connection.execute(query.group_by(table.name, table.version))]
+
+
+def at_place(connection: sa.Connection, ref: Ref, place: int) -> bytes:
+    """The envelope of one attachment; empty when it is gone meanwhile."""
+    table = ATTACHMENTS.c
+    query = sa.select(table.envelope).where(
+        table.name == ref.name, table.version == ref.version, table.place == place
+    )
+    return bytes(connection.execute(query).scalar() or b"")
+
+
 def add(connection: sa.Connection, attachment: Attachment) -> None:
-    """Raises IntegrityError when the label is taken. There is no update and no delete."""
+    """Raises IntegrityError when the label is taken. Nothing is deleted, and only `resign` writes again."""
     connection.execute(
         ATTACHMENTS.insert().values(
             name=attachment.ref.name,
@@ -69,6 +85,19 @@ def add(connection: sa.Connection, attachment: Attachment) -> None:
             created=format_time(attachment.created),
             place=attachment.place,
         )
+    )
+
+
+def resign(connection: sa.Connection, attachment: Attachment) -> None:
+    """Another signature over the same statement; nothing else of an attachment ever changes."""
+    connection.execute(
+        ATTACHMENTS.update()
+        .where(
+            ATTACHMENTS.c.name == attachment.ref.name,
+            ATTACHMENTS.c.version == attachment.ref.version,
+            ATTACHMENTS.c.label == attachment.label,
+        )
+        .values(envelope=attachment.envelope)
     )
 
 

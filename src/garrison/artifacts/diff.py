@@ -69,6 +69,7 @@ def versions(
         "files": [change.as_json() for change in changed],
         "bytes": new.manifest.size - old.manifest.size,
         "scan": scans.as_json(),
+        "seen": _seen(old.scan.get("seen", ()), new.scan.get("seen", ())),
         "facts": [
             {"name": name, "before": pair[0], "after": pair[1]}
             for name, pair in facts.items()
@@ -76,6 +77,11 @@ def versions(
         ],
         "papers": {kind: paper(*pair) for kind, pair in sorted(papers.items())},
     }
+
+
+def _seen(old: Sequence[str], new: Sequence[str]) -> dict[str, list[str]]:
+    """What the files ask for (globals, operators, layers) that came and that went."""
+    return {"come": sorted({*new} - {*old}), "gone": sorted({*old} - {*new})}
 
 
 def paper(old: Any, new: Any) -> list[dict[str, str]]:

@@ -170,7 +170,7 @@ def _scan(
     progress(f"scanning {len(ingested.manifest.files)} files")
     scanned = scanning.scan_path([ingested.tree], options=scanning.Options(allow_hard_links=True))
     result = _by_policy(registry, wanted, scanned)
-    report = result.as_json()
+    report = {**result.as_json(), "seen": result.seen()}
     outcome = {
         Verdict.CLEAN: Outcome.ALLOWED,
         Verdict.REFUSED: Outcome.DENIED,

@@ -68,6 +68,9 @@ class FileReport:
         return row
 
 
+MAX_SEEN = 1_000  # of one report; a model of one kind has a few dozen globals or operators
+
+
 @dataclass(frozen=True, slots=True)
 class ScanReport:
     """Every file, and the verdict of the whole: refused beats incomplete beats clean.
@@ -84,6 +87,11 @@ class ScanReport:
     @property
     def verdict(self) -> Verdict:
         return worst(file.verdict for file in self.files)
+
+    def seen(self) -> list[str]:
+        """What the files ask for (globals, operators, layers), as "kind value": for searches and comparisons."""
+        found = {f"{kind} {value}" for file in self.files for kind, value in file.facts}
+        return sorted(found)[:MAX_SEEN]
 
     def as_json(self) -> dict[str, Any]:
         """The public shape, `garrison.scan/1`."""

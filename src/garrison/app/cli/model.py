@@ -110,12 +110,17 @@ def run_show(args: argparse.Namespace) -> int:
             ("published", f"{output.moment(result['created'])}   by {result['publisher']}"),
             ("approved", f"{approvers} ({result['approvals_needed']} needed)"),
             ("path", result["path"]),
+            ("lineage", f"gaps: {', '.join(result['gaps'])}" if result["gaps"] else "no gaps"),
+            *(
+                ("waiver", f"{one['path']}   {one['rule_id']}   until {one['until']}   {one['reason']}")
+                for one in result["waivers"]
+            ),
+            *(("pushed", f"{one['tag']}   {short(one['digest'])}") for one in result["images"]),
         ]
     )
-    output.print_pairs(
-        ("attached", f"{one['label']}   {one['predicate_type']}   {short(one['sha256'])}")
-        for one in result["attachments"]
-    )
+    for one in result["attachments"]:
+        output.print_pairs([("attached", f"{one['label']}   {short(one['sha256'])}")])
+        output.print_line(f"{'':<12}{output.visible(one['predicate_type'])}")
     for entry in result["manifest"]:
         output.print_line(
             f"  {entry['size']:>13,}  {short(entry['digest'])}  {output.fitted(output.visible(entry['path']), _PATH)}"

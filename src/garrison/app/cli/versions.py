@@ -27,7 +27,10 @@ def add(verbs: Any) -> None:
     listing.add_argument("--tier", action="append", choices=[t.value for t in Tier], help="the same")
     listing.add_argument("--owner", default="", metavar="WHO", help="a person or a group")
     listing.add_argument(
-        "--search", default="", metavar="TEXT", help="words in names, files, formats, findings, people"
+        "--search",
+        default="",
+        metavar="TEXT",
+        help="words in names, files, formats, findings, globals, licences, people",
     )
     listing.set_defaults(run=run_list)
     diff = verbs.add_parser(
@@ -83,6 +86,8 @@ def run_diff(args: argparse.Namespace) -> int:
     )
     _part("files", [_file_line(change) for change in result["files"]])
     _part("scan", [line for change in result["scan"]["changes"] for line in _scan_lines(change)])
+    seen = result["seen"]
+    _part("globals", [*(f"+ {one}" for one in seen["come"]), *(f"- {one}" for one in seen["gone"])])
     for kind, lines in result["papers"].items():
         _part(kind, [_paper_line(line) for line in lines])
     return 0

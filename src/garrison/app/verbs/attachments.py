@@ -124,6 +124,11 @@ def summary(house: House, ref: Ref) -> list[dict[str, Any]]:
     return [one.as_json() for one in check(house.registry, get(house.registry, ref))]
 
 
+def lineage_gaps(house: House, ref: Ref) -> tuple[str, ...]:
+    """The parts of a version's making that nobody told, or told without a digest."""
+    return gaps(papers.materials(house.registry, get(house.registry, ref)))
+
+
 def check_builder(house: House, ref: Ref, wanted: str) -> str:
     """The builder's id, when provenance by it is attached. Raises PROV-BUILDER, PROV-NONE."""
     checked = check(house.registry, get(house.registry, ref))

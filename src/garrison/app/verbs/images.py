@@ -16,7 +16,10 @@ from garrison.artifacts.registry import get
 from garrison.core.actions import Action
 from garrison.core.digest import Ref, check_name
 from garrison.core.errors import Refused, Usage
+from garrison.core.event import Outcome, format_time
 from garrison.evidence import store as events
+
+MAX_PUSHES = 20  # shown of one version
 
 
 def image_sign(house: House, call: Call) -> dict[str, Any]:
@@ -164,6 +167,18 @@ def _session(call: Call, address: Address) -> Registry:
 def _check_moved(house: House, call: Call, tag: str, digest: str) -> None:
     if not call.flag("accept_moved"):
         tags.check(tag, digest, _seen(house, tag))
+
+
+def pushed(house: House, ref: Ref) -> list[dict[str, str]]:
+    """Where a version was pushed to as an OCI artifact, oldest first; the newest `MAX_PUSHES`."""
+    wanted = events.Filter(action=Action.REGISTRY_PUSH.value, outcome=Outcome.ALLOWED.value)
+    with house.ledger.read() as connection:
+        found = [
+            {"tag": event.resource, "digest": event.digest, "time": format_time(event.time)}
+            for event in (record.event for record in events.find(connection, wanted))
+            if event.data.get("ref") == str(ref)
+        ]
+    return found[-MAX_PUSHES:]
 
 
 def _seen(house: House, tag: str) -> list[tags.Seen]:

@@ -9,6 +9,7 @@ from typing import Any
 from garrison.app.house import House
 from garrison.app.verbs import attachments
 from garrison.app.verbs.base import Call, Verb, authorise, identity_name
+from garrison.app.verbs.images import pushed
 from garrison.app.verbs.owner import check_or_claim
 from garrison.app.verbs.sources import fetched, refuse_public_target
 from garrison.app.verbs.versions import authorise_read
@@ -18,6 +19,7 @@ from garrison.artifacts.ownership import answering
 from garrison.artifacts.pull import pull
 from garrison.artifacts.registry import get
 from garrison.artifacts.release import Publication
+from garrison.artifacts.search import waivers
 from garrison.core.actions import Action
 from garrison.core.decision import Tier
 from garrison.core.digest import Ref, check_name
@@ -115,6 +117,9 @@ def model_show(house: House, call: Call) -> dict[str, Any]:
         "path": str(tree),
         "manifest": release.manifest.as_json(),
         "attachments": attachments.summary(house, ref),
+        "gaps": list(attachments.lineage_gaps(house, ref)),
+        "images": pushed(house, ref),
+        "waivers": waivers(release.scan),
         "verdict": release.scan["verdict"],
         "approvals": [{"approver": item.approver, "digest": item.digest} for item in given],
         "approvals_needed": approvals.required(release.tier),

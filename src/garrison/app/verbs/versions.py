@@ -42,13 +42,15 @@ def model_list(house: House, call: Call) -> dict[str, Any]:
             for one in (names if names is not None else [None])
             for release in store.releases(connection, one)
         ]
+        licences = house.licences.of(connection) if question.text else {}
     models = []
     for release in found:
         state = approval.standing(house.registry, release, known)
         owner = owners.get(release.ref.name, release.owner)
         if "serving" in call.subject.roles and state != "approved":
             continue
-        if search.matches(question, release, state, owner):
+        _, licence = licences.get((release.ref.name, release.ref.version), (0, ""))
+        if search.matches(question, release, state, owner, licence):
             models.append({**release.summary(), "state": state, "owner": owner})
     return {"models": models}
 
