@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -161,7 +162,7 @@ def test_open_files_are_scanned_under_the_names_given(folder: Path) -> None:
     assert [(file.path, file.verdict) for file in report.files] == [
         ("weights/model.safetensors", Verdict.CLEAN)
     ]
-    device = Held("x", lambda: Path(os.devnull).open("rb"), 1)
+    device = Held("x", partial(open, os.devnull, "rb"), 1)
     assert scan_held([device]).verdict is Verdict.INCOMPLETE
 
 

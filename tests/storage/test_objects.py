@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.contracts.objects import Damage, ObjectsContract
 from tests.fakes.bucket import Cloud, Proxy
 from tests.fakes.wrap import MemoryWrap
 
 from garrison.core.errors import Refused, Undecided, Usage
-from garrison.storage import s3_blobs
+from garrison.storage import s3_blobs, sealing
 from garrison.storage.local import LocalBlobs, LocalObjects, write_atomically
 from garrison.storage.objects import ObjectStore, holds, put
 from garrison.storage.s3 import Place, client, listing, opening, parse
@@ -338,3 +342,25 @@ def test_what_lies_below_a_prefix_is_listed_and_read(s3: Cloud, bucket: str) -> 
     assert [item.path for item in listing(place)] == ["a/b.bin", "config.json"]
     with opening(place, "config.json") as stream:
         assert stream.read() == b"{}"
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_any_range_of_a_sealed_file_is_read_and_any_changed_byte_of_it_is_noticed(
+    data: st.DataObject,
+) -> None:
+    plain = data.draw(st.binary(max_size=5000))
+    key, header = bytes(32), sealing.MAGIC + bytes([10]) + bytes(7)
+    with TemporaryFile(buffering=0) as file:
+        sealer = sealing.Sealer(file, key, header)
+        sealer.write(plain)
+        sealer.finish()
+        segments = sealing.Segments(file.fileno(), key, header, len(plain))
+        offset, length = data.draw(st.integers(0, 5100)), data.draw(st.integers(0, 5100))
+        assert segments.read_at(offset, length) == plain[offset : offset + length]
+        at = data.draw(st.integers(0, sealing.sealed_size(len(plain), 10) - 1))
+        byte = os.pread(file.fileno(), 1, at)[0]
+        os.pwrite(file.fileno(), bytes([byte ^ 1]), at)
+        if plain or at < sealing.HEADER_BYTES:  # nobody asks for the one segment of an empty file
+            with pytest.raises(sealing.Broken):
+                sealing.Segments(file.fileno(), key, header, len(plain)).read_at(0, 5000)

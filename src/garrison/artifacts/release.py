@@ -29,6 +29,7 @@ from garrison.artifacts.attachments import add_to
 from garrison.artifacts.lineage.base import Lineage
 from garrison.artifacts.registry import Registry, event_of, published, record
 from garrison.artifacts.scan_report import ScanReport
+from garrison.artifacts.scan_stored import noting, scan_stored, settled
 from garrison.artifacts.store import Release
 from garrison.core.actions import Action
 from garrison.core.decision import Subject, Tier
@@ -39,7 +40,7 @@ from garrison.core.finding import Verdict
 from garrison.evidence import store as events
 from garrison.evidence.ledger import Transaction
 from garrison.evidence.told import told
-from garrison.storage.local import remove_tree
+from garrison.storage.local import Stamp, remove_tree
 from garrison.trust import oms
 from garrison.trust import statement as statements
 from garrison.trust.keyring import message_of
@@ -62,6 +63,7 @@ class Ingested:
     source: str
     is_bare: bool = False
     roots: Mapping[str, str] = field(default_factory=dict)
+    stamps: Mapping[str, Stamp] | None = None  # of the files that were written just now; None: nothing was stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,15 +140,17 @@ def _ingest(registry: Registry, wanted: Publication, subject: Subject, progress:
     progress(f"copying {wanted.source}")
     tree = layout.staged(registry)
     roots: dict[str, str] = {}
+    stamps: dict[str, Stamp] = {}
 
     def progressed(done: int, total: int) -> None:
         progress(f"copying {done / 1e6:,.0f} of {total / 1e6:,.0f} MB")
 
     try:
         manifest = read_tree(
-            wanted.source, sink=registry.objects.incoming_object, progress=progressed, roots=roots
+            wanted.source, sink=noting(registry.objects, stamps), progress=progressed, roots=roots
         )
         layout.lay_out(registry, manifest, tree)
+        stamps = settled(tree, stamps)
     except BaseException:
         remove_tree(tree)
         raise
@@ -159,8 +163,8 @@ def _ingest(registry: Registry, wanted: Publication, subject: Subject, progress:
         {"files": len(manifest.files), "bytes": manifest.size},
     )
     if not registry.objects.is_linkable:
-        tree = wanted.source  # nothing plain is laid out: the source is judged, and has to be what was stored
-    return Ingested(manifest, tree, wanted.origin or str(wanted.source), roots=roots)
+        tree = wanted.source  # nothing plain is laid out
+    return Ingested(manifest, tree, wanted.origin or str(wanted.source), roots=roots, stamps=stamps)
 
 
 def _scan(
@@ -168,7 +172,10 @@ def _scan(
 ) -> Scanned:
     """Judge the stored bytes, not the source: what is scanned is what is signed."""
     progress(f"scanning {len(ingested.manifest.files)} files")
-    scanned = scanning.scan_path([ingested.tree], options=scanning.Options(allow_hard_links=True))
+    if ingested.stamps is None:
+        scanned = scanning.scan_path([ingested.tree], options=scanning.Options(allow_hard_links=True))
+    else:
+        scanned = scan_stored(registry.objects, ingested.manifest, ingested.tree, ingested.stamps)
     result = _by_policy(registry, wanted, scanned)
     report = {**result.as_json(), "seen": result.seen()}
     outcome = {
@@ -190,8 +197,7 @@ def _scan(
         findings=findings,
     )
     if result.verdict is Verdict.CLEAN:
-        if ingested.tree == wanted.source:
-            _refuse_changed(wanted.source, ingested.manifest, report)
+        _refuse_changed(wanted.source, ingested.manifest, report)
         return Scanned(ingested, report)
     kind = Refused if result.verdict is Verdict.REFUSED else Undecided
     worst = next((file for file in result.files if file.verdict is result.verdict), None)
@@ -284,7 +290,7 @@ def sign_files(registry: Registry, wanted: Publication, subject: Subject, progre
 
 
 def _refuse_changed(source: Path, manifest: Manifest, report: dict[str, Any]) -> None:
-    """Where the source itself is scanned: what was judged has to be what was hashed."""
+    """What was judged has to be what was hashed."""
     judged = {file["path"]: f"sha256:{file['sha256']}" for file in report["files"]}
     if judged != {entry.path: entry.digest for entry in manifest}:
         raise Refused(

@@ -10,11 +10,11 @@ import socket
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from garrison.artifacts.worker_process import Process, begin
+from garrison.artifacts.worker_process import PLAIN_FILES, Process, begin
 from garrison.core.finding import Finding, Severity, Verdict
 
 SECONDS = 30.0  # wall clock for one file, plus what follows
@@ -70,9 +70,16 @@ class Worker:
     """
 
     def __init__(
-        self, limits: Limits | None = None, *, keep: bool = False, templates: bool = True, fork: bool = False
+        self,
+        limits: Limits | None = None,
+        *,
+        keep: bool = False,
+        templates: bool = True,
+        program: str = PLAIN_FILES,
+        fork: bool = False,
     ) -> None:
         self._limits = limits or Limits()
+        self._program = program
         self._keep = keep
         self._fork = fork
         self._process: Process | None = None
@@ -87,10 +94,10 @@ class Worker:
         self._templates = templates
         self.missing: tuple[str, ...] = ()
 
-    def send(self, name: str, descriptor: int, size: int) -> None:
-        """Start judging an open file."""
+    def send(self, name: str, descriptor: int, size: int, unseal: Mapping[str, str] | None = None) -> None:
+        """Start judging an open file. `unseal` is what `SEALED_FILES` needs to read it, and no other program."""
         if not self._keep:
-            self._send({"name": name, "task": "judge"}, [descriptor], size)
+            self._send({"name": name, "task": "judge", **(unseal or {})}, [descriptor], size)
             return
         self._kept = os.memfd_create("kept", os.MFD_CLOEXEC)
         self._send({"name": name, "task": "keep"}, [descriptor, self._kept], size)
@@ -185,7 +192,9 @@ class Worker:
             self._said = os.memfd_create("stderr", os.MFD_CLOEXEC)
             self._scratch = tempfile.mkdtemp(prefix="garrison-scan-")  # all that the worker may write to
             mode = "templates" if self._templates else "plain"
-            self._process = begin(theirs.fileno(), self._said, self._scratch, mode, fork=self._fork)
+            self._process = begin(
+                *(theirs.fileno(), self._said, self._scratch, mode), program=self._program, fork=self._fork
+            )
 
     def _ready(self, said: int) -> None:
         """Wait until the worker is confined: its first line. From then on counts the time for its first file."""
@@ -240,10 +249,14 @@ class Pool:
         *,
         keep: bool = False,
         templates: bool = True,
+        program: str = PLAIN_FILES,
         fork: bool = False,
     ) -> None:
         self.jobs = max(1, min(jobs, MAX_JOBS))
-        self._workers = [Worker(limits, keep=keep, templates=templates, fork=fork) for _ in range(self.jobs)]
+        self._workers = [
+            Worker(limits, keep=keep, templates=templates, program=program, fork=fork)
+            for _ in range(self.jobs)
+        ]
 
     def each(self, items: Iterable[Item], work: Callable[[Item, Worker], Result]) -> Iterator[Result]:
         """`work` on every item, in their order; up to `jobs` at a time, each with a worker of its own."""

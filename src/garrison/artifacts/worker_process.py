@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, Protocol
 
+PLAIN_FILES = "garrison.artifacts.scanners.worker"
+SEALED_FILES = "garrison.artifacts.sealed_worker"
 CHANNEL = 3  # the descriptor of a forked worker's channel; 0 to 2 lead nowhere
 _ABOVE = 16  # descriptors that are about to move are first put here, out of the way
 _THREADS = Path("/proc/self/task")
@@ -62,17 +64,18 @@ class Forked:
         return self.status
 
 
-def begin(channel: int, said: int, scratch: str, mode: str, *, fork: bool) -> Process:
+def begin(channel: int, said: int, scratch: str, mode: str, *, program: str, fork: bool) -> Process:
     """Start a worker on its end of the channel; what it says before it is confined goes to `said`.
 
-    `fork` is a wish: a process that has a second thread by now starts a new interpreter instead.
+    `program` is `PLAIN_FILES` or `SEALED_FILES`. `fork` is a wish, for the first of them: a process that has a
+    second thread by now starts a new interpreter instead.
     """
-    if fork and _has_one_thread():
+    if fork and program == PLAIN_FILES and _has_one_thread():
         return _forked(channel, said, scratch, mode)
     import subprocess  # 3 ms that a command which forks does not need
 
     return subprocess.Popen(
-        [sys.executable, "-I", "-m", "garrison.artifacts.scanners.worker", str(channel), scratch, mode],
+        [sys.executable, "-I", "-m", program, str(channel), scratch, mode],
         pass_fds=(channel,),
         env={"LC_ALL": "C.UTF-8"},
         cwd="/",

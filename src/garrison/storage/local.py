@@ -13,6 +13,7 @@ import shutil
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,6 +21,25 @@ from garrison.core.errors import Undecided
 from garrison.storage.objects import hexadecimal, holds, missing, rehashed
 
 OBJECT_MODE = 0o444
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """Which file it is, and when it was last written: as long as both hold, so does what was said of its bytes.
+
+    `changed` moves with each new name and mode too, so it is 0 until the file has got those it will have. Unlike
+    `modified` nobody can set it back.
+    """
+
+    device: int
+    inode: int
+    size: int
+    modified: int
+    changed: int = 0
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Stamp:
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 class IncomingObject:
@@ -38,22 +58,24 @@ class IncomingObject:
             while view:
                 view = view[self._file.write(view) :]
 
-    def commit(self, digest: str, /) -> None:
-        """Sync, name by the digest of what was written, make read-only.
+    def commit(self, digest: str, /) -> Stamp | None:
+        """Sync, name by the digest of what was written, make read-only. Returns which file now has those bytes.
 
-        An object that is there already stays, and its links with it, unless its bytes were damaged.
+        An object that is there already stays, and its links with it, unless its bytes were damaged; then None.
         """
         if holds(self._store, digest):
             self.abort()
-            return
+            return None
         with full_disk_explained():
             os.fchmod(self._file.fileno(), OBJECT_MODE)
             os.fsync(self._file.fileno())
+            stamp = replace(Stamp.of(os.fstat(self._file.fileno())), changed=0)
             self._file.close()
             target = self._store.path(digest)
             target.parent.mkdir(parents=True, exist_ok=True)
             self._path.replace(target)
             sync_directory(target.parent)
+        return stamp
 
     def abort(self) -> None:
         self._file.close()

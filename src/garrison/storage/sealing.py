@@ -23,6 +23,7 @@ SEGMENT_BITS = 20  # 1 MiB: large enough for the cipher's full speed, small enou
 HEADER_BYTES = 16
 TAG_BYTES = 16
 KEY_BYTES = 32
+KEPT_SEGMENTS = 4  # of a file that is read here and there: its beginning, its end, and where the reader is
 MAX_SEGMENTS = 1 << 32  # the counter's range: 4 PiB an object
 
 
@@ -137,6 +138,51 @@ class Unsealer(io.RawIOBase):
     def close(self) -> None:
         self._source.close()
         super().close()
+
+
+class Segments:
+    """Any range of a sealed file's plaintext: a segment is decrypted when it is wanted, and the last few are kept.
+
+    Raises `Broken` when the file is not as long as its plaintext makes it, or a segment does not decrypt.
+    """
+
+    def __init__(self, descriptor: int, key: bytes, header: bytes, size: int) -> None:
+        self.size = size
+        self._descriptor = descriptor
+        self._cipher = AESGCM(key)
+        self._header = header
+        self._count = max(1, -(-size >> header[8]))
+        self._kept: dict[int, bytes] = {}
+        found = os.pread(descriptor, HEADER_BYTES, 0), os.fstat(descriptor).st_size
+        if found != (header, sealed_size(size, header[8])):
+            raise Broken("its header or its length is not the one that was sealed")
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """At most `length` bytes from `offset`; fewer only at the end."""
+        end = min(offset + length, self.size)
+        if offset < 0 or offset >= end:
+            return b""
+        bits = self._header[8]
+        first, last = offset >> bits, end - 1 >> bits
+        start = first << bits
+        if first == last:
+            return self._segment(first)[offset - start : end - start]
+        return b"".join(map(self._segment, range(first, last + 1)))[offset - start : end - start]
+
+    def _segment(self, number: int) -> bytes:
+        plain = self._kept.pop(number, None)
+        if plain is None:
+            room = (1 << self._header[8]) + TAG_BYTES
+            sealed = os.pread(self._descriptor, room, HEADER_BYTES + number * room)
+            nonce = _nonce(self._header, number, is_last=number == self._count - 1)
+            try:
+                plain = self._cipher.decrypt(nonce, sealed, self._header)
+            except (InvalidTag, ValueError) as error:
+                raise Broken(f"segment {number} does not decrypt") from error
+        self._kept[number] = plain
+        if len(self._kept) > KEPT_SEGMENTS:
+            del self._kept[next(iter(self._kept))]
+        return plain
 
 
 def unsealed(source: BinaryIO, key: bytes, header: bytes) -> BinaryIO:

@@ -19,14 +19,15 @@ import secrets
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from garrison.core.digest import canonical_json
 from garrison.core.errors import Refused
 from garrison.storage import sealing
-from garrison.storage.local import full_disk_explained
+from garrison.storage.local import LocalBlobs, full_disk_explained
 from garrison.storage.objects import READ_BYTES, Blobs, damaged, hexadecimal, holds, missing, rehashed
 from garrison.storage.sealing import KEY_BYTES, Broken, KeyWrap, Sealer, new_header, unsealed
 
@@ -85,6 +86,16 @@ class KeyFile:
 def context_of(digest: str, size: int, header: bytes) -> bytes:
     """What a wrapped data key is bound to: it opens this object and no other."""
     return canonical_json({"format": FORMAT, "digest": digest, "size": size, "header": header.hex()})
+
+
+@dataclass(frozen=True, slots=True)
+class SealedFile:
+    """Where a sealed object lies, and what opens it: for a process that may see every byte of it."""
+
+    open: Callable[[], BinaryIO]
+    size: int
+    header: bytes
+    key: bytes = field(repr=False)
 
 
 class IncomingSpooled:
@@ -180,6 +191,23 @@ class SpooledObjects:
             raise missing(digest) from error
         except Broken as error:
             raise damaged(digest, str(error)) from error
+
+    @property
+    def has_sealed_files(self) -> bool:
+        """Whether objects are sealed files on this machine, which `sealed_file` gives."""
+        return self.wrap is not None and isinstance(self.blobs, LocalBlobs)
+
+    def sealed_file(self, digest: str) -> SealedFile:
+        """An object's own file. The key opens what was written as that digest and nothing else. Raises as `open`."""
+        assert self.wrap is not None
+        known = self._key_file(digest)
+        if known is None:
+            raise missing(digest)
+        try:
+            key = self.wrap.unwrap(known.label, known.wrapped, known.context)
+        except Broken as error:
+            raise damaged(digest, str(error)) from error
+        return SealedFile(partial(self.blobs.read, self.name(digest)), known.size, known.header, key)
 
     def has(self, digest: str) -> bool:
         try:
