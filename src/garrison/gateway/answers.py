@@ -19,12 +19,12 @@ from garrison.gateway.upstreams.connection import malformed
 
 MAX_TOOL_CALLS = 64
 MAX_COUNT = 1 << 32  # tokens: more is no count
-# The texts of a chat answer, and the names they leave by: model servers call reasoning by two.
+# The texts of a chat answer in the order of their meaning, and the names they leave by: reasoning has two.
 TEXT_FIELDS = {
-    "content": "content",
-    "refusal": "refusal",
     "reasoning_content": "reasoning_content",
     "reasoning": "reasoning_content",
+    "content": "content",
+    "refusal": "refusal",
 }
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}\Z")

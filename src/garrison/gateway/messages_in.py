@@ -23,7 +23,7 @@ from garrison.gateway.fields import (
     wrong,
 )
 from garrison.gateway.openai_shapes import CHAT, MAX_TOKENS, Call, Operation
-from garrison.gateway.parts import content_of, image_of, image_part, images_of, refuse_part
+from garrison.gateway.parts import content_of, image_of, image_part, images_of, part_refused
 from garrison.gateway.strict_json import parse_object
 
 _FIELDS = words(
@@ -79,7 +79,7 @@ def _system(value: Any) -> list[dict[str, Any]]:
 
 def _text(block: Any) -> str:
     if not isinstance(block, dict) or block.get("type") != "text":
-        refuse_part(block)
+        raise part_refused(block)
     if block.get("citations"):
         raise wrong("citations", "left out")
     return text_of(only(block, _TEXT, "a text block").get("text"), "text")
@@ -118,7 +118,7 @@ def _shown(block: Any) -> str | dict[str, Any]:
     if isinstance(block, dict) and block.get("type") == "image":
         source = only(block, _IMAGE, "an image block").get("source")
         if not isinstance(source, dict) or source.get("type") != "base64":
-            refuse_part({"type": "image_url"})
+            raise part_refused({"type": "image_url"})
         only(source, words("type media_type data"), "an image source")
         return image_part(image_of(source.get("media_type"), source.get("data")))
     return _text(block)

@@ -51,6 +51,7 @@ class MessagesWriter:
     """Events of one streamed message: a block for every run of text of one kind, then the tool uses."""
 
     __slots__ = ("_blocks", "_is_begun", "_named", "_open", "_stop_reason")
+    in_blocks = True
 
     def __init__(self, _call: Call, named: Named) -> None:
         self._named = named

@@ -27,7 +27,10 @@ class Named(NamedTuple):
 
 
 class Writer(Protocol):
-    """One stream in the client's shape."""
+    """One stream in the client's shape. `in_blocks`: texts of different kinds have an order among them."""
+
+    @property
+    def in_blocks(self) -> bool: ...
 
     def delta(self, index: int, shown: dict[str, Any], reason: str | None) -> bytes:
         """What a choice has to show: texts by field, whole `tool_calls`; with a `reason` the choice ends."""
@@ -76,6 +79,7 @@ class ChatWriter:
     """Chunks of a chat completion."""
 
     __slots__ = ("_head", "_opened", "_request_id", "_wants_usage")
+    in_blocks = False
 
     def __init__(self, call: Call, named: Named) -> None:
         self._head = _head("chatcmpl-", "chat.completion.chunk", named)
@@ -104,6 +108,7 @@ class TextWriter:
     """Chunks of a completion: one text a choice."""
 
     __slots__ = ("_head", "_request_id", "_wants_usage")
+    in_blocks = False
 
     def __init__(self, call: Call, named: Named) -> None:
         self._head = _head("cmpl-", "text_completion", named)

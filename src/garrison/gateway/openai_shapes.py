@@ -15,7 +15,7 @@ import orjson
 
 from garrison.core.errors import Usage
 from garrison.gateway.fields import count, drop, flag, model_of, only, text_of, unknown, words, wrong
-from garrison.gateway.parts import Image, content_of, image_part, image_url, images_of, refuse_part
+from garrison.gateway.parts import Image, content_of, image_part, image_url, images_of, part_refused
 from garrison.gateway.strict_json import parse_object
 
 MAX_CHOICES = 8  # n: each is a whole generation
@@ -155,11 +155,11 @@ def _part(part: Any) -> str | dict[str, Any]:
     if kind == "text":
         return text_of(only(part, _TEXT_PART, "content").get("text"), "text")
     if kind == "image_url":
-        image = only(part, _IMAGE_PART, "content")["image_url"]
+        image = only(part, _IMAGE_PART, "content").get("image_url")
         if not isinstance(image, dict) or not image.keys() <= {"url", "detail"}:
             raise wrong("image_url", "an object with url and detail")
         return image_part(image_url(image.get("url")), image.get("detail"))
-    refuse_part(part)
+    raise part_refused(part)
 
 
 def plain_arguments(calls: Any) -> None:

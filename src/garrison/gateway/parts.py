@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import binascii
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
+from garrison.core.errors import Usage
 from garrison.gateway.fields import text_of, unreadable, wrong
 
 MAX_IMAGES = 16  # per request; the body limit bounds their bytes
@@ -62,11 +63,11 @@ def image_part(url: Image, detail: Any = None) -> dict[str, Any]:
     return {"type": "image_url", "image_url": shown}
 
 
-def refuse_part(part: Any) -> NoReturn:
-    """Always raises `Usage` GW-PART."""
+def part_refused(part: Any) -> Usage:
+    """What to say of a part that is not text."""
     kind = part.get("type") if isinstance(part, dict) else None
     named = kind if isinstance(kind, str) and kind in _NAMED else "of this kind"
-    raise unreadable(f"a message part {named}")
+    return unreadable(f"a message part {named}")
 
 
 def content_of(parts: Sequence[str | dict[str, Any]]) -> str | list[dict[str, Any]]:

@@ -29,7 +29,7 @@ from garrison.gateway.openai_shapes import (
     plain_arguments,
     wants_json,
 )
-from garrison.gateway.parts import content_of, image_part, image_url, images_of, refuse_part
+from garrison.gateway.parts import content_of, image_part, image_url, images_of, part_refused
 from garrison.gateway.strict_json import parse_object
 
 _FIELDS = words(
@@ -144,7 +144,7 @@ def _part(part: Any) -> str | dict[str, Any]:
         only(part, words("type image_url detail file_id"), "an image")
         absent(part, ("file_id",), "left out: send the image itself")
         return image_part(image_url(part.get("image_url")), part.get("detail"))
-    refuse_part(part)
+    raise part_refused(part)
 
 
 def _function_call(item: dict[str, Any]) -> dict[str, Any]:

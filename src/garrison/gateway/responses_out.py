@@ -35,6 +35,8 @@ def responses_body(choices: list[dict[str, Any]], usage: Usage | None, call: Cal
 class ResponsesWriter:
     """Events of one streamed response. `response` is the object that the first and the last of them carry."""
 
+    in_blocks = True
+
     def __init__(self, call: Call, named: Named) -> None:
         self._named = named
         self._number = 0

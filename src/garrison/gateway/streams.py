@@ -28,6 +28,8 @@ _TEXT = {"text": "text"}
 class _Choice:
     redactors: dict[str, StreamRedactor] = field(default_factory=dict)
     pending: dict[str, str] = field(default_factory=dict)  # read, not yet inspected
+    closed: set[str] = field(default_factory=set)  # fields that another one has followed
+    current: str = ""
     document: list[str] = field(default_factory=list)  # the pieces of an answer that is JSON
     tools: dict[int, dict[str, Any]] = field(default_factory=dict)
     finished: bool = False
@@ -49,6 +51,7 @@ class Stream:
         self._writer = writer
         self._chat = call.operation.task == "chat"
         self._fields = TEXT_FIELDS if self._chat else _TEXT
+        self._in_blocks = writer.in_blocks
         self._document = "content" if call.is_json else ""  # the field that is held until it is whole
         prompts = call.body.get("prompt")
         self._most = call.choices * (len(prompts) if isinstance(prompts, list) else 1)
@@ -77,7 +80,10 @@ class Stream:
         if self._kept is None:
             return b"".join(out)
         self._kept += out
-        return b"".join(self._kept) if self.done else b""
+        if not self.done:
+            return b""
+        kept, self._kept = self._kept, []
+        return b"".join(kept)
 
     def end(self) -> None:
         """The model server has closed. Raises `Undecided` GW-ANSWER unless it had said `[DONE]`."""
@@ -122,6 +128,8 @@ class Stream:
         for field_name, name in self._fields.items():
             text = delta.get(field_name)
             if isinstance(text, str) and text:
+                if self._in_blocks and name != choice.current:
+                    self._switch(index, choice, name, out)
                 choice.pending[name] = choice.pending.get(name, "") + text
                 self._touched[index] = None
                 self.pieces += 1
@@ -151,6 +159,29 @@ class Stream:
         if shown or reason is not None:
             out.append(self._writer.delta(index, shown, reason))
 
+    def _switch(self, index: int, choice: _Choice, name: str, out: list[bytes]) -> None:
+        """Another block begins, so the one before is complete: what it holds is released in its place."""
+        if name in choice.closed:
+            # Its beginning is out: a value whose halves stand in two blocks could not be taken back.
+            raise malformed("text of a block that had already ended")
+        before, choice.current = choice.current, name
+        if not before:
+            return
+        choice.closed.add(before)
+        self._release(index, choice, None, out)
+        shown = self._ended(choice, before)
+        if shown:
+            out.append(self._writer.delta(index, {before: shown}, None))
+
+    def _ended(self, choice: _Choice, name: str) -> str:
+        """What is still held of a text that is complete."""
+        if name == self._document:
+            text = "".join(choice.document)
+            choice.document.clear()
+            return self._redaction.arguments(text) if text else ""
+        redactor = choice.redactors.get(name)
+        return self._redaction.rest(redactor) if redactor is not None else ""
+
     def _tools(self, choice: _Choice, pieces: Any) -> None:
         """Gather the fragments of tool calls; they leave when the choice ends."""
         if not isinstance(pieces, list):
@@ -178,12 +209,10 @@ class Stream:
     def _flush(self, choice: _Choice, shown: dict[str, Any]) -> None:
         """Everything held back for a choice that has ended."""
         choice.finished = True
-        for name, redactor in choice.redactors.items():
-            rest = self._redaction.rest(redactor)
+        for name in (*choice.redactors, self._document) if self._document else choice.redactors:
+            rest = self._ended(choice, name)
             if rest:
                 shown[name] = shown.get(name, "") + rest
-        if choice.document:
-            shown["content"] = self._redaction.arguments("".join(choice.document))
         if choice.tools:
             shown["tool_calls"] = [
                 tool_call(at, _joined(call), self._redaction)

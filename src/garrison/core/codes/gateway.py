@@ -111,7 +111,9 @@ Remove or correct the field; docs/gateway.md lists what passes.
         "a part of the message cannot be inspected",
         """\
 Images, audio, files and token ids can carry orders or secrets that a text
-inspection does not see. They are not passed on.
+inspection does not see. They are not passed on. Images, inside the request,
+pass to a route whose operator said so; the event then says that they were not
+read.
 
 Send text.
 """,
@@ -280,6 +282,17 @@ program took the port in the meantime.
 
     ss -ltnp        shows who listens
     garrison doctor    shows what this machine can do
+""",
+    ),
+    "DLP-BLOCK": Code(
+        "the answer was withheld because of a value in it",
+        """\
+The route was added with --found block: an answer with a secret or personal
+data in it ends there, instead of having the value replaced. A stream ends
+with an error event and without the event that says it is complete.
+
+The event of the request names the rule. To replace instead: add the route
+again with --found redact.
 """,
     ),
     "DLP-WEIGHTS": Code(
