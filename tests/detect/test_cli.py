@@ -25,7 +25,7 @@ def _run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], wa
 def test_one_answer_a_line_in_the_public_shape(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    key = "AKIA" + "IOSFODNN7EXAMPLE"
+    key = "AKIA" + "QYLPMN5HHHFPZAM2"
     lines = [{"id": "a", "text": f"é {key}"}, {"id": 7, "text": "fine"}, {"text": "no id"}]
     data = "".join(json.dumps(line) + "\n" for line in lines).encode()
     status, answers = _run(monkeypatch, capsys, "output", data)

@@ -45,7 +45,7 @@ def test_at_least_25_kinds_of_secret_are_known(rules: tuple[Rule, ...]) -> None:
 @pytest.mark.row("C11", kind="R")
 @pytest.mark.parametrize("behind", [",", ".", ")", "»", "<", "'", "}", "]", "`", "…", "", "\n", "\\n"])
 def test_a_key_is_a_key_whatever_follows_it(inspector: Inspector, behind: str) -> None:
-    key = "AKIA" + "IOSFODNN7EXAMPLE"
+    key = "AKIA" + "QYLPMN5HHHFPZAM2"
     inspection = inspector.inspect(f"use {key}{behind}", Direction.OUTPUT)
     assert inspection.text == f"use [REDACTED:aws-key]{behind}"
 

@@ -235,6 +235,11 @@ def aws_secret(value: str) -> bool:
     return entropy(value) >= 4.0 and all(re.search(p, value) for p in ("[a-z]", "[A-Z]"))
 
 
+def aws_key(value: str) -> bool:
+    """Not a picture of a key, and not one of the examples that Amazon's documentation prints."""
+    return varied(value) and not value.endswith("EXAMPLE")
+
+
 def varied(value: str) -> bool:
     """Not a picture of a key: `AKIAXXXXXXXXXXXXXXXX`, `ghp_aaaa...`."""
     return len(set(value[-16:])) >= 5
@@ -257,7 +262,7 @@ def url_password(value: str) -> bool:
 
 VALIDATORS: Mapping[str, Callable[[str], bool]] = MappingProxyType(
     {
-        "aadhaar": aadhaar, "aws_secret": aws_secret, "bsn": bsn, "card": card, "cpf": cpf, "dni": dni,
+        "aadhaar": aadhaar, "aws_key": aws_key, "aws_secret": aws_secret, "bsn": bsn, "card": card, "cpf": cpf, "dni": dni,
         "email": email, "fiscal_it": fiscal_it, "iban": iban, "ipv4": ipv4, "ipv6": ipv6, "luhn": luhn,
         "nhs": nhs, "nino": nino, "nir": nir, "password": password, "pesel": pesel, "phone": phone,
         "random_key": random_key, "ssn": ssn, "url_password": url_password, "varied": varied,
