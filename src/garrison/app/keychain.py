@@ -35,7 +35,10 @@ WITNESS_LABEL = "garrison-keyring"
 HOME = "garrison"  # the name of the data directory's own token in the keyring
 BUILT_IN = ("release", "ledger", "token", "snapshot", "ca", "root", "timestamp")
 _SYSTEM = "service:garrison"
-_RESTORE = "put garrison.db and the directory keys/ back from the same, newest backup: both, or the token knows better"
+_RESTORE = (
+    "put garrison.db and the directory keys/ back from the same, newest backup; without one, stop the server: "
+    "garrison key accept-loss --reason TEXT revokes every release key and goes on with a new one"
+)
 
 
 @dataclass(slots=True)
@@ -147,11 +150,11 @@ def open_keychain(
     known = {key.key_id for key in ring.keys}
     missing = [key for key in token.list() if key.key_id not in known]
     if missing or stored is None:
-        chain.change(lambda ring: _with_all(ring, missing, now()), lambda _ring: _entered(missing, now()))
+        chain.change(lambda ring: with_all(ring, missing, now()), lambda _ring: _entered(missing, now()))
     return chain
 
 
-def _with_all(ring: Keyring, keys: list[PublicKey], now: datetime) -> Keyring:
+def with_all(ring: Keyring, keys: list[PublicKey], now: datetime) -> Keyring:
     for key in keys:
         role = keyring.role_of(key.label, BUILT_IN)
         ring = ring.with_key(KeyRecord(key, role, State.ACTIVE, HOME, now))

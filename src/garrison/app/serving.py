@@ -276,7 +276,7 @@ def floor_of(house: House, name: str) -> int:
         return int(place)
     try:  # an event from before the place was told: the version may be off the list meanwhile
         return approval.approved_entry(house.registry, get(house.registry, Ref.parse(last.resource))).counter
-    except Refused:
+    except Refused:  # off the list, retired or revoked since: it holds up nothing that is approved
         return 0
 
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from garrison.app import stores
 from garrison.app.house import House
 from garrison.app.issuer_keys import IssuerRing
-from garrison.app.keychain import BUILT_IN, open_keychain
+from garrison.app.keychain import BUILT_IN
+from garrison.app.keyring_loss import open_or_repair
 from garrison.app.settings import Settings
 from garrison.artifacts.approved_carry import carry_over
 from garrison.artifacts.approved_list import ApprovedVersions
@@ -165,7 +166,7 @@ def build(
     database = open_database(settings.data / "garrison.db")
     upgrade(database)
     ledger = open_ledger(settings, database, token, now)
-    keychain = open_keychain(settings, database, ledger, token, now)
+    keychain = open_or_repair(settings, database, ledger, token, now)
     release_key = keychain.release_signer()
     approved = open_approved(settings, ledger, token, now)
     opened = stores.open_store(settings, token)

@@ -25,7 +25,7 @@ from garrison.artifacts.dataset_files import format_of
 from garrison.artifacts.dataset_judge import Before, Judged, judge, read_sketch
 from garrison.artifacts.dataset_store import Dataset
 from garrison.artifacts.lineage.base import Lineage, Material
-from garrison.artifacts.registry import Registry, event_of, get
+from garrison.artifacts.registry import Registry, event_of, get, signed_facts
 from garrison.core.actions import Action
 from garrison.core.decision import Subject, Tier
 from garrison.core.digest import FileEntry, Manifest, Ref, short
@@ -270,7 +270,12 @@ def _enter(
         sketch=sketch,
         created=created,
     )
-    facts = {"statement": dataset.sha256, "rows": judged.rows, "files": len(manifest.files)}
+    facts = {
+        "statement": dataset.sha256,
+        "rows": judged.rows,
+        "files": len(manifest.files),
+        **signed_facts(registry.signer, statement),
+    }
     event = event_of(registry, subject, Action.DATASET_REGISTER, wanted.ref, manifest.digest, facts)
     with registry.ledger.transaction() as transaction:
         try:

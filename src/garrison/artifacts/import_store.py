@@ -17,6 +17,7 @@ from garrison.core.errors import Refused, Undecided
 from garrison.core.event import format_time, parse_time
 from garrison.storage.sql import metadata
 from garrison.trust import dsse
+from garrison.trust.keyring import message_of
 from garrison.trust.keys.base import Signer
 from garrison.trust.keys.public import PublicKey
 
@@ -46,7 +47,7 @@ KEPT = timedelta(hours=1)  # a webhook is fresh for five minutes, and clocks may
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One import of a published version."""
+    """One import of a published version. `message` is the digest of what was signed of it."""
 
     ref: Ref
     digest: str
@@ -54,10 +55,11 @@ class Entry:
     state: State
     imported: datetime
     is_retired: bool = False
+    message: str = ""
 
 
-def write(connection: sa.Connection, entry: Entry, signer: Signer) -> None:
-    """Remember what a source held. The same source again replaces what was remembered of it."""
+def write(connection: sa.Connection, entry: Entry, signer: Signer) -> bytes:
+    """Remember what a source held, and return its signed record. The same source again replaces the one before."""
     body = {
         "ref": str(entry.ref),
         "digest": entry.digest,
@@ -79,6 +81,7 @@ def write(connection: sa.Connection, entry: Entry, signer: Signer) -> None:
         IMPORTS.c.digest == entry.digest,
         IMPORTS.c.kind == entry.locator.kind,
     )
+    record = canonical_json(dsse.sign(payload, RECORD_TYPE, signer))
     connection.execute(IMPORTS.delete().where(*of_import))
     connection.execute(
         IMPORTS.insert().values(
@@ -88,9 +91,10 @@ def write(connection: sa.Connection, entry: Entry, signer: Signer) -> None:
             kind=entry.locator.kind,
             source=str(entry.locator),
             imported=format_time(entry.imported),
-            record=canonical_json(dsse.sign(payload, RECORD_TYPE, signer)),
+            record=record,
         )
     )
+    return record
 
 
 def entries(connection: sa.Connection, keys: Sequence[PublicKey], name: str | None = None) -> list[Entry]:
@@ -131,6 +135,7 @@ def _entry(row: Any, keys: Sequence[PublicKey]) -> Entry:
         state=State.from_json(body["state"]),
         imported=parse_time(row.imported),
         is_retired=bool(row.retired),
+        message=message_of(bytes(row.record)),
     )
 
 

@@ -10,10 +10,13 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
 
 from garrison.artifacts import import_store, store
 from garrison.artifacts import release as releases
@@ -23,13 +26,16 @@ from garrison.artifacts.lineage.files import Save, into
 from garrison.artifacts.lineage.imported import Imported, Locator, State
 from garrison.artifacts.lineage.remote import Remote
 from garrison.artifacts.lineage.sources import Origin, access_to
-from garrison.artifacts.registry import Registry, event_of, get
+from garrison.artifacts.registry import Registry, event_of, get, published, signed_facts
 from garrison.artifacts.release import Publication
 from garrison.artifacts.store import Release
 from garrison.core.actions import Action
 from garrison.core.decision import Subject
 from garrison.core.digest import Manifest, Ref
 from garrison.core.errors import Refused
+from garrison.core.event import Outcome
+from garrison.evidence.store import Filter
+from garrison.evidence.told import told
 from garrison.storage.local import remove_tree
 from garrison.trust.tree import read_tree
 
@@ -85,7 +91,7 @@ def bring(
 def remember(registry: Registry, ref: Ref, digest: str, imported: Imported, subject: Subject) -> str:
     """Write the signed record of an import and its event, together."""
     entry = Entry(ref, digest, imported.locator, imported.state, registry.now())
-    facts = {
+    facts: dict[str, Any] = {
         "from": imported.locator.kind,
         "source": str(imported.locator)[:500],
         "server": imported.locator.place.get("server", ""),
@@ -94,7 +100,8 @@ def remember(registry: Registry, ref: Ref, digest: str, imported: Imported, subj
         "gaps": list(imported.lineage.gaps()),
     }
     with registry.ledger.transaction() as transaction:
-        import_store.write(transaction.connection, entry, registry.signer)
+        signed = import_store.write(transaction.connection, entry, registry.signer)
+        facts |= signed_facts(registry.signer, signed)
         return transaction.append(event_of(registry, subject, Action.ARTIFACT_IMPORT, ref, digest, facts))
 
 
@@ -126,15 +133,33 @@ def attachable(registry: Registry, ref: Ref, imported: Imported) -> Release:
 
 
 def find(registry: Registry, name: str | None = None) -> list[Entry]:
+    """The imports of every version, of one name, or of one version. Raises `Refused` LIN-RECORD, AUD-EDITED."""
+    ref = Ref.parse(name) if name is not None and "@" in name else None
     with registry.database.read() as connection:
-        if name is not None and "@" in name:
-            ref = Ref.parse(name)
-            return [
-                entry
-                for entry in import_store.entries(connection, registry.keys, ref.name)
-                if entry.ref == ref
-            ]
-        return import_store.entries(connection, registry.keys, name)
+        known = import_store.entries(connection, registry.keys, ref.name if ref else name)
+        found = [entry for entry in known if ref in (None, entry.ref)]
+        _check_told(connection, found, name)
+    return found
+
+
+def _check_told(connection: sa.Connection, found: Sequence[Entry], name: str | None) -> None:
+    """The newest record of each import that the ledger tells of has to be the one that is there."""
+    newest: dict[tuple[str, str, str], list[str]] = {}
+    wanted = Filter(action=Action.ARTIFACT_IMPORT.value, outcome=Outcome.ALLOWED.value, model=name or "")
+    for record in told(connection, wanted):
+        event = record.event
+        newest[event.resource, event.digest, str(event.data.get("from"))] = event.data.get("signed", [])
+    there = {(str(entry.ref), entry.digest, entry.locator.kind): entry.message for entry in found}
+    for key, signed in newest.items():
+        first = published(connection, Ref.parse(key[0]))[1] if key not in there else None
+        is_gone = first is not None and first.digest == key[1]  # else it is of a publication that failed
+        if is_gone or (signed and key in there and there[key] not in signed):
+            raise Refused(
+                "LIN-RECORD",
+                f"the newest import of {key[0]} from {key[2]} is not the one in the database",
+                evidence={"ref": key[0], "from": key[2]},
+                fix="put the newest backup of the data directory back, then run garrison audit verify",
+            )
 
 
 def next_ref(registry: Registry, text: str) -> Ref:

@@ -52,6 +52,23 @@ def staged(registry: Registry) -> Path:
     return registry.models / f".incoming-{secrets.token_hex(8)}"
 
 
+def refuse_without_room(registry: Registry, file: Path) -> None:
+    """A file that does not fit is refused before it fills the disk: a sparse one has any size and costs nothing.
+
+    Raises `Undecided` DISK-FULL.
+    """
+    if not registry.objects.is_linkable:
+        return
+    with contextlib.suppress(OSError):  # whoever reads it tells what is wrong with it
+        size, free = file.lstat().st_size, shutil.disk_usage(registry.models).free
+        if size > free:
+            raise Undecided(
+                "DISK-FULL",
+                f"{file.name} has {size / 1e9:,.1f} GB, and there is room for {free / 1e9:,.1f} GB",
+                fix="free space on the disk of the data directory, or leave the file out",
+            )
+
+
 def lay_out(registry: Registry, manifest: Manifest, tree: Path) -> None:
     """Hard links to the objects under the files' own names: one copy of the bytes, findable by name.
 

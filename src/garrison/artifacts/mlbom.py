@@ -14,13 +14,14 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
+from garrison.artifacts import provenance
 from garrison.artifacts.licenses import spdx_id
 from garrison.artifacts.lineage.base import Lineage, Material
 from garrison.artifacts.model_facts import ModelFacts
 from garrison.core.digest import Manifest, Ref, canonical_json
 from garrison.core.event import format_time
 
-CYCLONEDX = "https://cyclonedx.org/bom"  # the in-toto predicate type
+CYCLONEDX = provenance.CYCLONEDX
 VERSIONS = ("1.6", "1.7")
 MAX_FILES_LISTED = 20_000  # a document stays under what a reader accepts; the release statement has them all
 _NAMESPACE = uuid.UUID("6f1d3a3e-8d1b-5c55-9f0a-3f0e3f4f7a10")  # of serial numbers made here

@@ -21,7 +21,7 @@ from garrison.core.decision import Subject
 from garrison.core.digest import Ref, canonical_json, sha256_bytes
 from garrison.core.errors import Undecided
 
-EVALUATION = "https://garrison.dev/attestation/evaluation/v1"
+EVALUATION = provenance.EVALUATION
 
 
 def drafts(

@@ -26,6 +26,10 @@ SLSA_V0_2 = "https://slsa.dev/provenance/v0.2"  # what generators that were not 
 BUILD_TYPE = "https://garrison.dev/buildtypes/publication/v1"
 BUILDER = "https://garrison.dev/builders/publication/v1"
 FOREIGN = "https://garrison.dev/attestation/foreign-provenance/v1"
+CYCLONEDX = "https://cyclonedx.org/bom"  # the in-toto predicate type of a bill of materials
+EVALUATION = "https://garrison.dev/attestation/evaluation/v1"
+# What lies beside a version under labels that begin with these words.
+PAPERS = {"provenance": SLSA, "provenance-foreign": FOREIGN, "bom": CYCLONEDX, "evaluation": EVALUATION}
 MAX_SHOWN = 200  # materials of one part that a tree draws; --json has them all
 MAX_ID = 2048  # a builder id is an address
 

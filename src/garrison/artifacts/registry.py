@@ -26,6 +26,7 @@ from garrison.evidence.store import Filter
 from garrison.storage.objects import ObjectStore
 from garrison.storage.sql import Database
 from garrison.trust import statement as statements
+from garrison.trust.keyring import message_of
 from garrison.trust.keys.base import Signer
 from garrison.trust.keys.public import PublicKey
 
@@ -153,6 +154,11 @@ def event_of(
         digest=digest,
         data={**data, "via": subject.via},
     )
+
+
+def signed_facts(signer: Signer, *documents: bytes) -> dict[str, Any]:
+    """For the event of whatever a release key signed: should the key be revoked, it tells what was on record."""
+    return {"key": signer.key_id, "signed": [message_of(document) for document in documents]}
 
 
 def record(

@@ -46,7 +46,7 @@ from garrison.trust import statement as statements
 from garrison.trust.keyring import message_of
 from garrison.trust.statement import ReleaseStatement
 from garrison.trust.store import owner_of, set_owner
-from garrison.trust.tree import read_tree
+from garrison.trust.tree import Writer, read_tree
 from garrison.trust.verify import verify_release
 
 BARE = "bare files"  # marks the event of a signature over a directory that was not published
@@ -63,7 +63,9 @@ class Ingested:
     source: str
     is_bare: bool = False
     roots: Mapping[str, str] = field(default_factory=dict)
-    stamps: Mapping[str, Stamp] | None = None  # of the files that were written just now; None: nothing was stored
+    stamps: Mapping[str, Stamp] | None = (
+        None  # of the files that were written just now; None: nothing was stored
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +147,13 @@ def _ingest(registry: Registry, wanted: Publication, subject: Subject, progress:
     def progressed(done: int, total: int) -> None:
         progress(f"copying {done / 1e6:,.0f} of {total / 1e6:,.0f} MB")
 
+    def taken_in(path: str) -> Writer:
+        layout.refuse_without_room(registry, wanted.source / path)
+        return write(path)
+
+    write = noting(registry.objects, stamps)
     try:
-        manifest = read_tree(
-            wanted.source, sink=noting(registry.objects, stamps), progress=progressed, roots=roots
-        )
+        manifest = read_tree(wanted.source, sink=taken_in, progress=progressed, roots=roots)
         layout.lay_out(registry, manifest, tree)
         stamps = settled(tree, stamps)
     except BaseException:

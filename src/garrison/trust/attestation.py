@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,9 +125,26 @@ def beside(path: Path) -> Iterator[tuple[str, Path]]:
             yield label, place.with_name(name)
 
 
-def open_beside(path: Path, keys: Sequence[PublicKey], *, about: str, digest: str) -> dict[str, Attestation]:
-    """Every attestation beside a directory, checked. Raises as `open_attestation` for the first that fails."""
+def open_beside(
+    path: Path, keys: Sequence[PublicKey], types: Mapping[str, str], *, about: str, digest: str
+) -> dict[str, Attestation]:
+    """Every attestation beside a directory, checked. Raises as `open_attestation` for the first that fails.
+
+    `types` says which type the labels that begin with a word have: nothing signs a file's name, so one paper
+    could lie there under the name of another.
+    """
     return {
-        label: open_attestation(read_sidecar(file), keys, None, about=about, digest=digest, label=label)
+        label: open_attestation(
+            read_sidecar(file), keys, _type_of(label, types, about), about=about, digest=digest, label=label
+        )
         for label, file in beside(path)
     }
+
+
+def _type_of(label: str, types: Mapping[str, str], about: str) -> str:
+    for word in sorted(types, key=len, reverse=True):
+        if label == word or label.startswith(f"{word}-"):
+            return types[word]
+    raise broken(
+        label, about, f"papers are {', '.join(sorted(types))}", fix=f"remove {label}.json if it is not one"
+    )

@@ -18,6 +18,15 @@ MAX_FILES = 50_000  # the largest sharded releases have a few thousand; a bundle
 
 # Control, format (bidirectional overrides, zero width), surrogate, line and paragraph separators.
 _UNSAFE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+# Shown as nothing although they are letters or marks (Unicode, Default_Ignorable_Code_Point): joiners, Hangul and
+# Khmer fillers, Mongolian and other variation selectors. Two names would look like one.
+_INVISIBLE = frozenset(
+    [
+        *(0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x180B, 0x180C, 0x180D, 0x180F, 0x3164, 0xFFA0),
+        *range(0xFE00, 0xFE10),
+        *range(0xE0100, 0xE01F0),
+    ]
+)
 
 
 def check_name(name: str, where: str = "") -> str:
@@ -104,6 +113,8 @@ def _unsafe(name: str) -> str:
         return "is not UTF-8"
     if len(encoded) > MAX_NAME_BYTES:
         return f"is longer than {MAX_NAME_BYTES} bytes"
+    if not name.isascii() and any(ord(character) in _INVISIBLE for character in name):
+        return "holds invisible characters"
     if any(unicodedata.category(character) in _UNSAFE_CATEGORIES for character in name):
         return "holds control or invisible characters"
     return ""

@@ -56,6 +56,13 @@ examples:
     )
     trust.add_argument("--out", type=Path, required=True, metavar="FILE", help="where to write it")
     trust.set_defaults(run=run_trust)
+    accept = keys.add_parser(
+        "accept-loss",
+        help="go on without the newest keyring, when it is lost for good",
+        epilog="example: garrison key accept-loss --reason 'disk of 22 November failed, no backup of that day'",
+    )
+    accept.add_argument("--reason", required=True, metavar="TEXT", help="what happened; it is recorded")
+    accept.set_defaults(run=run_accept)
 
 
 def _add_rotate(keys: Any) -> None:
@@ -257,6 +264,23 @@ def run_trust(args: argparse.Namespace) -> int:
     result = link.call(args, "key.trust")
     write_atomically(args.out, result["trust"].encode(), mode=0o644)
     return _show(args, {"trust": str(args.out), "keyring": result["version"]})
+
+
+def run_accept(args: argparse.Namespace) -> int:
+    """Beside a stopped server: the token itself is told, and the next start acts on it."""
+    from garrison.app import keyring_loss, wiring  # the token's driver, which the other verbs do without
+    from garrison.app.lock import only_server  # as above
+    from garrison.app.settings import Settings  # as above
+
+    settings = Settings(data=link.data_directory(args))
+    with only_server(settings):
+        token, _ = wiring.open_keys(settings)
+        try:
+            keyring_loss.accept(token, args.reason)
+        finally:
+            token.close()
+    then = "if the keyring is older than the token knows, the next start revokes every release key"
+    return _show(args, {"accepted": args.reason, "data": str(settings.data), "then": then})
 
 
 def _show(args: argparse.Namespace, result: dict[str, Any]) -> int:

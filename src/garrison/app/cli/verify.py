@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from garrison.app.cli import link, output
-from garrison.artifacts.provenance import check_builder
+from garrison.artifacts.provenance import PAPERS, check_builder
 from garrison.core.actions import Action
 from garrison.core.digest import Ref, short
 from garrison.core.errors import GarrisonError, Refused, Usage
@@ -118,7 +118,7 @@ def _attestations(
     opened = {}
     if found.statement is not None and found.statement.name.endswith(STATEMENT_SUFFIX):
         path = found.statement.with_name(found.statement.name.removesuffix(STATEMENT_SUFFIX))
-        opened = open_beside(path, keys, about=about, digest=verified.digest)
+        opened = open_beside(path, keys, PAPERS, about=about, digest=verified.digest)
     if args.slsa_builder is not None:
         check_builder(list(opened.values()), args.slsa_builder, about)
     return list(opened)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import stat
 import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from garrison.app.house import House
@@ -17,6 +21,11 @@ from garrison.storage.local import explained
 from garrison.trust.roles import READS
 
 Progress = Callable[[str], None]
+
+# Fields of calls that name a place on the server's machine.
+_PATHS = frozenset(
+    {"source", "destination", "path", "model", "report", "copy", "provenance", "lineage", "auth", "ca"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +149,31 @@ _FIXES = {
 }
 
 
+def _check_paths(house: House, body: dict[str, Any]) -> None:
+    """The server opens paths with its own rights, so none that a caller gives leads to its own keys and stores.
+
+    Raises `Refused` PATH-DATA, and `Usage` PATH-FILE for a pipe, device or socket, which could hang a reader.
+    """
+    data = os.path.realpath(house.settings.data)
+    for key in _PATHS & body.keys():
+        value = body[key]
+        if not isinstance(value, str) or not value or "\0" in value:
+            continue
+        path = value.removeprefix("oci:")
+        with contextlib.suppress(OSError, ValueError):
+            found = Path(os.path.realpath(path))
+            is_version = key != "destination" and found.is_relative_to(f"{data}/models")
+            if found.is_relative_to(data) and not is_version:
+                raise Refused(
+                    "PATH-DATA",
+                    f"{key} leads into the data directory, which is the server's own",
+                    fix="name a place outside of it; garrison model pull copies a version out",
+                )
+            mode = os.stat(path).st_mode
+            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                raise Usage("PATH-FILE", f"{key} is neither a file nor a directory", fix="name a plain file")
+
+
 def perform(house: House, verb: Verb, call: Call) -> dict[str, Any]:
     """Run a verb; the answer is `{"result": ...}` or `{"error": ..., "exit": status}`. Never raises.
 
@@ -147,6 +181,7 @@ def perform(house: House, verb: Verb, call: Call) -> dict[str, Any]:
     """
     try:
         house.go_on()
+        _check_paths(house, call.body)
         return {"result": verb.handler(house, call)}
     except GarrisonError as error:
         error.audit_id = _record(house, verb, call, error)

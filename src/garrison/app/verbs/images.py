@@ -12,7 +12,7 @@ from garrison.artifacts import approval, at_rest
 from garrison.artifacts.oci import model, signature, tags, verify
 from garrison.artifacts.oci.address import Access, Address, credentials, parse_address
 from garrison.artifacts.oci.client import Registry
-from garrison.artifacts.registry import get
+from garrison.artifacts.registry import get, signed_facts
 from garrison.core.actions import Action
 from garrison.core.digest import Ref, check_name
 from garrison.core.errors import Refused, Usage
@@ -37,7 +37,7 @@ def image_sign(house: House, call: Call) -> dict[str, Any]:
         )
     root = image.roots[0]
     envelope = signature.sign(root, name, house.now(), house.release_key)
-    facts = {"key": house.release_key.key_id, "image": name}
+    facts = {**signed_facts(house.release_key, envelope), "image": name}
     audit_id = house.record(event_of(house, call, Action.ARTIFACT_SIGN, name, root.digest, **facts))
     signature.write(
         reference.path, signature.referrer(root, signature.ARTIFACT, signature.ENVELOPE, envelope)

@@ -141,6 +141,24 @@ there. Nothing was left behind.
     garrison model pull NAME@VERSION NEW-DIRECTORY
 """,
     ),
+    "PATH-DATA": Code(
+        "a path into the server's own directory",
+        """\
+The server opens paths with its own rights. A path that a caller gives may not
+lead into the data directory: its keys, objects and lists are no model, no report
+and no credentials, and nothing is written there on request.
+
+Name a place outside of it. `garrison model pull NAME@VERSION DIR` copies a
+version out.
+""",
+    ),
+    "PATH-FILE": Code(
+        "neither a file nor a directory",
+        """\
+The path names a pipe, a device or a socket. Reading one could wait for ever, so
+only plain files and directories are taken.
+""",
+    ),
     "PATH-NAME": Code(
         "a path that cannot be recorded",
         """\

@@ -234,7 +234,19 @@ in force, and approve it again:
 The token knows a newer keyring than the database has. An older one would bring
 revoked keys back, so the server does not start with it.
 
-Put garrison.db and the directory keys/ back from the same, newest backup.
+Put garrison.db and the directory keys/ back from the same, newest backup. Where
+keys/keyring.json still is the newest keyring, the server finds it by itself.
+
+When the newest keyring is lost for good, nobody can say which keys were revoked
+in it. Then, with the server stopped:
+
+    garrison key accept-loss --reason "disk failure, no backup of that day"
+
+The next start revokes every key that could sign releases, keeps what the ledger
+has on record of them, and signs with a new key. The event says all of that. If
+a key was revoked as compromised in between, revoke it again with its moment:
+
+    garrison key revoke release --reason compromise --since TIME
 """,
     ),
     "KEY-KEYRING": Code(
@@ -318,13 +330,14 @@ counts any more.
         "the version is not signed again",
         """\
 A version is signed again only when the stored bytes are what the ledger
-recorded at its publication, and when that was before the moment from which its
-key is not believed. For a later publication, give the publisher's own copy of
-the files; it is compared with the ledger:
+recorded at its publication. When that was after the moment from which its key
+is not believed, the store's word is not enough: somebody else than the
+publisher compares it with the publisher's own copy of the files:
 
-    garrison model resign NAME@VERSION --from DIR
+    garrison --as ADMIN model resign NAME@VERSION --from DIR
 
-Otherwise publish the right files as the next version.
+Then a third person approves it. Otherwise publish the right files as the next
+version, and retire this one: garrison model retire NAME@VERSION
 """,
     ),
 }
