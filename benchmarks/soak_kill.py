@@ -1,9 +1,9 @@
-"""kill -9 at sixty moments inside publish, approve, unapprove, rotate, revoke and resign.
+"""kill -9 at seventy moments inside publish, import, approve, unapprove, rotate, revoke, resign and migrate.
 
 Afterwards each version is whole or absent, every answer is kept, no object, tree or key is left over, and the
 ledger verifies. What is checked is `check` in tests/flows/kills.py.
 
-    python benchmarks/soak_kill.py [--instants 60] [--seed N]
+    python benchmarks/soak_kill.py [--instants 60] [--migrations 10] [--seed N]
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the sweep is the one of the test suite
 
-from tests.flows.kills import sweep
+from tests.flows.kills import migrations, sweep
 from tests.flows.server import Server
 
 CONFIG = '{"model_type": "bert", "hidden_size": 384}'
@@ -42,6 +42,7 @@ def prepare(place: Path) -> tuple[Server, Path]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--instants", type=int, default=60)
+    parser.add_argument("--migrations", type=int, default=10)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     args = parser.parse_args()
     start = time.monotonic()
@@ -49,11 +50,12 @@ def main() -> int:
         place = Path(folder)
         server, model = prepare(place)
         try:
-            inside = sweep(server, model, args.instants, args.seed)
+            swept = sweep(server, model, args.instants, args.seed)
+            migrated = migrations(place, args.migrations, args.seed)
         finally:
             server.kill()
     print(f"seed {args.seed}, {time.monotonic() - start:.0f} s")
-    print(f"{args.instants} kills; before the answer: {dict(sorted(inside.items()))}")
+    print(f"{args.instants + args.migrations} kills: {swept}, {migrated}")
     return 0
 
 

@@ -7,11 +7,13 @@ before or after it; the seeds are fixed, the scheduling is not.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import os
 import random
 import signal
 import subprocess
+import tarfile
 import threading
 import time
 from collections import Counter
@@ -22,8 +24,10 @@ from typing import Any
 
 from tests.flows.server import COMMAND, Server, environment, free_port
 
+from garrison.artifacts.left_over import look
 from garrison.core.errors import GarrisonError
 
+OLD = Path(__file__).parents[1] / "vectors" / "storage" / "spine.tar.gz"  # a data directory of schema 0001
 LONGEST = 60.0  # seconds any one step may take
 CUT = {"SRV-CUT", "SRV-DOWN"}  # how a client sees the kill
 
@@ -39,6 +43,8 @@ def state(data: Path) -> tuple[object, ...]:
         data / "objects" / "incoming",
         data / "models",
         data / "models" / "k",
+        data / "run" / "imports",
+        data / "keys",
         data / "run",
         data / "tuf",
     ):
@@ -82,13 +88,26 @@ class Told:
     revoked: set[str] = field(default_factory=set)
 
 
-def sweep(server: Server, model: Path, instants: int, seed: int) -> Counter[str]:
-    """Kill the server `instants` times inside publish, approve, unapprove, rotate, revoke and resign.
+@dataclass
+class Swept:
+    """Per verb: how many kills there were, and how many came before its answer."""
 
-    Counts, per verb, how many kills came before its answer. AssertionError for a version that is neither
-    whole nor absent, an answer that was lost, a left-over or a ledger that does not verify.
+    kills: Counter[str] = field(default_factory=Counter)
+    inside: Counter[str] = field(default_factory=Counter)
+
+    def __str__(self) -> str:
+        return ", ".join(
+            f"{verb} {self.kills[verb]} ({self.inside[verb]} inside)" for verb in sorted(self.kills)
+        )
+
+
+def sweep(server: Server, model: Path, instants: int, seed: int) -> Swept:
+    """Kill the server `instants` times inside publish, import, approve, unapprove, rotate, revoke and resign.
+
+    AssertionError for a version that is neither whole nor absent, an answer that was lost, a left-over or a
+    ledger that does not verify.
     """
-    chance, told, inside = random.Random(seed), Told(), Counter[str]()
+    chance, told, swept = random.Random(seed), Told(), Swept()
     turn, number = itertools.cycle(VERBS.items()), 0
     for _ in range(instants):
         server.start()
@@ -116,12 +135,36 @@ def sweep(server: Server, model: Path, instants: int, seed: int) -> Counter[str]
         worker.join(LONGEST)
         server.kill()
         assert {error.code for error in problems} <= CUT, problems
-        inside[verb.__name__.strip("_")] += not answered
+        name = verb.__name__.strip("_")
+        swept.kills[name] += 1
+        swept.inside[name] += not answered
     server.start()
     check(server, told)
     assert server.cli("audit", "verify").status == 0
     assert server.stop() == 0
-    return inside
+    return swept
+
+
+def migrations(place: Path, instants: int, seed: int) -> Swept:
+    """Kill the first start on a data directory of the schema before this one, each time on a fresh copy.
+
+    Afterwards a start completes it: the version is whole and approved, nothing is left over.
+    """
+    chance, swept = random.Random(seed), Swept()
+    for number in range(instants):
+        data = place / f"old{number}"
+        with tarfile.open(OLD) as archive:
+            archive.extractall(data, filter="tar")
+        swept.kills["migrate"] += 1
+        swept.inside["migrate"] += killed_start(data, chance.randint(1, 10))
+        server = Server(data).start()
+        try:
+            check(server, Told(approved={"base@1"}))
+            assert server.cli("audit", "verify").status == 0
+            assert server.stop() == 0
+        finally:
+            server.kill()
+    return swept
 
 
 def _publish(server: Server, model: Path, told: Told, ref: str) -> Callable[[], None]:
@@ -129,6 +172,27 @@ def _publish(server: Server, model: Path, told: Told, ref: str) -> Callable[[], 
 
     def work() -> None:
         made = server.ask("model.publish", source=str(model), ref=ref, owner="o", tier="public")
+        told.published[ref] = made["digest"]
+
+    return work
+
+
+def _import(server: Server, model: Path, told: Told, ref: str) -> Callable[[], None]:
+    """A version from a Hugging Face cache: one file, found by the link of a snapshot."""
+    told.tried.add(ref)
+    home, commit = model.parent / f"models--k--{ref.partition('@')[2]}", "a" * 40
+    content = (model / "README.md").read_bytes()
+    blob = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+    for folder in ("blobs", "refs", f"snapshots/{commit}"):
+        (home / folder).mkdir(parents=True, exist_ok=True)
+    (home / "blobs" / blob).write_bytes(content)
+    (home / "refs" / "main").write_text(commit)
+    with contextlib.suppress(FileExistsError):
+        (home / "snapshots" / commit / "README.md").symlink_to(f"../../blobs/{blob}")
+
+    def work() -> None:
+        source = {"kind": "hf", "path": str(home)}
+        made = server.ask("import.version", ref=ref, owner="o", tier="public", **source)
         told.published[ref] = made["digest"]
 
     return work
@@ -198,6 +262,7 @@ def _resign(server: Server, _model: Path, told: Told, _ref: str) -> Callable[[],
 # In about how many changes of the directory each is done: a kill after more of them proves nothing.
 VERBS: dict[Callable[[Server, Path, Told, str], Callable[[], None] | None], int] = {
     _publish: 16,
+    _import: 18,
     _approve: 4,
     _rotate: 3,
     _revoke: 3,
@@ -217,6 +282,7 @@ def check(server: Server, told: Told) -> None:
         verified = server.ask("model.verify", ref=ref)
         assert verified["digest"] == model["digest"] == told.published.get(ref, model["digest"])
     assert leftovers(server.data) == []
+    assert look(server.data) == []
     assert trees(server.data) == set(listed)
     objects = [path for path in (server.data / "objects" / "sha256").rglob("*") if path.is_file()]
     assert not [path for path in objects if path.stat().st_nlink < 2], "an object that no version has"

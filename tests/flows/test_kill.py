@@ -24,6 +24,7 @@ from tests.flows.kills import (
     kill_after,
     killed_start,
     leftovers,
+    migrations,
     sweep,
 )
 from tests.flows.server import Server
@@ -35,7 +36,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("kill")]
 KILLS = 20
 START_KILLS = 5
 SERVE_KILLS = 4
-SWEEP = 6
+SWEEP = 7  # one of each verb
+MIGRATIONS = 2
 
 
 def test_publications_and_approvals_killed_at_random_moments(
@@ -91,8 +93,17 @@ def test_every_verb_of_the_supply_chain_killed_at_random_moments(
     server: Server, small_model: Path, tmp_path: Path
 ) -> None:
     model = Path(shutil.copytree(small_model, tmp_path / "k"))
-    inside = sweep(server, model, SWEEP, seed=12)
-    assert inside.total() >= SWEEP // 3, f"most kills came after the answer: they proved little: {inside}"
+    swept = sweep(server, model, SWEEP, seed=12)
+    assert swept.inside.total() >= SWEEP // 3, (
+        f"most kills came after the answer: they proved little: {swept}"
+    )
+
+
+def test_the_migration_of_an_older_data_directory_killed_at_random_moments_is_completed(
+    tmp_path: Path,
+) -> None:
+    swept = migrations(tmp_path, MIGRATIONS, seed=3)
+    assert swept.inside.total(), f"no kill came before the start was complete: {swept}"
 
 
 def test_starts_killed_at_random_moments_do_not_lose_anything(server: Server) -> None:

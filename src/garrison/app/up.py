@@ -30,7 +30,7 @@ from garrison.app.lock import only_server
 from garrison.app.people import settle
 from garrison.app.settings import Settings
 from garrison.app.workers import Plane, Workers
-from garrison.artifacts import layout
+from garrison.artifacts import imports, layout
 from garrison.core.actions import Action
 from garrison.core.errors import GarrisonError, Refused, Undecided, Usage
 from garrison.core.event import Outcome
@@ -267,7 +267,9 @@ def _first_admin(house: House) -> str:
 
 
 def _repair(house: House) -> list[str]:
-    done = [*house.token.repaired, *house.registry.approved.repaired, *layout.repair_all(house.registry)]
+    registry = house.registry
+    done = [*house.token.repaired, *registry.approved.repaired, *layout.repair_all(registry)]
+    done += imports.sweep(registry)
     for line in done:
         house.record(house.event(Action.SYSTEM_REPAIR, "server", what=line))
     try:

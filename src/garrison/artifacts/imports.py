@@ -8,7 +8,6 @@ nothing.
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -180,17 +179,22 @@ def _same(imported: Imported, manifest: Manifest) -> None:
         )
 
 
+def sweep(registry: Registry) -> list[str]:
+    """At start: remove what interrupted imports left behind. Returns what was done."""
+    room = registry.models.parent / "run" / ROOM
+    left = list(room.iterdir()) if room.is_dir() else []
+    for staging in left:
+        with contextlib.suppress(OSError):
+            remove_tree(staging)
+    return ["removed what an unfinished import had read"] * bool(left)
+
+
 @contextmanager
 def _staging(registry: Registry) -> Iterator[Path]:
-    """A directory of this import alone. What an earlier server left behind is removed on the way."""
+    """A directory of this import alone."""
     room = registry.models.parent / "run" / ROOM
     room.mkdir(mode=0o700, exist_ok=True)
-    own = f"{os.getpid()}-"
-    for left in room.iterdir():
-        if not left.name.startswith(own):
-            with contextlib.suppress(OSError):
-                remove_tree(left)
-    staging = room / f"{own}{secrets.token_hex(8)}"
+    staging = room / secrets.token_hex(8)
     staging.mkdir(mode=0o700)
     try:
         yield staging
