@@ -208,6 +208,27 @@ def test_every_request_left_one_event_and_the_ledger_verifies(serving: Server) -
     assert "capital of France" not in listed.out
 
 
+@pytest.mark.row("A13", kind="R")
+def test_every_stage_until_the_load_left_a_row_that_names_what_by_whose_key_and_when(
+    serving: Server, tmp_path: Path
+) -> None:
+    serving.ok("model", "verify", "smollm2@1")
+    serving.ok("model", "pull", "smollm2@1", str(tmp_path / "copy"))
+    shown = serving.ok("model", "show", "smollm2@1")
+    key = next(row for row in serving.ok("key", "list")["keys"] if row["label"] == "release")
+    rows = serving.ok("audit", "list", "--kind", "verify", "--model", "smollm2@1", "--limit", "500")[
+        "records"
+    ]
+    stages = {row["data"]["stage"]: row for row in rows if row["outcome"] == "allowed"}
+    assert {"publish", "approve", "deploy", "load", "pull", "at rest"} <= stages.keys()
+    for row in stages.values():
+        assert (row["resource"], row["digest"]) == ("smollm2@1", shown["digest"])
+        assert row["data"]["key"] == key["key_id"]
+        assert row["time"] > shown["created"][:10]
+        assert row["actor"].startswith(("user:", "service:"))
+    assert stages["approve"]["actor"] == "user:dana"
+
+
 @pytest.mark.row("A04", kind="R")
 def test_a_bare_copy_verifies_without_a_server_and_one_byte_does_not(serving: Server, tmp_path: Path) -> None:
     copy = tmp_path / "pulled"
