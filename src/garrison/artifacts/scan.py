@@ -30,7 +30,7 @@ CHUNK = 1 << 20
 MAX_STREAM = 64 << 30  # bytes of standard input that are put into an unnamed temporary file
 FILES_A_JOB = 24  # another worker costs 0.1 s of processor time; fewer files do not pay for it
 BYTES_A_JOB = 32 << 20
-_WEIGHTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pkl", ".joblib", ".npy", ".npz", ".onnx", ".h5")
+_WEIGHTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pkl", ".joblib", ".npy", ".npz", ".onnx")
 CACHE = "hf-cache:"
 _HARD_LINK_FIX = "copy the file, so that nobody can change it through another name"
 

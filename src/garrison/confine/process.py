@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 import struct
 
 from garrison.confine.seccomp import filter_program, machine_named
@@ -69,9 +68,11 @@ def _restrict_files(scratch: str) -> None:
 
 
 def _filter_calls() -> None:
-    machine = machine_named(platform.machine())
+    machine = machine_named(
+        os.uname().machine
+    )  # as `platform.machine()`, which loads 2 ms of regular expressions
     if machine is None:
-        raise OSError(0, f"there is no filter for {platform.machine()}")
+        raise OSError(0, f"there is no filter for {os.uname().machine}")
     program = filter_program(machine)
     buffer = ctypes.create_string_buffer(program, len(program))
     header = struct.pack("@HP", len(program) // 8, ctypes.addressof(buffer))

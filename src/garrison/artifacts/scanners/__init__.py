@@ -10,10 +10,8 @@ from garrison.artifacts.scanners.compressed import COMPRESSED
 from garrison.artifacts.scanners.coreml import CoreMl, CoreMlWeights
 from garrison.artifacts.scanners.executables import Executable
 from garrison.artifacts.scanners.gguf import Gguf
-from garrison.artifacts.scanners.hdf5 import Hdf5
 from garrison.artifacts.scanners.images import Image
 from garrison.artifacts.scanners.jinja import Jinja
-from garrison.artifacts.scanners.json_data import Json
 from garrison.artifacts.scanners.lightgbm import LightGbm
 from garrison.artifacts.scanners.lz4 import Lz4
 from garrison.artifacts.scanners.modelfile import Modelfile
@@ -21,10 +19,19 @@ from garrison.artifacts.scanners.msgpack_flax import MsgpackFlax
 from garrison.artifacts.scanners.npy import Npy
 from garrison.artifacts.scanners.onnx import Onnx
 from garrison.artifacts.scanners.pickle import Pickle
+from garrison.artifacts.scanners.rare import (
+    HDF5,
+    JSON,
+    SEVEN_ZIP,
+    TENSORFLOW_TEXT,
+    TFLITE,
+    TOML,
+    XML,
+    YAML,
+)
 from garrison.artifacts.scanners.rdata import RData
 from garrison.artifacts.scanners.safetensors import Safetensors
 from garrison.artifacts.scanners.sentencepiece import SentencePiece
-from garrison.artifacts.scanners.seven_zip import SevenZip
 from garrison.artifacts.scanners.text import Text
 from garrison.artifacts.scanners.tf_checkpoint import CheckpointIndex
 from garrison.artifacts.scanners.tf_saved import (
@@ -34,13 +41,8 @@ from garrison.artifacts.scanners.tf_saved import (
     SavedModel,
     TensorflowGraph,
 )
-from garrison.artifacts.scanners.tf_text import TensorflowText
-from garrison.artifacts.scanners.tflite import TfLite
-from garrison.artifacts.scanners.toml_data import Toml
 from garrison.artifacts.scanners.torchscript import TorchScript
 from garrison.artifacts.scanners.xgboost import XgboostBinary, XgboostUbj
-from garrison.artifacts.scanners.xml_models import Xml
-from garrison.artifacts.scanners.yaml_data import Yaml
 from garrison.artifacts.scanners.zstd import Zstd
 from garrison.core.plugins import with_installed
 
@@ -50,20 +52,20 @@ SCANNERS: tuple[Scanner, ...] = (
         Safetensors(),
         Npy(),
         Onnx(),
-        Hdf5(),
-        TfLite(),
+        HDF5,
+        TFLITE,
         Zip(),
         Tar(),
         *COMPRESSED,
         Lz4(),
         Zstd(),
-        SevenZip(),
+        SEVEN_ZIP,
     ),
-    *(Pickle(), SentencePiece(), Json(), Yaml(), Toml(), Jinja(), Text()),
-    *(Xml(), RData(), Executable(), Image(), CoreMl(), CoreMlWeights()),
+    *(Pickle(), SentencePiece(), JSON, YAML, TOML, Jinja(), Text()),
+    *(XML, RData(), Executable(), Image(), CoreMl(), CoreMlWeights()),
     *(XgboostUbj(), XgboostBinary(), LightGbm(), CatBoost(), Modelfile()),
     *(SavedModel(), TensorflowGraph(), KerasMetadata(), Fingerprint(), CheckpointIndex(), CheckpointState()),
-    TensorflowText(),
+    TENSORFLOW_TEXT,
     MsgpackFlax(),
     *(TorchScript(), Pickle("torchscript-pickle", compiled=True)),  # only where a torch archive says so
 )

@@ -23,6 +23,7 @@ from garrison.artifacts.scanners import all_scanners
 from garrison.artifacts.scanners.base import Later, Scanner, Source
 from garrison.artifacts.scanners.judge import Judgement, judge
 from garrison.artifacts.scanners.kept import MAX_PACKED, Kept, Recorder
+from garrison.artifacts.scanners.rare import RARE
 from garrison.artifacts.scanners.sources import FileSource
 from garrison.confine.process import confine
 
@@ -68,6 +69,9 @@ def serve(
         import zstandard  # noqa: F401 - 0.01 s, where a stream of its may come
 
         from garrison.artifacts.scanners import jinja_tree  # noqa: F401 - 0.06 s, where a template may come
+
+        for scanner in RARE:
+            scanner.load()
     missing = _confine(scratch)
     channel.sendall(json.dumps(missing).encode() + b"\n")
     while True:
