@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import shutil
 import sqlite3
@@ -11,6 +13,7 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.app.household import Household, opened
@@ -18,11 +21,12 @@ from tests.app.household import Household, opened
 from garrison.app import wiring
 from garrison.app.keychain import open_keychain
 from garrison.app.settings import Settings
-from garrison.artifacts import store
+from garrison.artifacts import attachment_store, store
 from garrison.client import verify_model
 from garrison.core.digest import Ref
 from garrison.core.errors import Refused, Undecided, Usage
 from garrison.storage.sql import open_database
+from garrison.trust import attestation
 from garrison.trust import statement as statements
 from garrison.trust.keys.pkcs11 import load_module
 from garrison.trust.keys.softhsm import find_module, open_software_token
@@ -82,7 +86,7 @@ def test_a_compromised_key_keeps_what_was_on_record_before_and_lists_the_rest(ve
     verify_model(data / "models" / "fraud" / "1", name="fraud@1", trust=data)
     for refuse in (
         lambda: versions.ask("model.verify", ref="fraud@2"),
-        lambda: versions.ask("model.pull", ref="fraud@2", destination=str(data / "out")),
+        lambda: versions.ask("model.pull", ref="fraud@2", destination=str(data.parent / "out")),
         lambda: versions.ask("deploy.apply", ref="fraud@2"),
         lambda: verify_model(data / "models" / "fraud" / "2", name="fraud@2", trust=data),
     ):
@@ -143,10 +147,63 @@ def test_a_version_is_signed_again_only_for_the_bytes_that_the_ledger_knows(
     with pytest.raises(Refused, match="KEY-RESIGN"):
         versions.ask("model.resign", ref="fraud@2", source=str(plain))
     (plain / "config.json").write_text('{"hidden_size": 9}')
-    with pytest.raises(
-        Refused, match="KEY-REVOKED"
-    ):  # its papers are by the stolen key too: the next version
+    with pytest.raises(Refused, match="another person has to look at it"):
         versions.ask("model.resign", ref="fraud@2", source=str(plain))
+    versions.ask("user.add", name="alex", roles=["admin"])
+    again = versions.ask("model.resign", who="alex", ref="fraud@2", source=str(plain))
+    assert again["papers"] == ["bom", "provenance"]
+    assert versions.ask("model.verify", ref="fraud@2")["key_id"] == again["key_id"]
+    versions.ask("model.provenance", ref="fraud@2")
+    said = _resigned(versions, "fraud@2")
+    assert (said["key"]["label"], said["revoked"]["reason"]) == ("release", "compromise")
+    assert {paper["label"] for paper in said["papers"]} == {"bom", "provenance"}
+    assert all(paper["record"] > 0 and paper["was"] != paper["now"] for paper in said["papers"])
+    assert versions.ask("key.show", label="release")["affected"] == []
+
+
+def _resigned(home: Household, ref: str) -> dict[str, Any]:
+    """What the attachment says that a version gets when it is signed again."""
+    with home.house.database.read() as connection:
+        rows = attachment_store.attachments_of(connection, Ref.parse(ref))
+    (row,) = [row for row in rows if row.kind == "resigned"]
+    predicate: dict[str, Any] = json.loads(base64.b64decode(json.loads(row.envelope)["payload"]))["predicate"]
+    return predicate
+
+
+@pytest.mark.row("A25", kind="R")
+def test_papers_that_the_ledger_does_not_tell_of_are_not_signed_again(
+    versions: Household, plain: Path
+) -> None:
+    """A thief of the release key and of the database writes a better bill of materials with the stolen key."""
+    house, ref = versions.house, Ref.parse("fraud@2")
+    with house.database.read() as connection:
+        bom = next(row for row in attachment_store.attachments_of(connection, ref) if row.label == "bom")
+        release = store.find(connection, ref)
+    assert release is not None
+    forged = attestation.sign("fraud@2", release.digest, bom.predicate_type, {}, house.registry.signer)
+    versions.ask("key.revoke", label="release", reason="compromise", since=_since(versions))
+    versions.ask("user.add", name="alex", roles=["admin"])
+    with house.database.write() as connection:
+        attachment_store.resign(connection, replace(bom, envelope=forged))
+    with pytest.raises(Refused, match="ART-ATTACHMENT"):
+        versions.ask("model.resign", who="alex", ref="fraud@2", source=str(plain))
+    with house.database.write() as connection:
+        attachment_store.resign(connection, bom)
+    versions.ask("model.resign", who="alex", ref="fraud@2", source=str(plain))
+    with house.database.write() as connection:  # the old one is not believed any more either
+        attachment_store.resign(connection, bom)
+    with pytest.raises(Refused, match="ART-ATTACHMENT"):
+        versions.ask("model.verify", ref="fraud@2")
+
+
+def test_who_signed_a_version_again_does_not_approve_it(versions: Household) -> None:
+    versions.ask("key.rotate", role="release")
+    versions.ask("user.add", name="alex", roles=["admin", "approver"])
+    versions.ask("user.add", name="dana", roles=["approver"])
+    versions.ask("model.resign", who="alex", ref="fraud@1")
+    with pytest.raises(Refused, match="alex signed fraud@1 again"):
+        versions.ask("model.approve", who="alex", ref="fraud@1")
+    assert versions.ask("model.approve", who="dana", ref="fraud@1")["state"] == "approved"
 
 
 def test_what_cannot_be_revoked_is_refused_with_a_reason(home: Household) -> None:

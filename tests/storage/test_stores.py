@@ -51,6 +51,17 @@ def found_in(data: Path, needle: str = MARKER) -> list[str]:
     return done.stdout.split()
 
 
+def signed_again(home: Household, ref: str, source: Path) -> None:
+    """The release key is stolen: nothing by it counts until somebody else has signed the same bytes anew."""
+    home.ask("user.add", name="alex", roles=["admin"])
+    home.ask("key.revoke", label="release", reason="compromise")
+    with pytest.raises(Refused, match="KEY-REVOKED"):
+        home.ask("model.verify", ref=ref)
+    again = home.ask("model.resign", who="alex", ref=ref, source=str(source))
+    assert (again["key"], again["papers"]) == ("release-2", ["bom", "provenance"])
+    assert home.ask("model.verify", ref=ref)["key_id"] == again["key_id"]
+
+
 @pytest.mark.row("A14", kind="R")
 def test_a_sealed_store_publishes_verifies_loads_and_pulls_with_nothing_plain_on_its_disk(
     tmp_path: Path, model: Path
@@ -70,6 +81,7 @@ def test_a_sealed_store_publishes_verifies_loads_and_pulls_with_nothing_plain_on
         assert not layout.tree_of(registry, release.ref).exists()
         assert published["unchanged"] is False
         assert home.publish(model, "sealed@1")["unchanged"] is True
+        signed_again(home, "sealed@1", model)
     assert found_in(tmp_path / "data") == []
     assert not list(Path("/dev/shm").glob("garrison-*"))
 
@@ -237,6 +249,8 @@ def test_versions_in_a_bucket_are_published_verified_loaded_and_pulled(
             assert os.pread(loaded.kept["vocab.txt"], 10, 0) == MARKER[:10].encode()
         home.ask("model.pull", ref="cloud@1", destination=str(tmp_path / "pulled"))
         assert "sse=AES256 ok" in home.ask("store.check")["passed"]
+        signed_again(home, "cloud@1", model)
+        assert found_in(tmp_path / "data") == []
         objects = home.house.registry.objects
         assert isinstance(objects, SpooledObjects)
         keys = [item["Key"] for item in s3.client().list_objects_v2(Bucket=bucket)["Contents"]]

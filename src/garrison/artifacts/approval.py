@@ -82,6 +82,7 @@ def approve(registry: Registry, ref: Ref, assent: Assent) -> dict[str, Any]:
             approvals.check(
                 wanted, counted, publisher=release.publisher, publisher_human=assent.publisher_human
             )
+            _refuse_signer(connection, release, assent.user.name)
             store.approve(connection, ref, wanted)
             counted = [*counted, wanted]
         needed = approvals.required(release.tier)
@@ -309,6 +310,21 @@ def _approval(event: Event, rows: Mapping[tuple[str, datetime], Approval]) -> Ap
     row = rows.get((who, event.time))
     ended = Approval(who, who, event.digest, "", event.time, event.time)
     return ended if row is None else replace(row, digest=event.digest)
+
+
+def _refuse_signer(connection: sa.Connection, release: Release, name: str) -> None:
+    """Who signed a version again looked at it once; the second look is somebody else's."""
+    wanted = events.Filter(
+        action=Action.ARTIFACT_RESIGN.value, model=str(release.ref), outcome=Outcome.ALLOWED.value, limit=1
+    )
+    for record in told_last(connection, wanted):
+        if record.event.actor.partition(":")[2] == name:
+            raise Refused(
+                "APP-SELF",
+                f"{name} signed {release.ref} again; another person must approve it",
+                fix="ask somebody else who has the role approver",
+                evidence={"signed_again": name, "approver": name},
+            )
 
 
 def _was_retired(connection: sa.Connection, ref: Ref) -> bool:

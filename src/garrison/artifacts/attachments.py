@@ -167,10 +167,10 @@ def latest(checked: Sequence[Checked], predicate_type: str) -> Checked | None:
 
 def _checked(registry: Registry, connection: Any, release: Release) -> list[Checked]:
     stored = attachment_store.attachments_of(connection, release.ref)
-    recorded = _told(connection, release)
+    recorded = {label: sha256 for label, (_, sha256) in told_of(connection, release).items()}
     by_label = {attachment.label: attachment for attachment in stored}
     for label in recorded.keys() - by_label.keys():
-        raise broken(label, str(release.ref), "its row was removed from the database", fix=_RESTORE)
+        raise broken(label, str(release.ref), "its row was removed from the database", fix=RESTORE)
     return [_check_row(registry, release, attachment, recorded) for attachment in stored]
 
 
@@ -179,13 +179,13 @@ def _check_row(
 ) -> Checked:
     label, about = attachment.label, str(release.ref)
     if not attestation.is_label(label):
-        raise broken(ascii(label[:80]), about, "nothing of that name was ever attached", fix=_RESTORE)
+        raise broken(ascii(label[:80]), about, "nothing of that name was ever attached", fix=RESTORE)
     if recorded.get(label) != attachment.sha256:
         raise broken(
             label,
             about,
             "it is not what the ledger says was attached",
-            fix=_RESTORE,
+            fix=RESTORE,
             expected=recorded.get(label, "nothing"),
             found=attachment.sha256,
         )
@@ -214,16 +214,26 @@ def _check_file(registry: Registry, attachment: Attachment) -> None:
         )
 
 
-def _told(connection: Any, release: Release) -> dict[str, str]:
-    """What the ledger says was attached: the digest of each envelope by its label."""
-    wanted = events.Filter(
-        action=Action.ARTIFACT_ATTACH.value, model=str(release.ref), outcome=Outcome.ALLOWED.value
-    )
-    return {
-        str(record.event.data.get("attachment")): str(record.event.data.get("sha256"))
-        for record in told(connection, wanted)
-        if record.event.digest == release.digest
-    }
+def told_of(connection: Any, release: Release) -> dict[str, tuple[int, str]]:
+    """What the ledger says was attached: label -> (number of the record, digest of the envelope).
+
+    A version that was signed again has new envelopes around the same statements, and its record tells them.
+    """
+    found: dict[str, tuple[int, str]] = {}
+    for action in (Action.ARTIFACT_ATTACH, Action.ARTIFACT_RESIGN):
+        wanted = events.Filter(action=action.value, model=str(release.ref), outcome=Outcome.ALLOWED.value)
+        for record in told(connection, wanted):
+            data = record.event.data
+            if record.event.digest != release.digest:
+                continue
+            if action is Action.ARTIFACT_ATTACH:
+                found[str(data.get("attachment"))] = (record.seq, str(data.get("sha256")))
+                continue
+            papers = data.get("papers")
+            for label, sha256 in (papers if isinstance(papers, dict) else {}).items():
+                if label in found and found[label][0] < record.seq:
+                    found[label] = (record.seq, str(sha256))
+    return found
 
 
 def _free(wish: str, taken: set[str]) -> str:
@@ -240,4 +250,4 @@ def _free(wish: str, taken: set[str]) -> str:
     return label
 
 
-_RESTORE = "put the newest backup of the data directory back, then run garrison audit verify"
+RESTORE = "put the newest backup of the data directory back, then run garrison audit verify"

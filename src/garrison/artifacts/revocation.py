@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from garrison.artifacts import store
+from garrison.artifacts import attachment_store, store
 from garrison.artifacts.registry import published
 from garrison.artifacts.release import BARE
 from garrison.core.actions import Action
@@ -52,8 +52,7 @@ class Affected:
             return f"garrison sign DIR --as {self.ref}, after comparing DIR with {self.digest[:19]}…"
         if self.was_before:
             return f"garrison model resign {self.ref}"
-        # Its provenance and bill of materials are by the same key: a new version gets new ones.
-        return f"garrison model publish DIR --as {self.ref.partition('@')[0]}, DIR being the publisher's own copy"
+        return f"garrison --as ADMIN model resign {self.ref} --from DIR, DIR being the publisher's own copy"
 
 
 def cutoff(connection: sa.Connection, since: datetime) -> int:
@@ -109,7 +108,8 @@ def affected(connection: sa.Connection, key: PublicKey) -> list[Affected]:
     end = cutoff(connection, key.revocation.since)
     found = []
     for release in store.releases(connection):
-        documents = [release.statement, release.bundle]
+        papers = [row.envelope for row in attachment_store.attachments_of(connection, release.ref)]
+        documents = [release.statement, release.bundle, *papers]
         by_key = [document for document in documents if signer_id(document) == key.key_id]
         if release.retired is None and any(message_of(document) not in kept for document in by_key):
             seq = published(connection, release.ref)[0]
