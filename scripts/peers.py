@@ -19,7 +19,8 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-NAMES = ("mlflow", "dvc", "wandb")
+NAMES = ("mlflow", "dvc", "wandb", "oidc")
+NODE_NAMES = ("oidc-provider",)
 SECONDS = 600
 
 
@@ -43,17 +44,42 @@ def environment(name: str) -> Path:
     return place / "bin" / "python"
 
 
+def node_environment(name: str) -> Path:
+    """The folder whose `node_modules` holds a peer from npm, made from its lock. Raises `Unavailable`."""
+    pins = ROOT / "requirements" / f"peers-{name}"
+    lock_file = pins / "package-lock.json"
+    digest = hashlib.sha256(lock_file.read_bytes()).hexdigest()[:12]
+    home = _home()
+    home.mkdir(parents=True, exist_ok=True)
+    place = home / f"{name}-{digest}"
+    npm = shutil.which("npm")
+    if npm is None or shutil.which("node") is None:
+        raise Unavailable(f"{name}: node and npm are not installed")
+    with (home / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (place / "done").exists():
+            shutil.rmtree(place, ignore_errors=True)
+            shutil.copytree(pins, place)
+            _run([npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", str(place)], name)
+            (place / "done").touch()
+    return place
+
+
 def _make(place: Path, pins: Path) -> None:
     venv.create(place, with_pip=True)
     install = [str(place / "bin" / "python"), "-m", "pip", "install", "-qq", "--no-input", "--no-deps"]
     install += ["--prefer-binary", "--disable-pip-version-check", "-r", str(pins)]
+    _run(install, pins.name)
+
+
+def _run(command: list[str], name: str) -> None:
     try:
-        done = subprocess.run(install, capture_output=True, text=True, timeout=SECONDS, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
     except subprocess.TimeoutExpired as error:
-        raise Unavailable(f"{pins.name}: not installed within {SECONDS} s") from error
+        raise Unavailable(f"{name}: not installed within {SECONDS} s") from error
     if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
-        raise Unavailable(f"{pins.name}: {last}")
+        last = (done.stderr.strip().splitlines() or ["the installer said nothing"])[-1]
+        raise Unavailable(f"{name}: {last}")
 
 
 def _home() -> Path:
@@ -63,12 +89,13 @@ def _home() -> Path:
 
 
 def main(names: list[str]) -> int:
-    for name in names or NAMES:
-        if name not in NAMES:
-            print(f"peers: {name} is not one of {', '.join(NAMES)}", file=sys.stderr)
+    known = (*NAMES, *NODE_NAMES)
+    for name in names or known:
+        if name not in known:
+            print(f"peers: {name} is not one of {', '.join(known)}", file=sys.stderr)
             return 2
         try:
-            print(environment(name))
+            print(environment(name) if name in NAMES else node_environment(name))
         except Unavailable as error:
             print(f"peers: {error}", file=sys.stderr)
             return 3
