@@ -15,13 +15,13 @@ from tests.app.household import Household, opened
 from tuf.api.exceptions import DownloadHTTPError
 from tuf.ngclient import FetcherInterface, Updater
 
+from garrison.app.cli.main import main
 from garrison.app.settings import Settings
 from garrison.artifacts import approval
 from garrison.artifacts.approved_carry import carry_over
 from garrison.artifacts.registry import get
 from garrison.core.digest import Ref
 from garrison.core.errors import GarrisonError, Refused
-from garrison.evidence.witness import accept_loss
 from garrison.trust import approved as envelopes
 
 Opened = Callable[[Path], AbstractContextManager[Household]]
@@ -229,7 +229,10 @@ def test_old_database_old_list_and_an_accepted_loss_bring_no_approval_back(kept:
     """Everything but the token is from before: the loss is accepted, and the token's note still stands."""
     data, old = kept
     put_back(old, data, "garrison.db*", "tuf", "witness")
-    accept_loss(data / "witness", "the disk was replaced")
+    (data / "witness" / "accepted-loss").write_text("a file that anybody could put there\n")
+    with pytest.raises(Refused, match="AUD-"), opened(data):
+        pass
+    assert main(["--data", str(data), "audit", "accept-loss", "--reason", "the disk was replaced"]) == 0
     with opened(data) as home:
         assert refusal(lambda: home.ask("deploy.apply", ref="m@1")) == "TUF-ROLLBACK"
         assert refusal(lambda: home.ask("approvals.reset", "dana", reason="me too")) == "RBAC-403"

@@ -19,7 +19,6 @@ from garrison.artifacts import layout
 from garrison.core.digest import canonical_json
 from garrison.core.errors import GarrisonError, Refused
 from garrison.evidence.merkle import leaf_hash
-from garrison.evidence.witness import accept_loss
 
 
 @pytest.fixture
@@ -135,7 +134,7 @@ def test_a_lost_keyring_is_found_again_or_begun_anew_by_command_and_no_revoked_k
             for path in (*data.glob(f"{name}-*"), data / name):
                 path.unlink(missing_ok=True)
             shutil.copyfile(old / name, data / name)
-        accept_loss(data / "witness", "the disk was replaced")
+        assert main(["--data", str(data), "audit", "accept-loss", "--reason", "the disk was replaced"]) == 0
 
     put_back("garrison.db", "witness/checkpoint")
     with opened(data) as home:  # the copy for verifiers is the one that the token saw

@@ -1,9 +1,10 @@
-"""A registry that wants something else: credentials sent elsewhere, addresses that are none, answers without end."""
+"""Servers that want something else: credentials sent elsewhere, addresses that are none, answers without end."""
 
 from __future__ import annotations
 
 import hashlib
 import io
+import json
 import ssl
 import threading
 import time
@@ -19,6 +20,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from garrison.artifacts.lineage import mlflow
+from garrison.artifacts.lineage.files import nowhere
+from garrison.artifacts.lineage.remote import Remote
+from garrison.artifacts.lineage.sources import Access as LineageAccess
+from garrison.artifacts.lineage.sources import Origin
 from garrison.artifacts.oci import client
 from garrison.artifacts.oci.address import Access, parse_address
 from garrison.artifacts.oci.client import Registry
@@ -218,3 +224,40 @@ def test_tls_is_checked_and_a_bearer_token_is_fetched_once_over_it(tmp_path: Pat
         assert [path.partition("?")[0] for path, _ in seen].count("/token") == 1
         # Down to plain HTTP goes no redirect, not even to this machine.
         assert "without TLS" in refusal(lambda: trusted.fetch_blob(BLOB, io.BytesIO())).what
+
+
+RUNS: dict[str, object] = {
+    "times out of range": {"info": {"artifact_uri": "mlflow-artifacts:/a", "start_time": 10**30}, "data": {}},
+    "a list for an object": {"info": [], "data": {}},
+    "text for an object": {"info": "x", "data": {}},
+    "a number for text": {"info": {"artifact_uri": 5}, "data": {"tags": [{"key": "k", "value": 5}]}},
+    "text for inputs": {"info": {}, "data": {}, "inputs": "abc"},
+    "odd inputs": {
+        "info": {},
+        "data": {},
+        "inputs": {"dataset_inputs": [{"dataset": {"name": 5, "digest": []}}]},
+    },
+    "half a character": {"info": {}, "data": {"params": [{"key": "\ud800", "value": "\ud800"}]}},
+}
+
+
+@pytest.mark.row("A18", kind="E")
+@pytest.mark.parametrize("name", RUNS)
+def test_answers_of_no_known_shape_are_not_understood_and_nothing_else(name: str) -> None:
+    answers = {
+        "get": {"model_version": {"version": "1", "run_id": "r", "source": "mlflow-artifacts:/a/model"}},
+        "registered": {"registered_model": {}},
+        "runs": {"run": RUNS[name]},
+        "list": {"files": [{"path": "model/config.json", "is_dir": False}]},
+    }
+
+    def answer(request: BaseHTTPRequestHandler) -> tuple[int, dict[str, str], bytes]:
+        words = request.path.partition("?")[0].split("/")
+        key = next((key for key in ("runs", "list", "get") if key in words), "")
+        key = "registered" if "registered-models" in words else key
+        return 200, {}, json.dumps(answers.get(key, {})).encode()
+
+    with answering(answer) as (port, _):
+        remote = Remote(Origin.parse(f"http://127.0.0.1:{port}"), LineageAccess())
+        error = refusal(lambda: mlflow.read(remote, mlflow.Wanted("m", "1"), nowhere))
+    assert error.code in {"LIN-FORMAT", "LIN-PLACE"}

@@ -19,10 +19,12 @@ from garrison.app.house import House
 from garrison.app.issuer_keys import IssuerRing
 from garrison.app.keychain import BUILT_IN
 from garrison.app.keyring_loss import open_or_repair
+from garrison.app.lock import only_server
 from garrison.app.settings import Settings
 from garrison.artifacts.approved_carry import carry_over
 from garrison.artifacts.approved_list import ApprovedVersions
 from garrison.artifacts.registry import Registry
+from garrison.core.digest import sha256_bytes
 from garrison.core.errors import Refused, Undecided
 from garrison.evidence.ledger import Ledger
 from garrison.evidence.witness import FileWitness, TokenWitness, Witnesses, accepted_loss, clear_accepted_loss
@@ -43,6 +45,7 @@ from garrison.trust.tuf.shape import check_environment
 SOFTWARE_TOKEN = "SoftHSM (software)"
 ROOMS = ("run", "run/spool", "run/models", "keys", "keys/public", "models", "objects", "witness")
 KEY_LABELS = BUILT_IN
+ACCEPTED_LOSS = "garrison-accepted-loss"
 
 
 def utc_now() -> datetime:
@@ -125,8 +128,10 @@ def _lost(what: str, directory: Path) -> Undecided:
 def open_ledger(settings: Settings, database: Database, token: Token, now: Callable[[], datetime]) -> Ledger:
     """The ledger, after it was compared with its witness. Raises `Refused` AUD-* when they disagree."""
     witness_directory = settings.data / "witness"
+    reason = accepted_loss(witness_directory)
+    # Whoever may write a file there has not accepted anything: the token knows of it, and of which state.
+    accepted = reason if reason and token.get_data(ACCEPTED_LOSS) == _acceptance(token, reason) else ""
     ledger_keys = [key for key in token.list() if key.label == "ledger"]
-    accepted = accepted_loss(witness_directory)
     ledger = Ledger.open(
         database,
         token.signer("ledger"),
@@ -138,7 +143,24 @@ def open_ledger(settings: Settings, database: Database, token: Token, now: Calla
     )
     if accepted:
         clear_accepted_loss(witness_directory)
+        token.put_data(ACCEPTED_LOSS, b"")
     return ledger
+
+
+def note_accepted_loss(settings: Settings) -> None:
+    """Tell the token of an acceptance that was written down just now. Raises SRV-RUNNING, and as `open_keys`."""
+    with only_server(settings):
+        token, _ = open_keys(settings)
+        try:
+            token.put_data(ACCEPTED_LOSS, _acceptance(token, accepted_loss(settings.data / "witness")))
+        finally:
+            token.close()
+
+
+def _acceptance(token: Token, reason: str) -> bytes:
+    """Of this reason, for what the token has seen of the ledger so far."""
+    seen = b"".join(TokenWitness(token).read())
+    return sha256_bytes(reason.encode() + b"\0" + seen).encode()
 
 
 def open_approved(

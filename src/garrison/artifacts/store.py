@@ -127,7 +127,7 @@ def owners_by_release(connection: sa.Connection, name: str = "") -> dict[str, st
     if name:
         query = query.where(RELEASES.c.name == name)
     rows = connection.execute(query.order_by(RELEASES.c.name, RELEASES.c.version))
-    return {row.name: row.owner for row in rows}
+    return {row.name: row.owner for row in rows if isinstance(row.name, str)}  # else nothing published it
 
 
 def latest_version(connection: sa.Connection, name: str) -> int:
@@ -234,7 +234,7 @@ def _release(row: Any) -> Release:
     """Raises `Undecided` DB-UNAVAILABLE for a row that this code did not write."""
     try:
         return _parsed(row)
-    except (ValueError, KeyError, TypeError, GarrisonError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, GarrisonError) as error:
         raise Undecided(
             "DB-UNAVAILABLE",
             f"the database is damaged: the row of {str(row.name)[:63]}@{row.version} is not a release",
@@ -243,6 +243,9 @@ def _release(row: Any) -> Release:
 
 
 def _parsed(row: Any) -> Release:
+    scan = json.loads(row.scan)
+    if not isinstance(scan, dict) or not isinstance(scan.get("files"), list):
+        raise ValueError("the result of a scan lists its files")
     return Release(
         ref=Ref(row.name, row.version),
         digest=row.digest,
@@ -251,7 +254,7 @@ def _parsed(row: Any) -> Release:
         publisher=row.publisher,
         source=row.source,
         manifest=Manifest.from_json(json.loads(row.manifest)),
-        scan=json.loads(row.scan),
+        scan=scan,
         bundle=bytes(row.bundle),
         statement=bytes(row.statement),
         created=parse_time(row.created),

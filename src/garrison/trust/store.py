@@ -148,8 +148,10 @@ def owners(connection: sa.Connection) -> dict[str, str]:
 def _user(row: Any) -> User:
     """Raises `Undecided` DB-UNAVAILABLE for a row that this code did not write."""
     try:
+        if not isinstance(row.name, str) or not isinstance(row.email, str):
+            raise TypeError("a name and an address are text")
         return User(row.name, row.email, frozenset(json.loads(row.roles)), bool(row.disabled))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise Undecided(
             "DB-UNAVAILABLE",
             f"the database is damaged: the row of the user {row.name[:100]!r} is not one",

@@ -288,6 +288,11 @@ def _export(args: argparse.Namespace) -> int:
 def _accept(args: argparse.Namespace) -> int:
     data = data_directory(args)
     accept_loss(data / "witness", args.reason)
+    if (data / "keys" / "token").is_dir():
+        from garrison.app import wiring  # the token's driver and the database, which reading does without
+        from garrison.app.settings import Settings  # as above
+
+        wiring.note_accepted_loss(Settings(data=data))
     if args.json:
         output.print_json({"accepted": args.reason, "data": str(data)})
     else:
@@ -301,6 +306,8 @@ _COLUMNS = ("ID", "TIME (UTC)", "ACTION", "ACTOR", "RESOURCE", "OUTCOME")
 def _row(record: Record) -> tuple[str, ...]:
     event = record.event
     outcome = event.code or event.outcome.value
+    if stage := event.data.get("stage"):  # of a verification: publish, approve, load, at rest ...
+        outcome = f"{outcome}, {stage}"
     when = format_time(event.time)[5:16].replace("T", " ")
     return (record.audit_id, when, event.action.value, _cell(event.actor), _cell(event.resource), outcome)
 

@@ -56,6 +56,18 @@ def read(remote: Remote, wanted: Wanted, save: Save, known: Collection[str] = ()
 
     Raises `Refused` LIN-GONE, LIN-DENIED, LIN-PLACE and `Undecided` LIN-UNREACHABLE, LIN-FORMAT, LIN-LIMIT.
     """
+    try:
+        return _read(remote, wanted, save, known)
+    except (
+        ValueError,
+        TypeError,
+        AttributeError,
+        KeyError,
+    ) as error:  # other people's JSON may have any shape
+        raise not_understood(remote.origin, "its answers are not shaped as MLflow's are") from error
+
+
+def _read(remote: Remote, wanted: Wanted, save: Save, known: Collection[str]) -> Imported:
     version = _version(remote, wanted)
     number = _text(version, "version")
     run = _run(remote, str(version.get("run_id") or ""))
