@@ -13,6 +13,7 @@ import zlib
 from typing import Any
 
 import pytest
+from tests.vectors.artifacts import frameworks
 from tests.vectors.artifacts.make import short
 
 from garrison.artifacts.scanners import SCANNERS
@@ -60,6 +61,10 @@ def _config(value: Any) -> bytes:
 
 def _node(target: str) -> bytes:
     return _config({"nodes": [{"target": target, "inputs": [], "outputs": [], "metadata": {}}]})
+
+
+def gguf_note(key: bytes, text: bytes) -> bytes:
+    return b"GGUF" + struct.pack("<IQQQ", 3, 0, 1, len(key)) + key + struct.pack("<IQ", 8, len(text)) + text
 
 
 ARCHIVE = _archive(data_pkl=HARM)
@@ -115,6 +120,24 @@ HARMFUL = {
     ),
     "TOML that calls": ("a.toml", b"[model]\n_target_ = 'os.system'\n"),
     "a JSON line that imports": ("a.jsonl", b'{"a": 1}\n{"auto_map": {"AutoModel": "x.Y"}}\n'),
+    "a call in a setting": ("config.json", _config({"f": "lambda x: __import__('os').system('x')"})),
+    "an expression as a setting": ("config.yaml", b"threshold: eval('1+1')\n"),
+    "a function of the system in a setting": (
+        "config.json",
+        _config({"a": {"callback": "subprocess.Popen"}}),
+    ),
+    "a native library in a setting": ("config.json", _config({"custom_ops": "./evil.so"})),
+    "a short template in metadata": ("a.safetensors", _safetensors({"x": "{{ ''.__class__ }}"})),
+    "a template in a note of a GGUF": (
+        "a.gguf",
+        gguf_note(b"general.description", b"{{ cycler.__init__.__globals__ }}"),
+    ),
+    "a class of Keras by steps": (
+        "a.keras",
+        frameworks.keras(
+            frameworks.dense(extra={"module": "keras.layers", "class_name": "Dense.build", "config": {}})
+        ),
+    ),
 }
 WORDS = {"__import__": 1, "class_name": 2, "_target_": 3, "auto_map": 4, "handler": 5, "py/object": 6}
 WORDS |= {"chat_template": 7, "trust_remote_code": 8, "loader_module": 9}
@@ -141,6 +164,18 @@ HARMLESS = {
         "a.safetensors",
         _safetensors(
             {"ss_tags": '{"a": {"x": 1}}', "modelspec.thumbnail": "data:image/png;base64,iVBORw0KGgoAAAANS"}
+        ),
+    ),
+    "settings that speak of code": (
+        "config.json",
+        _config(
+            {
+                "about": "Use `__import__('x')` or call os.system to see it.",
+                "homepage": "https://www.notion.so",
+                "site": "notion.so",
+                "dtype": "torch.float32",
+                "backend": "c10d.socket",
+            }
         ),
     ),
     "a prompt with a slot": ("prompts.yaml", b"prompt: 'Answer {{ question }} as {{ persona.name }}.'\n"),

@@ -19,7 +19,7 @@ from garrison.artifacts.scanners.config_python import (
     plain_target,
     torchserve_handler,
 )
-from garrison.artifacts.scanners.embedded import look_into
+from garrison.artifacts.scanners.embedded import look_into, named_code
 from garrison.artifacts.scanners.keras_config import judge_object
 from garrison.artifacts.scanners.oci import foreign_layer
 from garrison.artifacts.scanners.paths import unsafe_path
@@ -82,6 +82,8 @@ def _entry(path: str, key: str, value: Any, table: dict[str, Any]) -> Iterator[S
             yield high(f"artifact.config.{_IDS.get(key, key)}", message, where, FIX)
     elif key.startswith("py/"):
         yield high("artifact.config.object", f"{key} makes a Python object", where, FIX)
+    elif isinstance(value, str) and (named := named_code(value)):
+        yield high("artifact.config.code", named, where, FIX)
     elif isinstance(value, str) and (
         key.endswith("_file") or key in ("vocabulary", "weights_path", "filename")
     ):

@@ -33,20 +33,46 @@ _PROGRAM = re.compile(
     r"|/bin/(?:ba|z)?sh\s+-[ci]\b|\bbash\s+-i\b|/dev/tcp/|\brm\s+-rf\s+[/~]|powershell(?:\.exe)?\s+-",
     re.IGNORECASE,
 )
+MAX_SETTING = 1_000  # longer texts are prose or data
+_CALL = re.compile(
+    r"(?<!`)\b__import__\s*\(|\A\s*(?:eval|exec|os\.(?:system|popen)|subprocess\.\w+)\s*\(.*\)\s*\Z",
+    re.DOTALL,
+)
+# A plain `name.so` may as well be a site.
+_NATIVE = re.compile(
+    r"(?!\w+://)(?:[^\s`]{0,200}/|lib)[\w.-]+\.so(?:\.\d+){0,3}\Z|[^\s`]{1,200}\.(?:dll|dylib)\Z",
+    re.IGNORECASE,
+)
+_SYSTEM = re.compile(
+    r"(?:os|posix|nt|subprocess|builtins|__builtin__|pty|runpy|importlib|ctypes|shutil|marshal|pickle)"
+    r"(?:\.[A-Za-z_]\w*)+\Z"
+)
 FIX = "ask the author for a model without it, or remove the entry after review"
 
 
 def look_into(text: str, where: str) -> Iterator[Seen]:
     """A template that climbs out, or a file written as base64, in any text of a configuration."""
-    if len(text) < SHORT:
-        return
     if ("{{" in text or "{%" in text) and _ESCAPES.search(text, 0, MAX_TEXT):
         message = f"a template that reaches for the interpreter: {shown(text)}"
         yield critical("artifact.template.escape", message, where, FIX)
-    if text.startswith(_BASE64):
+    if len(text) >= SHORT and text.startswith(_BASE64):
         inner = decoded(text)
         if inner:
             yield Inner(f"{where} as base64", BytesSource("text", inner), guess=True, glue="")
+
+
+def named_code(text: str) -> str:
+    """Code in the value of a setting: a call that imports or runs, a native library, or a name that reaches the system.
+
+    Sentences may speak of such things, so a name has to be the whole value, and a call one that nobody writes about.
+    """
+    if len(text) > MAX_SETTING:
+        return ""
+    if _CALL.search(text):
+        return f"code in a setting: {shown(text)}"
+    if _NATIVE.match(text):
+        return f"the native library {shown(text)}"
+    return f"the name of a function that reaches the system: {shown(text)}" if _SYSTEM.match(text) else ""
 
 
 def decoded(text: str) -> bytes:

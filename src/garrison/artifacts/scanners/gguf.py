@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from garrison.artifacts.scanners.base import Gap, Inner, Malformed, Seen, Source, high, shown
+from garrison.artifacts.scanners.embedded import look_into
 from garrison.artifacts.scanners.sources import BytesSource, Reader, all_zero
 from garrison.core.finding import Finding
 
 MAGIC = b"GGUF"
 MAX_KEY = 65_535  # the specification's own limit
+MAX_NOTE = 1 << 20  # longer texts are data
 MAX_STRING = 16 << 20  # the longest strings are templates; real ones stay under 100 kB
 MAX_PAIRS = 65_536  # real files have fewer than 100
 MAX_TENSORS = 1 << 20  # the largest mixtures of experts have some 100,000
@@ -108,6 +110,8 @@ class Gguf:
                 (alignment,) = struct.unpack("<I", reader.take(4))
                 if alignment < 8 or alignment & (alignment - 1) or alignment > 1 << 20:
                     raise Malformed("artifact.gguf.alignment", f"alignment {alignment} is not a power of two")
+            elif kind == _STRING:
+                yield from _note(reader, key)
             else:
                 _value(reader, kind, key)
         table = _tensor_table(reader, tensors, alignment)
@@ -129,10 +133,18 @@ def _template(reader: Reader, key: str) -> Inner:
     return Inner(key, BytesSource(key, text.encode()), kind="jinja", glue=":")
 
 
+def _note(reader: Reader, key: str) -> Iterator[Seen]:
+    """A text that some loader may show, render or decode."""
+    start = reader.offset
+    _skip_string(reader, key)
+    if reader.offset - start <= MAX_NOTE:
+        end, reader.offset = reader.offset, start + 8
+        text = reader.take(end - start - 8).decode("utf-8", "replace")
+        yield from look_into(text, f":{shown(key)}")
+
+
 def _value(reader: Reader, kind: int, key: str) -> None:
-    if kind == _STRING:
-        _skip_string(reader, key)
-    elif kind == _ARRAY:
+    if kind == _ARRAY:
         _array(reader, key)
     elif kind == 7:
         if reader.take(1)[0] > 1:

@@ -136,6 +136,8 @@ def judge_object(table: dict[str, Any], where: str, *, is_model: bool) -> Iterat
         yield from _operation(name, config, where)
     elif name == "TensorFlowOpLayer":
         yield high("artifact.keras.operation", "a TensorFlow operation from the file is run", where, FIX)
+    elif isinstance(module, str) and MODULES.match(module) and "." in name.rsplit(">", 1)[-1]:
+        yield high("artifact.keras.import", f"{shown(name)} is looked up step by step", where, FIX)
     elif is_model and not _known(name, module):
         message = f"the class {shown(name)} is not one of Keras; its code is not in the file"
         yield Gap("artifact.keras.class", message, where, FIX)

@@ -180,6 +180,12 @@ CODE_RULES: dict[str, Rule] = {
         "The loader runs the pipeline's program, from the directory or from the network.",
         _REVIEW,
     ),
+    "artifact.config.code": Rule(
+        "code where a setting belongs",
+        "A loader that imports, opens or evaluates the value runs it: a call, a native library, or a function of the"
+        " system by its name.",
+        "ask the author for a model that needs no code of its own, or remove the entry after review",
+    ),
     "artifact.config.chat_template": Rule(
         "a chat template that is not text",
         "Loaders that expect text do something else with it.",
