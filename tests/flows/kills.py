@@ -108,16 +108,13 @@ def sweep(server: Server, model: Path, instants: int, seed: int) -> Swept:
     ledger that does not verify.
     """
     chance, told, swept = random.Random(seed), Told(), Swept()
-    turn, number = itertools.cycle(VERBS.items()), 0
-    for _ in range(instants):
+    turn = itertools.cycle(VERBS.items())
+    for number in range(1, instants + 1):
         server.start()
         check(server, told)
-        work = None
-        while work is None:  # a verb that has nothing to work on yet lets the next one try
-            number += 1
-            (model / "README.md").write_text(f"edition {number}\n")
-            verb, steps = next(turn)
-            work = verb(server, model, told, f"k@{number}")
+        (model / "README.md").write_text(f"edition {number}\n")
+        verb, steps = next(turn)
+        work = verb(server, model, told, f"k@{number}")
         problems: list[GarrisonError] = []
         answered: list[bool] = []
 
@@ -198,24 +195,20 @@ def _import(server: Server, model: Path, told: Told, ref: str) -> Callable[[], N
     return work
 
 
-def _approve(server: Server, _model: Path, told: Told, _ref: str) -> Callable[[], None] | None:
-    waiting = [m["ref"] for m in server.ask("model.list")["models"] if m["state"] == "pending"]
-    if not waiting:
-        return None
+def _approve(server: Server, model: Path, told: Told, ref: str) -> Callable[[], None]:
+    _publish(server, model, told, ref)()
 
     def work() -> None:
-        told.unsure.add(waiting[-1])
-        server.ask("model.approve", identity="dana", ref=waiting[-1])
-        told.unsure.discard(waiting[-1])
-        told.approved.add(waiting[-1])
+        told.unsure.add(ref)
+        server.ask("model.approve", identity="dana", ref=ref)
+        told.unsure.discard(ref)
+        told.approved.add(ref)
 
     return work
 
 
-def _unapprove(server: Server, _model: Path, told: Told, _ref: str) -> Callable[[], None] | None:
-    if not told.approved:
-        return None
-    ref = min(told.approved)
+def _unapprove(server: Server, model: Path, told: Told, ref: str) -> Callable[[], None]:
+    _approve(server, model, told, ref)()
 
     def work() -> None:
         told.approved.discard(ref)
@@ -233,10 +226,9 @@ def _rotate(server: Server, _model: Path, told: Told, _ref: str) -> Callable[[],
     return work
 
 
-def _revoke(server: Server, _model: Path, told: Told, _ref: str) -> Callable[[], None] | None:
+def _revoke(server: Server, model: Path, told: Told, ref: str) -> Callable[[], None]:
+    _rotate(server, model, told, ref)()
     retired = [key["label"] for key in server.ask("key.list")["keys"] if key["state"] == "retired"]
-    if not retired:
-        return None
 
     def work() -> None:
         server.ask("key.revoke", label=retired[0], reason="superseded")
@@ -245,22 +237,17 @@ def _revoke(server: Server, _model: Path, told: Told, _ref: str) -> Callable[[],
     return work
 
 
-def _resign(server: Server, _model: Path, told: Told, _ref: str) -> Callable[[], None] | None:
-    """A version that was approved loses that with its old signature, so one that was not is signed again."""
-    models = [m["ref"] for m in server.ask("model.list")["models"] if m["ref"] != "base@1"]
-    if not models:
-        return None
+def _resign(server: Server, model: Path, told: Told, ref: str) -> Callable[[], None]:
+    _publish(server, model, told, ref)()
 
     def work() -> None:
-        told.approved.discard(models[0])
-        told.unsure.add(models[0])
-        server.ask("model.resign", ref=models[0])
+        server.ask("model.resign", ref=ref)
 
     return work
 
 
 # In about how many changes of the directory each is done: a kill after more of them proves nothing.
-VERBS: dict[Callable[[Server, Path, Told, str], Callable[[], None] | None], int] = {
+VERBS: dict[Callable[[Server, Path, Told, str], Callable[[], None]], int] = {
     _publish: 16,
     _import: 18,
     _approve: 4,

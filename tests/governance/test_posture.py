@@ -84,7 +84,7 @@ CHANGES = [
     ({"hardware_keys": (), "software_keys": ("release",)}, "artifacts", WARN, "KEY-SOFT"),
     ({"hardware_keys": ()}, "artifacts", BAD, "POS-NONE"),
     ({"deployments": (replace(ONE, verified=None),)}, "runtime", BAD, "ART-UNCHECKED"),
-    ({"deployments": (replace(ONE, is_verified=False),)}, "runtime", BAD, "ART-UNCHECKED"),
+    ({"deployments": (replace(ONE, is_verified=False),)}, "runtime", BAD, "ART-REST"),
     ({"deployments": (replace(ONE, verified=NOW - timedelta(days=2)),)}, "runtime", WARN, "ART-UNCHECKED"),
     ({"deployments": (replace(ONE, crashes=2),)}, "runtime", WARN, "RUN-CRASHES"),
     ({"probes": ()}, "runtime", WARN, "ISO-PROBE"),

@@ -286,7 +286,10 @@ def _jobs(facts: Facts, layer: str) -> Iterable[Item]:
 
 def _deployments(facts: Facts) -> Iterable[Item]:
     for deployment in facts.deployments:
-        if not deployment.is_verified or deployment.verified is None:
+        if deployment.verified is not None and not deployment.is_verified:
+            what = f"{deployment.ref} is not what was signed, where it lies; what serves is the verified copy"
+            yield Item(BAD, "ART-REST", what, f"garrison model verify {deployment.ref}", deployment.evidence)
+        elif deployment.verified is None:
             what = f"{deployment.ref} has no verified load on record"
             fix = f"garrison model verify {deployment.ref}"
             yield Item(BAD, "ART-UNCHECKED", what, fix, deployment.evidence)

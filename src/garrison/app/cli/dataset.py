@@ -112,7 +112,8 @@ def run_verify(args: argparse.Namespace) -> int:
     except Refused as error:
         if error.code != "DATA-TAMPER" or args.json or "paths" not in error.evidence:
             raise
-        output.print_refusal(error, [*_changes(error), ("next", error.fix)])
+        rows = [*_changes(error), ("next", error.fix), ("explain", f"garrison explain {error.code}")]
+        output.print_refusal(error, [*rows, *([("audit", error.audit_id)] if error.audit_id else [])])
         return error.exit_status
     if args.json:
         output.print_json(result)
