@@ -107,6 +107,19 @@ def test_an_approval_forged_into_the_ledger_is_nobodys(people: Household, plain:
 
 
 @pytest.mark.row("A24", kind="R")
+def test_a_yes_that_was_not_needed_is_none_later(people: Household, plain: Path) -> None:
+    """Approving what is approved changes nothing, so nobody's right to it was asked: not that of an alias either."""
+    people.ask("user.add", name="pat", roles=["admin"], email="pat@x.org")
+    people.ask("user.add", name="pat-2", roles=["approver"], email="pat@x.org")
+    people.ask("model.publish", "pat", source=str(plain), ref="m@1", owner="pat", tier="secret")
+    for name in ("dana", "erin", "pat-2"):
+        people.ask("model.approve", name, ref="m@1")
+    assert [row["approver"] for row in people.ask("model.show", ref="m@1")["approvals"]] == ["dana", "erin"]
+    people.clock.move(days=400)
+    assert people.ask("model.approve", "zoe", ref="m@1")["given"] == ["zoe"]
+
+
+@pytest.mark.row("A24", kind="R")
 def test_an_approval_row_says_nothing_about_who_that_is_or_until_when(people: Household, plain: Path) -> None:
     people.ask("user.add", name="ann", roles=["approver"], email="ann@x.org")
     people.ask("user.add", name="ann-2", roles=["approver"], email="ann@x.org")

@@ -106,14 +106,14 @@ def test_no_credential_follows_a_redirect_to_another_host() -> None:
 
 
 HOSTILE: dict[str, Answer] = {
-    "to a file": lambda _: (307, {"Location": "file:///etc/passwd"}, b""),
+    "to a file": lambda _: (307, {"Location": "file://localhost/etc/passwd"}, b""),
     "to no address": lambda _: (307, {"Location": "http://[::1/x"}, b""),
     "to no port": lambda _: (307, {"Location": "http://127.0.0.1:99999/"}, b""),
     "to another machine in the clear": lambda _: (307, {"Location": "http://192.0.2.1/"}, b""),
     "round and round": lambda _: (307, {"Location": "/again"}, b""),
     "a realm without a host": lambda _: (401, {"WWW-Authenticate": 'Bearer realm="https://[x/"'}, b""),
     "a realm without a port": lambda _: (401, {"WWW-Authenticate": 'Bearer realm="https://x:999999/"'}, b""),
-    "a realm that is a file": lambda _: (401, {"WWW-Authenticate": 'Bearer realm="file:///etc/passwd"'}, b""),
+    "a realm that is a file": lambda _: (401, {"WWW-Authenticate": 'Bearer realm="file://localhost/etc/passwd"'}, b""),
     "nested without end": lambda _: (500, {}, b"[" * 200_000),
     "orders for a terminal": lambda _: (400, {}, b"\x1b[2J"),
     "orders in JSON": lambda _: (400, {}, b'{"errors":[{"code":"\\u001b[2J\\u202e"}]}'),

@@ -296,7 +296,7 @@ def test_objects_that_are_gone_are_named_and_come_back_with_the_same_bytes(
     server.start()
     assert "base@1" in server.cli("audit", "list", "--kind", "system.repair").out
     assert _listed(server) == ["base@1"]
-    answer = server.cli("model", "pull", "base@1", str(server.data / "copy"))
+    answer = server.cli("model", "pull", "base@1", str(server.data.parent / "copy"))
     assert_a_sentence(answer, 1, "OBJ-MISSING")
     assert_a_sentence(server.cli("model", "pull", "base@1", "--repair"), 1, "OBJ-MISSING")
     server.publish(small_model, "base@1")

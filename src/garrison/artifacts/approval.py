@@ -99,9 +99,7 @@ def approve(registry: Registry, ref: Ref, assent: Assent) -> dict[str, Any]:
                 "needed": needed,
                 "complete": is_complete,
                 "environment": environment,
-                "policy_version": assent.policy_version,
-                "expires": format_time(now + assent.lifetime),
-                "human": assent.user.human,
+                **({} if is_listed else _binding(assent, now)),
                 "via": assent.via,
                 **({"fresh_role": assent.fresh_role} if assent.fresh_role else {}),
             },
@@ -294,22 +292,31 @@ def _told(connection: sa.Connection, ref: Ref, environment: str, default: str) -
     begun = events.Filter(action=Action.APPROVALS_RESET.value, outcome=Outcome.ALLOWED.value, limit=1)
     ended += [record.seq for record in told_last(connection, begun)]
     rows = {(row.approver, row.time): row for row in store.approvals_of(connection, ref)}
-    return [
+    found = [
         _approval(e, rows)
         for seq, e in of(Action.ARTIFACT_APPROVE)
         if e.data.get("environment", default) == environment and seq > max(ended, default=0)
     ]
+    return [approval for approval in found if approval is not None]
 
 
-def _approval(event: Event, rows: Mapping[tuple[str, datetime], Approval]) -> Approval:
-    """An approval as its event tells it; one of an earlier release leaves the rest to its row."""
+def _binding(assent: Assent, now: datetime) -> dict[str, str]:
+    """What an approval is bound to besides the digest. An event without it repeated a yes that was not needed."""
+    return {
+        "human": assent.user.human,
+        "policy_version": assent.policy_version,
+        "expires": format_time(now + assent.lifetime),
+    }
+
+
+def _approval(event: Event, rows: Mapping[tuple[str, datetime], Approval]) -> Approval | None:
+    """An approval as its event tells it; one of an earlier release leaves the rest to its row. None: a repeated one."""
     who, data = event.actor.removeprefix("user:"), event.data
     if "human" in data:
         until = parse_time(str(data["expires"]))
         return Approval(who, str(data["human"]), event.digest, str(data["policy_version"]), event.time, until)
     row = rows.get((who, event.time))
-    ended = Approval(who, who, event.digest, "", event.time, event.time)
-    return ended if row is None else replace(row, digest=event.digest)
+    return None if row is None else replace(row, digest=event.digest)
 
 
 def _refuse_signer(connection: sa.Connection, release: Release, name: str) -> None:

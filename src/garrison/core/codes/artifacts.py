@@ -145,8 +145,8 @@ there. Nothing was left behind.
         "a path into the server's own directory",
         """\
 The server opens paths with its own rights. A path that a caller gives may not
-lead into the data directory: its keys, objects and lists are no model, no report
-and no credentials, and nothing is written there on request.
+lead into the data directory: its keys, objects and lists are no model, report
+or credentials, and nothing is written there on request.
 
 Name a place outside of it. `garrison model pull NAME@VERSION DIR` copies a
 version out.
