@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -19,10 +21,13 @@ from garrison.app.verbs import VERBS
 from garrison.app.verbs.base import Call, perform
 from garrison.core.actions import Action
 from garrison.core.errors import from_json
+from garrison.trust.keys.pkcs11 import load_module
+from garrison.trust.keys.softhsm import find_module, open_software_token
 from garrison.trust.people import facts_of_user
 from garrison.trust.store import User, save_user
 
 OWNER = "root"
+PIN = "1234567890"
 
 
 @dataclass(slots=True)
@@ -104,3 +109,17 @@ def opened(data: Path, settings: Settings | None = None) -> Iterator[Household]:
         loop.close()
         house.ledger.close()
         house.database.close()
+
+
+@contextmanager
+def two_tokens(data: Path) -> Iterator[Household]:
+    """A house whose SoftHSM has a second token, `partition-1`, that belongs to somebody else."""
+    (data / "keys").mkdir(parents=True, mode=0o700)
+    data.chmod(0o700)
+    open_software_token(data / "keys" / "token").close()
+    environment = {**os.environ, "SOFTHSM2_CONF": str(data / "keys" / "token" / "softhsm2.conf")}
+    words = ["--init-token", "--free", "--label", "partition-1", "--pin", PIN, "--so-pin", PIN]
+    subprocess.run(["softhsm2-util", *words], check=True, capture_output=True, env=environment)
+    load_module(find_module()).reinitialize()
+    with opened(data) as household:
+        yield household

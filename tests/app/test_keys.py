@@ -4,34 +4,32 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import shutil
 import sqlite3
-import subprocess
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.app.household import Household, opened
+from tests.app.household import PIN, Household, opened, two_tokens
+from tuf.ngclient._internal.trusted_metadata_set import TrustedMetadataSet
+from tuf.ngclient.config import EnvelopeType
 
 from garrison.app import wiring
 from garrison.app.keychain import open_keychain
 from garrison.app.settings import Settings
 from garrison.artifacts import attachment_store, store
 from garrison.client import verify_model
-from garrison.core.digest import Ref
+from garrison.core.digest import Ref, canonical_json
 from garrison.core.errors import Refused, Undecided, Usage
 from garrison.storage.sql import open_database
 from garrison.trust import attestation
 from garrison.trust import statement as statements
-from garrison.trust.keys.pkcs11 import load_module
-from garrison.trust.keys.softhsm import find_module, open_software_token
-
-PIN = "1234567890"
+from garrison.trust.keys.softhsm import find_module
+from garrison.trust.tuf.build import _signed
 
 
 def _publish(home: Household, plain: Path, ref: str, text: str) -> Path:
@@ -206,11 +204,55 @@ def test_who_signed_a_version_again_does_not_approve_it(versions: Household) -> 
     assert versions.ask("model.approve", who="dana", ref="fraud@1")["state"] == "approved"
 
 
+@pytest.mark.row("A07", kind="R")
+def test_a_list_by_a_revoked_timestamp_key_is_refused_and_its_successor_goes_on(
+    tmp_path: Path, plain: Path
+) -> None:
+    data = tmp_path / "data"
+    files = data / "tuf" / "metadata"
+    with opened(data) as home:
+        home.publish(plain, "fraud@1")
+        home.ask("user.add", name="dana", roles=["approver"])
+        home.ask("model.approve", who="dana", ref="fraud@1")
+        stolen, former_root = home.house.registry.approved.keys.timestamp, (files / "root.json").read_bytes()
+        answer = home.ask("key.revoke", label="timestamp", reason="compromise")
+        assert (answer["successor"], answer["affected"]) == ("timestamp-2", [])
+        assert "the approved list is signed anew" in answer["effects"][0]
+        root = json.loads((files / "root.json").read_bytes())
+        assert root["signed"]["roles"]["timestamp"]["keyids"] != [stolen.key_id]
+        _trusted_by_a_tuf_client(files)
+        good = (files / "timestamp.json").read_bytes()
+        newer = json.loads(good)["signed"]
+        newer["version"] += 1
+        (files / "timestamp.json").write_bytes(_signed(newer, [stolen]))
+        for document in ((files / "root.json").read_bytes(), former_root):
+            (files / "root.json").write_bytes(document)
+            with pytest.raises(Refused, match=r"TUF-SIGNATURE|TUF-ROLLBACK"):
+                home.ask("approvals.list")
+        (files / "root.json").write_bytes(canonical_json(root))
+        (files / "timestamp.json").write_bytes(good)
+        assert home.ask("approvals.list")["approvals"][0]["ref"] == "fraud@1"
+    with opened(data) as home:
+        assert home.ask("approvals.list")["approvals"][0]["ref"] == "fraud@1"
+        assert home.ask("key.rotate", role="timestamp")["label"] == "timestamp-3"
+        with pytest.raises(Usage, match="KEY-ALGORITHM"):
+            home.ask("key.rotate", role="timestamp", algorithm="ed25519")
+
+
+def _trusted_by_a_tuf_client(files: Path) -> None:
+    """A client that knows the first root follows to the one in force by python-tuf's own rules."""
+    known = TrustedMetadataSet((files / "1.root.json").read_bytes(), EnvelopeType.METADATA)
+    for path in sorted(files.glob("*.root.json"), key=lambda path: int(path.name.partition(".")[0]))[1:]:
+        known.update_root(path.read_bytes())
+    known.update_timestamp((files / "timestamp.json").read_bytes())
+    assert known.root.version > 1
+
+
 def test_what_cannot_be_revoked_is_refused_with_a_reason(home: Household) -> None:
     for since in ("yesterday", "2026-01-01", "2999-01-01T00:00:00Z"):
         with pytest.raises(Usage, match="KEY-SINCE"):
             home.ask("key.revoke", label="release", reason="compromise", since=since)
-    for label in ("ledger", "root", "ca", "token", "snapshot", "timestamp"):
+    for label in ("ledger", "root", "ca", "token", "snapshot"):
         with pytest.raises(Refused, match="KEY-ROLE"):
             home.ask("key.revoke", label=label, reason="compromise")
 
@@ -246,20 +288,6 @@ def _start(data: Path) -> None:
 
 
 # --- tokens of one's own ---
-
-
-@contextmanager
-def two_tokens(data: Path) -> Iterator[Household]:
-    """A house whose SoftHSM has a second token, `partition-1`, that belongs to somebody else."""
-    (data / "keys").mkdir(parents=True, mode=0o700)
-    data.chmod(0o700)
-    open_software_token(data / "keys" / "token").close()
-    environment = {**os.environ, "SOFTHSM2_CONF": str(data / "keys" / "token" / "softhsm2.conf")}
-    words = ["--init-token", "--free", "--label", "partition-1", "--pin", PIN, "--so-pin", PIN]
-    subprocess.run(["softhsm2-util", *words], check=True, capture_output=True, env=environment)
-    load_module(find_module()).reinitialize()
-    with opened(data) as household:
-        yield household
 
 
 @pytest.fixture

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from tests.app.household import PIN, Household, two_tokens
 
 from garrison.core.errors import Refused, Undecided, Usage
 from garrison.trust.keys import cluster
+from garrison.trust.keys.softhsm import find_module
 
 boto3 = pytest.importorskip("boto3", reason="NOT PROVED HERE: the extra aws is not installed")
 moto_server = pytest.importorskip("moto.server", reason="NOT PROVED HERE: moto[server] is not installed")
@@ -35,6 +38,12 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         monkeypatch.setenv(name, value)
     yield f"http://{host}:{port}"
     server.stop()
+
+
+@pytest.fixture
+def two_slots(tmp_path: Path) -> Iterator[Household]:
+    with two_tokens(tmp_path / "data") as household:
+        yield household
 
 
 def _made() -> str:
@@ -80,3 +89,30 @@ def test_without_boto3_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(Undecided) as refusal:
         cluster.describe("cluster-aaaaaaaaaaa")
     assert "garrison[aws]" in refusal.value.fix
+
+
+def test_a_key_is_made_in_a_token_of_an_active_cluster_alone_and_the_list_shows_its_state(
+    service: str, two_slots: Household, tmp_path: Path
+) -> None:
+    """A second SoftHSM token under the vendor's profile stands in for the modules of the cluster."""
+    made, pin = _made(), tmp_path / "pin"
+    pin.write_text(PIN)
+    pin.chmod(0o600)
+    wanted = {"module": str(find_module()), "token": "partition-1", "profile": "aws-cloudhsm"}
+    wanted |= {"pin_file": str(pin), "cluster": made}
+    with pytest.raises(Refused, match="KEY-MECHANISM"):
+        two_slots.ask("key.add", name="aws", **wanted, algorithm="ed25519")
+    added = two_slots.ask("key.add", name="aws", **wanted, algorithm="p384")
+    assert added["cluster"]["state"] == "ACTIVE"
+    two_slots.ask("key.rotate", role="release", to="aws")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    two_slots.publish(tmp_path / "model", "fraud@1")
+    assert two_slots.ask("model.verify", ref="fraud@1")["key_id"] == added["key_id"]
+    listed = {key["label"]: key for key in two_slots.ask("key.list")["keys"]}
+    assert listed["aws"]["cluster"] == {"id": made, "state": "ACTIVE", "active": 0, "hsms": 0}
+    boto3.client("cloudhsmv2").delete_cluster(ClusterId=made)
+    with pytest.raises((Refused, Undecided), match="KEY-CLUSTER"):
+        two_slots.ask("key.add", name="aws2", **wanted)
+    listed = {key["label"]: key for key in two_slots.ask("key.list")["keys"]}
+    assert listed["aws"]["cluster"]["state"] != "ACTIVE"

@@ -166,6 +166,7 @@ class House:
         self.release_key = self.keychain.release_signer()
         keys = self.keychain.ring.of_role(RELEASE)
         self.registry = replace(self.registry, signer=self.release_key, keys=keys)
+        self.registry.approved.sign_with(self.keychain.list_signer())
 
     def record(self, event: Event) -> str:
         return self.ledger.append(event)

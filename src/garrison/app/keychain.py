@@ -64,6 +64,11 @@ class Keychain:
             )
         return self.signer(record)
 
+    def list_signer(self) -> Signer:
+        """The key that vouches for the age of the approved list now; the token's own when the keyring names none."""
+        record = self.ring.active(keyring.TIMESTAMP)
+        return self.token.signer(keyring.TIMESTAMP) if record is None else self.signer(record)
+
     def signer(self, record: KeyRecord) -> Signer:
         """A key of the keyring as a signer. Nothing is opened before it signs."""
         if record.state is not State.ACTIVE:

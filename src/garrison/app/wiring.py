@@ -205,6 +205,8 @@ def build(
         approver=lambda name: token.ensure(label_of(name)),
     )
     approved.repaired.extend(carry_over(registry))
+    if approved.sign_with(keychain.list_signer()):
+        approved.repaired.append("signed the approved list by the key that followed the one before")
     return House(
         settings=settings,
         database=database,

@@ -16,7 +16,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
@@ -28,6 +28,7 @@ from garrison.evidence import store as events
 from garrison.evidence.ledger import Ledger, Transaction
 from garrison.evidence.told import told_last
 from garrison.storage.local import full_disk_explained, sync_directory, write_atomically
+from garrison.trust.keys.base import Signer
 from garrison.trust.keys.public import PublicKey, public_from_pem
 from garrison.trust.tuf import pins as pinning
 from garrison.trust.tuf import shape
@@ -134,6 +135,20 @@ class ApprovedVersions:
             with self.changing() as change, self.ledger.transaction() as transaction:
                 change.write(transaction, Draft(), "refreshed")
             return True
+
+    def sign_with(self, timestamp: Signer) -> bool:
+        """Let another key vouch for the list's age, and sign it anew when that is not the one in force.
+
+        A list that is not the one in force is refused by every decision already: then the next one is by this key.
+        """
+        with self._writing:
+            self.keys = replace(self.keys, timestamp=timestamp)
+            try:
+                if self.is_new() or timestamp.key_id in self.current().timestamp_keys:
+                    return False
+            except Refused:
+                return False
+            return self.refresh(only_if_due=False)
 
     def reset(self, transaction: Transaction, change: Change, why: str) -> str:
         """Begin anew with nothing approved, above every number that was seen."""

@@ -29,7 +29,7 @@ from garrison.trust.keys.public import PublicKey, Revocation, load_public, publi
 
 PAYLOAD_TYPE = "application/vnd.garrison.keyring+json"
 TRUST_SCHEMA = "garrison.trust/1"
-ROOT, RELEASE, SPARE, APPROVER = "root", "release", "spare", "approver"
+ROOT, RELEASE, SPARE, APPROVER, TIMESTAMP = "root", "release", "spare", "approver", "timestamp"
 REASONS = ("compromise", "superseded", "cessation", "unspecified")  # as in RFC 5280, section 5.3.1
 KEYRING_FILE = Path("keys") / "keyring.json"  # in a data directory
 ROOT_FILE = Path("keys") / "public" / "root.pem"

@@ -69,9 +69,13 @@ def _add_rotate(keys: Any) -> None:
     rotate = keys.add_parser(
         "rotate",
         help="sign with another key from now on",
-        epilog="example: garrison key rotate release --to prod",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="""\
+examples:
+  garrison key rotate release --to prod
+  garrison key rotate timestamp""",
     )
-    rotate.add_argument("role", choices=["release"], help="what the key signs")
+    rotate.add_argument("role", choices=["release", "timestamp"], help="what the key signs")
     rotate.add_argument("--to", metavar="LABEL", help="a key that is there (default: a new one)")
     rotate.add_argument("--algorithm", choices=ALGORITHMS, help="of a new key (default: as before)")
     rotate.set_defaults(run=run_rotate)
@@ -205,6 +209,7 @@ def run_revoke(args: argparse.Namespace) -> int:
             ("revoked", f"{result['label']} {result['key_id'][:16]}…   {result['reason']}"),
             ("since", f"{result['since']}   {result['kept']} signatures on record before it are kept"),
             ("affected", f"{result['affected_count']} versions do not verify any more"),
+            *(("also", effect) for effect in result["effects"]),
             ("stopped", ", ".join(result["stopped"]) or "nothing"),
             *((("not stopped", "; ".join(result["not_stopped"])),) if result["not_stopped"] else ()),
             *((("successor", result["successor"]),) if result["successor"] else ()),

@@ -19,10 +19,11 @@ from garrison.core.actions import Action
 from garrison.core.digest import Ref
 from garrison.core.errors import GarrisonError, Refused, Usage
 from garrison.core.event import Event, format_time
-from garrison.trust.keyring import REASONS, RELEASE, SPARE, KeyRecord, Keyring, State, role_of
+from garrison.trust.keyring import REASONS, RELEASE, SPARE, TIMESTAMP, KeyRecord, Keyring, State, role_of
 from garrison.trust.keys.algorithm import Algorithm
 from garrison.trust.keys.public import Revocation, public_from_pem
 
+REPLACED = (RELEASE, TIMESTAMP)  # the roles whose key can be followed by another
 _INSTANT = timedelta(microseconds=1)  # what was recorded in this very moment is before it
 MAX_SHOWN = 1_000  # affected versions in one answer; the count is always whole
 
@@ -133,15 +134,15 @@ def key_rotate(house: House, call: Call) -> dict[str, Any]:
     """Another key signs from now on; the one before it keeps verifying."""
     role, to = call.text("role"), call.optional("to")
     authorise(house, call.subject, Action.KEY_ROTATE, role)
-    if role != RELEASE:
+    if role not in REPLACED:
         raise Refused(
             "KEY-ROLE",
-            f"keys for {role[:40]!a} are not rotated by this command; release keys are",
+            f"keys for {role[:40]!a} are not rotated by this command; {' and '.join(REPLACED)} keys are",
             fix="garrison key rotate release",
         )
     chain = house.keychain
-    before = chain.ring.active(RELEASE)
-    following = _following(house, before, to, call.optional("algorithm"))
+    before = chain.ring.active(role)
+    following = _following(house, role, before, to, call.optional("algorithm"))
     now = house.now()
 
     def event(_ring: Keyring) -> Event:
@@ -154,6 +155,7 @@ def key_rotate(house: House, call: Call) -> dict[str, Any]:
         "label": following.label,
         "key_id": following.key_id,
         "algorithm": following.algorithm.display,
+        "effects": _effects(house, role),
         "before": before.label if before else "",
         "public": str(chain.public_path(following.label)),
         "note": ""
@@ -171,10 +173,10 @@ def key_revoke(house: House, call: Call) -> dict[str, Any]:
     record = chain.ring.find(name)
     if reason not in REASONS:
         raise Usage("ARG-MISSING", f"{reason[:40]!a} is no reason", fix=f"choose one of {', '.join(REASONS)}")
-    if record.role not in (RELEASE, SPARE):
+    if record.role not in (*REPLACED, SPARE):
         raise Refused(
             "KEY-ROLE",
-            f"the key {record.label} does not sign releases; revoking it would stop the server, not an attacker",
+            f"the key {record.label} signs as {record.role}; revoking it would stop the server, not an attacker",
             fix="start anew with another --data directory, and publish the models again from their sources",
         )
     since = _moment(call.optional("since"), reason, record, now)
@@ -185,7 +187,8 @@ def key_revoke(house: House, call: Call) -> dict[str, Any]:
         kept, since = kept & old.kept, min(since, old.since)
     public = replace(record.public, revocation=Revocation(reason, since, kept))
     revoked = replace(record, public=public, state=State.REVOKED, until=record.until or now)
-    following = _following(house, record, None, None) if chain.ring.active(RELEASE) == record else None
+    role = record.role
+    following = _following(house, role, record, None, None) if chain.ring.active(role) == record else None
 
     def edit(ring: Keyring) -> Keyring:
         ring = ring.with_key(revoked)
@@ -210,6 +213,7 @@ def key_revoke(house: House, call: Call) -> dict[str, Any]:
         "kept": len(kept),
         "affected_count": len(listed),
         "affected": listed[:MAX_SHOWN],
+        "effects": _effects(house, role),
         "stopped": stopped,
         "not_stopped": not_stopped,
         "successor": following.label if following else "",
@@ -261,7 +265,24 @@ def _refuse_taken(chain: Keychain, label: str) -> None:
         )
 
 
-def _following(house: House, before: KeyRecord | None, to: str | None, algorithm: str | None) -> KeyRecord:
+def _effects(house: House, role: str) -> list[str]:
+    """What a change of a key changed besides the versions that are listed."""
+    if role != TIMESTAMP:
+        return []
+    try:
+        pins = house.registry.approved.current().pins
+    except Refused as error:
+        return [f"the approved list is refused as it is ({error.code}); its next version is by this key"]
+    return [
+        f"the approved list is signed anew: root {pins.root}, snapshot {pins.snapshot}, timestamp {pins.timestamp}",
+        "a list by the key before it is refused here (TUF-ROLLBACK); other clients refuse it once they have seen "
+        f"root {pins.root}",
+    ]
+
+
+def _following(
+    house: House, role: str, before: KeyRecord | None, to: str | None, algorithm: str | None
+) -> KeyRecord:
     """The key that takes over: one that was named, or a new one. A leftover of a killed try is used again."""
     chain = house.keychain
     if to is not None:
@@ -270,16 +291,18 @@ def _following(house: House, before: KeyRecord | None, to: str | None, algorithm
             raise Refused(
                 "KEY-STATE",
                 f"the key {record.label} is {record.state.value} and signs as {record.role}; it can't take over",
-                fix="make one for it: garrison key create NAME, then garrison key rotate release --to NAME",
+                fix=f"make one for it: garrison key create NAME, then garrison key rotate {role} --to NAME",
             )
+        _refuse_algorithm(role, record.algorithm)
         chain.signer(record).sign(b"garrison: can this key sign")  # before anything depends on it
-        return replace(record, role=RELEASE)
+        return replace(record, role=role)
     wanted = algorithm_named(algorithm or (before.algorithm if before else None))
+    _refuse_algorithm(role, wanted)
     taken = {record.label for record in chain.ring.keys}
     number = 2
-    while f"{RELEASE}-{number}" in taken:
+    while f"{role}-{number}" in taken:
         number += 1
-    label = f"{RELEASE}-{number}"
+    label = f"{role}-{number}"
     try:
         key = chain.token.signer(label)
     except Refused:
@@ -288,16 +311,25 @@ def _following(house: House, before: KeyRecord | None, to: str | None, algorithm
         raise Refused(
             "KEY-STATE",
             f"an earlier try left a key {label} with {key.algorithm.display}",
-            fix=f"garrison key rotate release --algorithm {key.algorithm.value}",
+            fix=f"garrison key rotate {role} --algorithm {key.algorithm.value}",
         )
     public = public_from_pem(key.public_pem(), label)
     chain.publish_public(public)
-    return KeyRecord(public, RELEASE, State.ACTIVE, HOME, house.now())
+    return KeyRecord(public, role, State.ACTIVE, HOME, house.now())
+
+
+def _refuse_algorithm(role: str, algorithm: Algorithm) -> None:
+    if role == TIMESTAMP and algorithm is not Algorithm.P256:
+        raise Usage(
+            "KEY-ALGORITHM",
+            f"the approved list is signed with {Algorithm.P256.display}, not with {algorithm.display}",
+            fix="garrison key rotate timestamp",
+        )
 
 
 def _succeeded(ring: Keyring, following: KeyRecord, now: datetime) -> Keyring:
     for record in ring.keys:
-        if record.role == RELEASE and record.state is State.ACTIVE:
+        if record.role == following.role and record.state is State.ACTIVE:
             ring = ring.with_key(replace(record, state=State.RETIRED, until=now))
     return ring.with_key(following)
 

@@ -272,8 +272,9 @@ revocation keeps, and a key with another role signs something else.
         "not a key that this command changes",
         """\
 `garrison key rotate` and `garrison key revoke` are for keys that sign releases,
-and for spare keys. The keys of the ledger, of access tokens, of snapshots, of
-the CA and the root have no successor that verifiers would learn of.
+for the one that vouches for the age of the approved list (timestamp), and for
+spare keys. The keys of the ledger, of access tokens, of snapshots, of the CA,
+of approvers and the root have no successor that verifiers would learn of.
 
 If one of those was stolen, start anew with another --data directory and publish
 the models again from their sources.
