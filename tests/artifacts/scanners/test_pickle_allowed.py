@@ -100,6 +100,8 @@ def test_a_name_that_matters_is_limited_in_its_use() -> None:
         ("scipy.stats._continuous_distns", "norm_gen"): Use.ALONE,
         ("transformers.training_args", "TrainingArguments"): Use.RESTORED,
         ("xgboost.core", "Booster"): Use.RESTORED,
+        ("catboost.core", "CatBoost"): Use.RESTORED,
+        ("imblearn.base", "FunctionSampler"): Use.RESTORED,
         ("numpy", "mean"): Use.HELD,
         ("sklearn.metrics._classification", "f1_score"): Use.HELD,
         ("sklearn.neighbors._kd_tree", "newObj"): Use.ANY,

@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from garrison.artifacts.scanners.pickle_allowed_arrays import BOOSTERS, JOBLIB, NUMPY, PANDAS, SCIPY
+from garrison.artifacts.scanners.pickle_allowed_contrib import CONTRIB
 from garrison.artifacts.scanners.pickle_allowed_sklearn import SKLEARN
 from garrison.artifacts.scanners.pickle_allowed_torch import TORCH, TRANSFORMERS
 
@@ -59,12 +60,17 @@ class Table:
 
 TABLES = (
     Table("python", ("3.11",), PYTHON),
-    Table("numpy", ("1.26.4", "2.3.5", "2.4.6"), NUMPY),
-    Table("pandas", ("2.1.4", "2.2.3", "3.1.1"), PANDAS),
-    Table("scipy", ("1.11.4", "1.17.1"), SCIPY),
-    Table("joblib", ("1.6.0",), JOBLIB),
+    Table("numpy", ("1.24.4", "1.26.4", "2.3.5", "2.4.6"), NUMPY),
+    Table("pandas", ("1.5.3", "2.1.4", "2.2.3", "3.1.1"), PANDAS),
+    Table("scipy", ("1.10.1", "1.11.4", "1.17.1"), SCIPY),
+    Table("joblib", ("1.2.0", "1.6.0"), JOBLIB),
     Table("xgboost and lightgbm", ("3.2.0", "4.7.0"), BOOSTERS),
-    Table("scikit-learn", ("1.3.2", "1.5.2", "1.7.2", "1.9.0", "1.9.1"), SKLEARN),
+    Table("scikit-learn", ("1.2.2", "1.3.2", "1.5.2", "1.6.1", "1.7.2", "1.9.0", "1.9.1"), SKLEARN),
+    Table(
+        "imbalanced-learn, category_encoders, CatBoost and hmmlearn",
+        ("0.14.2", "2.11.2", "1.2.10", "0.3.3"),
+        CONTRIB,
+    ),
     Table("torch and torchvision", ("2.13.0", "2.15.0"), TORCH),
     Table("transformers", ("5.23.0",), TRANSFORMERS),
 )

@@ -128,6 +128,7 @@ scipy.interpolate._interpolate: BPoly PPoly interp1d interp1d._call_linear inter
 scipy.interpolate._rgi: RegularGridInterpolator
 scipy.interpolate.interpolate: interp1d
 scipy.optimize._optimize: OptimizeResult
+scipy.sparse._arrays: bsr_array coo_array csc_array csr_array dia_array dok_array lil_array
 scipy.sparse._bsr: bsr_array bsr_matrix
 scipy.sparse._coo: coo_array coo_matrix
 scipy.sparse._csc: csc_array csc_matrix

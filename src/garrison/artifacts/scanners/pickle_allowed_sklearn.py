@@ -149,15 +149,17 @@ sklearn.metrics._classification: accuracy_score balanced_accuracy_score brier_sc
     class_likelihood_ratios classification_report cohen_kappa_score confusion_matrix d2_brier_score
     d2_log_loss_score f1_score fbeta_score hamming_loss hinge_loss jaccard_score log_loss matthews_corrcoef
     multilabel_confusion_matrix precision_recall_fscore_support precision_score recall_score zero_one_loss
-sklearn.metrics._dist_metrics: BrayCurtisDistance32 BrayCurtisDistance64 CanberraDistance32
-    CanberraDistance64 ChebyshevDistance ChebyshevDistance32 ChebyshevDistance64 DiceDistance32
-    DiceDistance64 DistanceMetric DistanceMetric32 DistanceMetric64 EuclideanDistance EuclideanDistance32
-    EuclideanDistance64 HammingDistance32 HammingDistance64 HaversineDistance32 HaversineDistance64
-    JaccardDistance32 JaccardDistance64 KulsinskiDistance32 KulsinskiDistance64 MahalanobisDistance32
-    MahalanobisDistance64 ManhattanDistance ManhattanDistance32 ManhattanDistance64 MatchingDistance32
-    MatchingDistance64 MinkowskiDistance MinkowskiDistance32 MinkowskiDistance64 RogersTanimotoDistance32
-    RogersTanimotoDistance64 RussellRaoDistance32 RussellRaoDistance64 SEuclideanDistance32
-    SEuclideanDistance64 SokalMichenerDistance32 SokalMichenerDistance64 SokalSneathDistance32
+sklearn.metrics._dist_metrics: BrayCurtisDistance BrayCurtisDistance32 BrayCurtisDistance64 CanberraDistance
+    CanberraDistance32 CanberraDistance64 ChebyshevDistance ChebyshevDistance32 ChebyshevDistance64
+    DiceDistance DiceDistance32 DiceDistance64 DistanceMetric DistanceMetric32 DistanceMetric64
+    EuclideanDistance EuclideanDistance32 EuclideanDistance64 HammingDistance HammingDistance32
+    HammingDistance64 HaversineDistance HaversineDistance32 HaversineDistance64 JaccardDistance
+    JaccardDistance32 JaccardDistance64 KulsinskiDistance32 KulsinskiDistance64 MahalanobisDistance
+    MahalanobisDistance32 MahalanobisDistance64 ManhattanDistance ManhattanDistance32 ManhattanDistance64
+    MatchingDistance32 MatchingDistance64 MinkowskiDistance MinkowskiDistance32 MinkowskiDistance64
+    RogersTanimotoDistance RogersTanimotoDistance32 RogersTanimotoDistance64 RussellRaoDistance
+    RussellRaoDistance32 RussellRaoDistance64 SEuclideanDistance SEuclideanDistance32 SEuclideanDistance64
+    SokalMichenerDistance32 SokalMichenerDistance64 SokalSneathDistance SokalSneathDistance32
     SokalSneathDistance64 __pyx_unpickle_DistanceMetric newObj
 sklearn.metrics._pairwise_distances_reduction._base: __pyx_unpickle_BaseDistancesReduction32
     __pyx_unpickle_BaseDistancesReduction64
@@ -180,7 +182,7 @@ sklearn.metrics._regression: d2_absolute_error_score d2_pinball_score d2_tweedie
     mean_gamma_deviance mean_pinball_loss mean_poisson_deviance mean_squared_error mean_squared_log_error
     mean_tweedie_deviance median_absolute_error r2_score root_mean_squared_error root_mean_squared_log_error
 sklearn.metrics._scorer: _BaseScorer _CurveScorer _MultimetricScorer _PassthroughScorer _PredictScorer
-    _ProbaScorer _Scorer _ThresholdScorer
+    _ProbaScorer _Scorer _ThresholdScorer _passthrough_scorer
 sklearn.metrics.pairwise: additive_chi2_kernel check_paired_arrays check_pairwise_arrays chi2_kernel
     cosine_distances cosine_similarity distance_metrics euclidean_distances haversine_distances
     kernel_metrics laplacian_kernel linear_kernel manhattan_distances nan_euclidean_distances

@@ -58,6 +58,7 @@ _RESTORED_MODULES = (
         "torch.optim.",
         "torch.utils.",
     ),
+    *("catboost.", "category_encoders.", "hmmlearn.", "imblearn."),
     *("lightgbm.", "torchvision.transforms.transforms", "xgboost."),
 )
 _HELD_MODULES = frozenset(
