@@ -168,9 +168,19 @@ def _embeddings(value: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def upstream_error(status: int, raw: bytes, redaction: Redaction) -> Undecided:
-    """What to say of an answer with an error status. A 4xx explains the caller's own request, inspected."""
+    """What to say of an answer with an error status. Some explain the caller's own request; they are inspected.
+
+    What a provider says of its key (401, 403) is for nobody but the operator.
+    """
     message = ""
-    if 400 <= status < 500 and len(raw) <= 65_536:
+    if status == 429:
+        return Undecided(
+            "GW-BUSY",
+            "the model server has too much to do",
+            fix="try again in a few seconds",
+            retry_after=5,
+        )
+    if status in (400, 413, 422) and len(raw) <= 65_536:
         try:
             value = orjson.loads(raw)
         except orjson.JSONDecodeError:

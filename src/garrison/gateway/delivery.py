@@ -7,25 +7,30 @@ from typing import Protocol
 
 from garrison.gateway.admission import CHARACTERS_PER_TOKEN, Admitted
 from garrison.gateway.answers import Usage, parse_answer, read_answer, upstream_error
+from garrison.gateway.asking import ask
 from garrison.gateway.config import UpstreamLimits
 from garrison.gateway.doors import Door
 from garrison.gateway.exchange import Exchange
 from garrison.gateway.fields import unreadable
-from garrison.gateway.openai_out import Named
+from garrison.gateway.openai_out import Named, Writer
 from garrison.gateway.openai_shapes import Call
 from garrison.gateway.record import Record
 from garrison.gateway.redaction import Redaction
 from garrison.gateway.replies import EVENTS, JSON, id_headers
-from garrison.gateway.sse import EventParser
 from garrison.gateway.streams import Stream
 from garrison.gateway.upstreams.connection import Response, malformed
+from garrison.gateway.upstreams.health import Health
+from garrison.gateway.upstreams.kinds import KINDS, decoded
 from garrison.gateway.upstreams.pool import Pool
+
+OPENAI = KINDS["openai"]
 
 
 class Means(Protocol):
     """`pipeline.Plane`, as delivery needs it."""
 
     pool: Pool
+    health: Health
     upstream: UpstreamLimits
 
     @property
@@ -49,17 +54,25 @@ async def answer(
 ) -> None:
     """Only an `Admitted` request is asked for. Raises what the pool, the answer and its inspection raise."""
     call = admitted.call
-    response = await means.pool.post(admitted.endpoint.address, call.operation.asked, admitted.payload)
+    if record.rules.backends:
+        response, kind = await ask(means.pool, means.health, admitted, record)
+    else:
+        response = await means.pool.post(admitted.endpoint.address, call.operation.asked, admitted.payload)
+        kind = OPENAI
     try:
         if response.status != 200:
             raise upstream_error(response.status, await response.whole(65_536), redaction)
         named = Named(record.request_id, admitted.served, int(means.wall()))
         if call.stream:
-            await stream(means, exchange, door, admitted, named, response, record, redaction)
+            source = kind.source(means.upstream.event_bytes)
+            _expect(response, kind.streams_as)
+            events = Stream(call, redaction, source, writer := door.writer(call, named))
+            await stream(means, exchange, events, writer, response, record, redaction)
             return
         _expect(response, "application/json")
         raw = await response.whole(means.upstream.answer_bytes)
-        choices, usage = read_answer(parse_answer(raw), call, redaction)
+        value = parse_answer(raw)
+        choices, usage = read_answer(value if kind is OPENAI else decoded(kind, value), call, redaction)
         body = door.body(choices, usage, call, named)
         record.first_byte = means.clock()
         count(record, usage, redaction)
@@ -71,9 +84,8 @@ async def answer(
 async def stream(
     means: Means,
     exchange: Exchange,
-    door: Door,
-    admitted: Admitted,
-    named: Named,
+    events: Stream,
+    writer: Writer,
     response: Response,
     record: Record,
     redaction: Redaction,
@@ -82,9 +94,6 @@ async def stream(
 
     The answer begins with the first bytes that may be shown: what goes wrong before is a clean refusal.
     """
-    _expect(response, "text/event-stream")
-    writer = door.writer(admitted.call, named)
-    events = Stream(admitted.call, redaction, EventParser(means.upstream.event_bytes), writer)
     try:
         while not events.done:
             data = await response.read()

@@ -183,6 +183,12 @@ class Exchange:
         self._wire.send(b"0\r\n\r\n")
         self._wire.done(self)
 
+    def abandon(self) -> None:
+        """End a streamed answer as what it is: cut. Nothing says that it is complete."""
+        self.finished = True
+        self.keep_alive = False
+        self._wire.done(self)
+
     def _reusable(self) -> bool:
         if not self.body_complete:
             self.keep_alive = False

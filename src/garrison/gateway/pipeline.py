@@ -7,6 +7,8 @@ nothing leaves here that was not inspected.
 from __future__ import annotations
 
 import asyncio
+import random
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -28,6 +30,7 @@ from garrison.gateway.redaction import OutputInspector, Redaction
 from garrison.gateway.replies import error_headers, status_of
 from garrison.gateway.rules import PLAIN
 from garrison.gateway.snapshot import SnapshotFile
+from garrison.gateway.upstreams.health import Health
 from garrison.gateway.upstreams.pool import Pool
 from garrison.trust.identity import Principal, refusal
 
@@ -57,6 +60,7 @@ class Plane:
     count: int = 0
     clock_text: ClockText = field(default_factory=ClockText)
     active: dict[Exchange, Principal] = field(default_factory=dict)
+    health: Health = field(default_factory=lambda: Health(time.monotonic, random.random))
 
     def tick(self) -> None:
         """Called several times a second: take a new snapshot, end what is no longer allowed, or too slow."""

@@ -20,6 +20,7 @@ from garrison.core.finding import Finding, Severity
 from garrison.detect.base import TextFinding
 from garrison.gateway.limits import Reservation
 from garrison.gateway.rules import PLAIN, RouteRules
+from garrison.gateway.upstreams.backend import Backend
 
 MAX_FINDINGS = 20  # per event: one line has a size limit, and the first twenty tell the story
 
@@ -46,6 +47,8 @@ class Record:
     scanned_in: int = 0  # bytes of text (UTF-8) that detectors were given, of the request
     scanned_out: int = 0  # and of the answer
     images: int = 0  # passed on, not read
+    backend: Backend | None = None  # who answered, of a route with several
+    retries: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
     tokens_counted: bool = False  # by the model server; otherwise they are an estimate
@@ -78,6 +81,13 @@ class Record:
     def complete(self) -> None:
         self.outcome, self.ended = Outcome.ALLOWED, "complete"
 
+    @property
+    def digest(self) -> str:
+        """Of the model that answered, or would have."""
+        if self.backend is not None:
+            return self.backend.digest
+        return self.endpoint.digest if self.endpoint is not None else ""
+
     def settle(self) -> None:
         """Give back what was reserved and not used."""
         if self.reservation is not None:
@@ -108,6 +118,8 @@ class Record:
             data["redacted"] = self.redacted
             data["inspection"] = self.rules.stream
             data["scanned_in"], data["scanned_out"] = self.scanned_in, self.scanned_out
+            if self.backend is not None:
+                data["upstream"], data["retries"] = self.backend.id, self.retries
             if self.images:
                 data["images_not_read"] = self.images
         if self.first_byte:
@@ -119,7 +131,7 @@ class Record:
             "resource": self.resource,
             "outcome": self.outcome,
             "code": self.code,
-            "digest": endpoint.digest if endpoint is not None else "",
+            "digest": self.digest,
             "findings": [finding.as_json() for finding in self.findings] if self.findings else [],
             "data": data,
             "trace_id": self.request_id,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from garrison.gateway.upstreams.backend import Backend, parse_backends
+
 STREAMS = ("hold", "buffer", "audit")
 
 
@@ -12,12 +14,15 @@ STREAMS = ("hold", "buffer", "audit")
 class RouteRules:
     """`stream` is `hold` (text leaves once nothing in it can still become a value), `buffer` (an answer leaves
     when all of it is inspected) or `audit` (text leaves at once; what is found is recorded, nothing is replaced).
-    With `blocks` a value ends the answer instead of being replaced. `images` may pass, unread.
+    With `blocks` a value ends the answer instead of being replaced. `images` may pass, unread. `backends` are the
+    servers behind the route when it names them; `broker` is where those that want a key are asked.
     """
 
     stream: str = "hold"
     blocks: bool = False
     images: bool = False
+    backends: tuple[Backend, ...] = ()
+    broker: str = ""
 
     @property
     def is_audit(self) -> bool:
@@ -27,7 +32,7 @@ class RouteRules:
 PLAIN = RouteRules()
 
 
-def parse_rules(route: dict[str, Any]) -> RouteRules:
+def parse_rules(route: dict[str, Any], broker: str = "") -> RouteRules:
     """The rules in a route of the snapshot. Raises `ValueError` or `TypeError`."""
     stream, found, images = (
         route.get("stream", "hold"),
@@ -38,4 +43,7 @@ def parse_rules(route: dict[str, Any]) -> RouteRules:
         raise ValueError("route rules")
     if stream == "audit" and found == "block":
         raise ValueError("a route that lets everything out cannot block")
-    return RouteRules(stream, found == "block", images)
+    backends = parse_backends(route)
+    if any(backend.key for backend in backends) and not broker:
+        raise ValueError("a key and nobody who adds it")
+    return RouteRules(stream, found == "block", images, backends, broker if backends else "")

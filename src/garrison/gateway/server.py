@@ -8,6 +8,7 @@ deadlines are kept by one periodic `tick`, not by a timer per request.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 from collections.abc import Callable, Coroutine
@@ -60,6 +61,14 @@ class Server:
             ssl_handshake_timeout=self.limits.head_seconds if tls else None,
         )
         return cast(int, self._listener.sockets[0].getsockname()[1])
+
+    async def listen_unix(self, path: str) -> None:
+        """Accept on a Unix socket that only this user reaches."""
+        before = os.umask(0o177)
+        try:
+            self._listener = await self.loop.create_unix_server(lambda: Connection(self), path, backlog=512)
+        finally:
+            os.umask(before)
 
     def tick(self, now: float) -> None:
         """Act on every deadline that has passed. Call it each `TICK_SECONDS`."""

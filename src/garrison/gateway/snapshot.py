@@ -96,7 +96,7 @@ def open_snapshot(
             revoked_tokens=revoked_tokens,
             revoked_subjects=revoked_subjects,
             routes={endpoint.name: endpoint for endpoint in endpoints},
-            rules={route["name"]: rules for route in routes if (rules := parse_rules(route)) != PLAIN},
+            rules=_rules(routes, body.get("broker", "")),
             limits=Limits(
                 *(
                     _whole(body["limits"][name])
@@ -134,6 +134,12 @@ def _policy(body: Any, previous: Snapshot | None) -> Policy:
     if previous is not None and (previous.policy.cedar_text, previous.policy.schema_text) == (cedar, schema):
         return previous.policy
     return Policy(cedar, schema)
+
+
+def _rules(routes: list[dict[str, Any]], broker: str) -> dict[str, RouteRules]:
+    """The rules of the routes that have any."""
+    found = {route["name"]: parse_rules(route, broker) for route in routes}
+    return {name: rules for name, rules in found.items() if rules != PLAIN}
 
 
 def _endpoint(route: Any) -> Endpoint:

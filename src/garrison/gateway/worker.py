@@ -32,13 +32,13 @@ from garrison.gateway.limits import Limiter
 from garrison.gateway.metrics import Metrics, answer_scrape
 from garrison.gateway.outbox import Outbox
 from garrison.gateway.pipeline import Plane, handle
+from garrison.gateway.process import harden, read_config
 from garrison.gateway.server import TICK_SECONDS, Server
 from garrison.gateway.snapshot import SnapshotFile
 from garrison.gateway.upstreams.pool import Pool
 from garrison.trust.ca import server_context_from
 from garrison.trust.keys.public import PublicKey, key_id_of, parse_public
 
-_PR_SET_DUMPABLE, _PR_SET_PDEATHSIG = 4, 1
 GC_THRESHOLD = (20_000, 20, 50)  # a request makes no cycles; the collector's passes cost more than they find
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -49,8 +49,8 @@ def main(arguments: list[str]) -> int:
     try:
         if len(arguments) != 2 or arguments[0] != "--config":
             raise Usage("GW-CONFIG", "a worker is started with --config FD-or-FILE", fix="use garrison up")
-        config = parse_worker_config(_read(arguments[1]))
-        _harden()
+        config = parse_worker_config(read_config(arguments[1], MAX_CONFIG_BYTES))
+        harden()
         uvloop.run(run(config))
     except GarrisonError as error:
         _tell(config, {"ready": False, "error": error.as_json()})
@@ -204,19 +204,6 @@ def _tell_unknown_keys(config: WorkerConfig, plane: Plane) -> None:
     """A token named a key of its issuer that is not in the snapshot: the issuer may have begun to use a new one."""
     for url in plane.snapshots.unknown_keys():
         _tell(config, {"unknown_keys": [url]})
-
-
-def _read(source: str) -> bytes:
-    """The configuration from an inherited descriptor (a number) or a file."""
-    with open(int(source) if source.isdecimal() else source, "rb") as file:
-        return file.read(MAX_CONFIG_BYTES)
-
-
-def _harden() -> None:
-    """No core dump may hold a prompt, no other process of this user may read our memory; die with the parent."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
 
 def _tell(config: WorkerConfig | None, message: dict[str, object]) -> None:

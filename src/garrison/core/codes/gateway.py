@@ -118,6 +118,27 @@ read.
 Send text.
 """,
     ),
+    "GW-OPEN": Code(
+        "every model server of this route fails",
+        """\
+A server that fails five times in a row is left alone for a second, then for
+longer each time; one request finds out whether it is well again. Now all
+servers of the route are left alone.
+
+Try again after the stated seconds. An operator sees who fails in the events
+(data.upstream) and in garrison posture.
+""",
+    ),
+    "GW-KEY": Code(
+        "the broker does not open this with that key",
+        """\
+Providers' keys are held by a process of their own, the broker. Each key opens
+the models of its own routes at one address; a worker asked for something
+else, or by the name of a key that there is not.
+
+Add the route again. If it was not changed, look at what runs as this user.
+""",
+    ),
     "GW-BUSY": Code(
         "every connection to the model server is in use",
         """\

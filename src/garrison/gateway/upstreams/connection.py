@@ -9,18 +9,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from math import inf
-from typing import cast
+from typing import Protocol, cast
 
 import httptools
 
 from garrison.core.errors import GarrisonError, Undecided
 from garrison.gateway.config import UpstreamLimits
-from garrison.gateway.outbox import Outbox
+from garrison.gateway.outbox import Ask
 from garrison.gateway.turns import Signal
 
 LAST_BYTES_SECONDS = 0.5  # for the end that follows the last event of a stream
 LAST_BYTES = 4_096
 READ_BYTES = 16_384  # as much as a TLS record or a default socket read; about 60 streamed tokens
+
+
+class Asks(Protocol):
+    """`outbox.Outbox`: says when a request may leave."""
+
+    def ask(self, connection: Ask, request: bytes) -> None:
+        """Call `connection.transmit(request)` when it may, or `withdraw`."""
 
 
 class Response:
@@ -126,7 +133,7 @@ class Connection(asyncio.BufferedProtocol):
         limits: UpstreamLimits,
         now: Callable[[], float],
         released: Callable[[Connection, bool], None],
-        outbox: Outbox,
+        outbox: Asks,
     ) -> None:
         self._limits = limits
         self._now = now

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 
 from garrison.core.errors import GarrisonError, Undecided
 from garrison.gateway.config import UpstreamLimits
-from garrison.gateway.outbox import Outbox
 from garrison.gateway.upstreams.address import Address, parse_address
-from garrison.gateway.upstreams.connection import Connection, Response
+from garrison.gateway.upstreams.connection import Asks, Connection, Response
+
+MAX_HEADS = 256  # of one server: two for every path and key
 
 
 @dataclass(slots=True)
@@ -19,28 +23,40 @@ class _Host:
     idle: list[Connection] = field(default_factory=list)
     open: int = 0  # connections there are, or are being made
     waiters: deque[asyncio.Future[None]] = field(default_factory=deque)
-    heads: dict[str, bytes] = field(default_factory=dict)  # of requests, by path, up to the length
+    heads: dict[tuple[str, bytes], bytes] = field(default_factory=dict)  # of requests, up to the length
 
 
 class Pool:
     """Connections to every model server of the snapshot, by address."""
 
-    def __init__(self, limits: UpstreamLimits, loop: asyncio.AbstractEventLoop, outbox: Outbox) -> None:
+    def __init__(
+        self,
+        limits: UpstreamLimits,
+        loop: asyncio.AbstractEventLoop,
+        outbox: Asks,
+        tls: Callable[[], ssl.SSLContext] = lambda: _verified(),
+    ) -> None:
         self._limits = limits
+        self._tls = cache(tls)  # made when the first https address is asked: reading authorities takes 20 ms
         self._loop = loop
         self._outbox = outbox
         self._hosts: dict[str, _Host] = {}
         self._live: set[Connection] = set()
 
-    async def post(self, address: str, path: str, body: bytes) -> Response:
+    async def post(
+        self, address: str, path: str, body: bytes, headers: bytes = b"", *, fixed: bool = True
+    ) -> Response:
         """POST a JSON body and return the response once its head has come.
 
+        `headers` are complete lines; they are `fixed` when the same ones come again with the same path.
         Raises `Undecided` GW-UPSTREAM, GW-BUSY, GW-ANSWER or GW-TIMEOUT.
         """
         host = self._host(address)
-        head = host.heads.get(path)
+        head = host.heads.get((path, headers))
         if head is None:
-            head = host.heads[path] = _request_head(path, host.address.authority)
+            head = _request_head(host.address.base + path, host.address.authority, headers)
+            if fixed and len(host.heads) < MAX_HEADS:
+                host.heads[path, headers] = head
         request = b"%b%d\r\n\r\n%b" % (head, len(body), body)
         while True:
             connection = host.idle.pop() if host.idle else None
@@ -125,8 +141,9 @@ class Pool:
                 if host.address.path:
                     _, connection = await self._loop.create_unix_connection(protocol, host.address.path)
                 else:
+                    tls = self._tls() if host.address.tls else None
                     _, connection = await self._loop.create_connection(
-                        protocol, host.address.host, host.address.port
+                        protocol, host.address.host, host.address.port, ssl=tls
                     )
         except BaseException as error:
             host.open -= 1
@@ -149,10 +166,16 @@ class Pool:
         _wake_one(host)
 
 
-def _request_head(path: str, authority: str) -> bytes:
-    return (
-        f"POST {path} HTTP/1.1\r\nhost: {authority}\r\ncontent-type: application/json\r\ncontent-length: "
-    ).encode()
+def _request_head(path: str, authority: str, headers: bytes) -> bytes:
+    first = f"POST {path} HTTP/1.1\r\nhost: {authority}\r\ncontent-type: application/json\r\n".encode()
+    return first + headers + b"content-length: "
+
+
+def _verified() -> ssl.SSLContext:
+    """TLS 1.2 or newer; the certificate is checked against the system's authorities and for the host's name."""
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
 
 
 def _wake_one(host: _Host) -> None:
