@@ -37,7 +37,7 @@ def embedding_model(tmp_path_factory: pytest.TempPathFactory, minilm_dir: Path) 
     return sign_model(directory, "minilm")
 
 
-@pytest.fixture(params=["bwrap", "landlock"])
+@pytest.fixture(params=["bwrap", "landlock", "runc", "gvisor"])
 def level(request: pytest.FixtureRequest) -> str:
     """Each level that can be had here; the others are skipped with what is missing."""
     return need(request.param)

@@ -51,7 +51,7 @@ def test_probe_speaks_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("level", "status", "code"), [("gvisor", 3, "ISO-UNAVAILABLE"), ("glibc", 2, "ISO-UNKNOWN")]
+    ("level", "status", "code"), [("microvm", 3, "ISO-UNAVAILABLE"), ("glibc", 2, "ISO-UNKNOWN")]
 )
 def test_probe_of_a_level_that_is_not_there(
     capsys: pytest.CaptureFixture[str], level: str, status: int, code: str

@@ -16,16 +16,22 @@ PINNED = {  # a filter changes by intention only; print the new digests when it 
     "x86_64": "d44b5b5900ac425b60f9ce9bf0924904f449ce420bd80779e0d618c69cafa121",
     "aarch64": "018cfbacbcfcc575342ce8c1dfe9dda6d1062218e07f502ae862fed8d034bec6",
 }
+PINNED_WITHOUT_FILES = {
+    "x86_64": "cc26de41e9a9b6558079bab689b89c6e7e8eb74997f10bdd12385a4283537395",
+    "aarch64": "11ec8dc5facb03016d59f84edcefa3f1f43194c0c802a14310218fe26518405f",
+}
 
 
-def judge(machine: Machine, number: int, *arguments: int, audit: int | None = None) -> int:
+def judge(
+    machine: Machine, number: int, *arguments: int, audit: int | None = None, program: bytes | None = None
+) -> int:
     """Run the filter over one call, as linux/net/core/filter.c would."""
     words = [*arguments, *[0] * (6 - len(arguments))]
     data = struct.pack("<IIQ6Q", number, machine.audit if audit is None else audit, 0, *words)
-    program = list(struct.iter_unpack("<HBBI", filter_program(machine)))
+    steps = list(struct.iter_unpack("<HBBI", program or filter_program(machine)))
     accumulator = position = 0
     while True:
-        code, if_true, if_false, value = program[position]
+        code, if_true, if_false, value = steps[position]
         position += 1
         if code == seccomp.LOAD:
             (accumulator,) = struct.unpack_from("<I", data, value)
@@ -53,7 +59,7 @@ def machine(request: pytest.FixtureRequest) -> Machine:
 
 
 def test_every_named_call_is_refused_but_those_judged_by_argument(machine: Machine) -> None:
-    judged = {"socket", "socketpair", "clone", "clone3", "ioctl", "prctl"}
+    judged = {"socket", "socketpair", "clone", "clone3", "ioctl", "prctl", *seccomp.CREATING}
     for name, number in machine.calls.items():
         if name not in judged:
             assert judge(machine, number) == refused(errno.EPERM), name
@@ -106,3 +112,14 @@ def test_a_server_cannot_outlive_its_parent_by_changing_the_signal_of_its_death(
 def test_the_filters_are_those_of_this_release(machine: Machine) -> None:
     assert hashlib.sha256(filter_program(machine)).hexdigest() == PINNED[machine.name]
     assert len(filter_program(machine)) // 8 < 4096  # the kernel's limit in instructions
+
+
+def test_where_nothing_else_bounds_a_disk_no_file_is_made(machine: Machine) -> None:
+    program = filter_program(machine, creates_files=False)
+    assert hashlib.sha256(program).hexdigest() == PINNED_WITHOUT_FILES[machine.name]
+    openat = machine.calls["openat"]
+    assert judge(machine, openat, 0, 0, 0, program=program) == seccomp.ALLOW
+    assert judge(machine, openat, 0, 0, 0o101, program=program) == refused(errno.EPERM)
+    assert judge(machine, machine.calls["openat2"], program=program) == refused(errno.ENOSYS)
+    assert judge(machine, machine.calls["mkdirat"], program=program) == refused(errno.EPERM)
+    assert judge(machine, openat, 0, 0, 0o101) == seccomp.ALLOW  # where Landlock is, it decides

@@ -37,7 +37,11 @@ TERMINAL_INJECTION = (0x5412, 0x541C, 0x5423)  # TIOCSTI, TIOCLINUX, TIOCSETD
 PR_SET_PDEATHSIG = 1  # a server must not outlive the process that answers for it
 
 # Judged by their arguments below, or answered with another error; every other name in the tables is refused.
-_BY_ARGUMENT = frozenset({"socket", "socketpair", "clone", "clone3", "ioctl", "prctl"})
+_BY_ARGUMENT = frozenset(
+    {"socket", "socketpair", "clone", "clone3", "ioctl", "prctl", "open", "openat", "openat2"}
+)
+CREATING = frozenset({"creat", "mkdir", "mkdirat", "open", "openat", "openat2"})
+O_CREAT = 0o100
 
 Instruction = tuple[int, int, int, int]
 
@@ -58,8 +62,11 @@ def machine_named(name: str) -> Machine | None:
     return next((machine for machine in MACHINES if machine.name == name), None)
 
 
-def filter_program(machine: Machine) -> bytes:
-    """The filter as an array of `struct sock_filter`, ready for seccomp(2)."""
+def filter_program(machine: Machine, *, creates_files: bool = True) -> bytes:
+    """The filter as an array of `struct sock_filter`, ready for seccomp(2).
+
+    `creates_files` is false where no other wall bounds what a server may put on a disk.
+    """
     program: list[Instruction] = [
         (LOAD, 0, 0, ARCHITECTURE),
         (EQUAL, 1, 0, machine.audit),
@@ -69,6 +76,8 @@ def filter_program(machine: Machine) -> bytes:
     if machine.name == "x86_64":
         program += [(AT_LEAST, 0, 1, X32_BIT), _refuse(errno.ENOSYS)]
     for name, number in sorted(machine.calls.items()):
+        if name in CREATING and creates_files:
+            continue
         block = _judge(name)
         program += [(EQUAL, 0, len(block), number), *block]
     program.append(_answer(ALLOW))
@@ -79,6 +88,15 @@ def _judge(name: str) -> list[Instruction]:
     """The instructions that decide a call once its number matched; every path through them returns."""
     if name not in _BY_ARGUMENT:
         return [_refuse(errno.EPERM)]
+    if name == "openat2":  # as clone3: its flags lie in memory
+        return [_refuse(errno.ENOSYS)]
+    if name in ("open", "openat"):
+        return [
+            (LOAD, 0, 0, _argument(1 if name == "open" else 2)),
+            (ANY_BIT, 0, 1, O_CREAT),
+            _refuse(errno.EPERM),
+            _answer(ALLOW),
+        ]
     if name == "clone3":  # its flags lie in memory, where a filter cannot look: make libc fall back to clone
         return [_refuse(errno.ENOSYS)]
     if name == "clone":  # threads, never processes or namespaces

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from garrison.runtime.sandboxes import bwrap, features
+from garrison.runtime.sandboxes import bwrap, cgroup, features, gvisor, runc
 from garrison.runtime.sandboxes.base import Availability
 from garrison.runtime.sandboxes.ladder import availability
 from garrison.runtime.sandboxes.landlock import SAME_USER_ABI
@@ -68,11 +67,15 @@ def _features() -> Iterable[Feature]:
         "seccomp", "yes" if features.has_seccomp() else "absent", features.has_seccomp(), "system call filter"
     )
     yield from _bubblewrap()
+    is_usable = cgroup.hierarchy() is not None
     yield Feature(
-        "cgroup", _cgroup(), None, "not used: memory is bounded by address space, threads by user id"
+        "cgroup",
+        f"{_cgroup()}, {'writable' if is_usable else 'not writable'}",
+        is_usable or None,
+        "bounds a server's memory, threads and processor time from outside; level runc needs it",
     )
-    yield _binary("runc", "runc", "level runc, not part of this release")
-    yield _binary("gVisor", "runsc", "level gvisor, not part of this release")
+    yield Feature("runc", runc.find() or "absent", None, "level runc; Debian: apt-get install runc")
+    yield Feature("gVisor", gvisor.find() or "absent", None, "level gvisor; Debian: apt-get install runsc")
     yield Feature("KVM", _kvm(), None, "level microvm, not part of this release")
     yield Feature("memory", _memory(), None, "models up to half of it are held in sealed memory")
     module = next((path for path in MODULES if path.is_file()), None)
@@ -103,10 +106,6 @@ def _cgroup() -> str:
     if Path("/sys/fs/cgroup/cgroup.controllers").is_file():
         return "v2"
     return "v1" if Path("/sys/fs/cgroup/memory").is_dir() else "absent"
-
-
-def _binary(name: str, program: str, meaning: str) -> Feature:
-    return Feature(name, shutil.which(program) or "absent", None, meaning)
 
 
 def _kvm() -> str:

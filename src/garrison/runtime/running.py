@@ -1,7 +1,8 @@
 """One started server process: what it says before it is ready, how it ends, and how it is ended.
 
-Signals go to the innermost process of the sandbox first. Killing bubblewrap itself would leave its inner
-process to be collected by whatever is process 1 on the host, which in a container may never do so.
+Signals go to the innermost process of the sandbox first, unless the started one passes them on. Killing
+bubblewrap itself would leave its inner process to be collected by whatever is process 1 on the host, which in
+a container may never do so.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ class Running:
 
     process: subprocess.Popen[bytes]
     ended: asyncio.Future[int]
+    forwards_signals: bool = False
     output: bytearray = field(default_factory=bytearray)
     keeps_output: bool = True
 
@@ -46,7 +48,8 @@ class Running:
     async def end(self, grace: float) -> None:
         """SIGTERM, then SIGKILL after `grace` seconds. Returns when it has ended and was collected."""
         for number, seconds in ((signal.SIGTERM, grace), (signal.SIGKILL, KILL_SECONDS)):
-            self._signal(innermost(self.pid), number)
+            is_forwarded = number == signal.SIGTERM and self.forwards_signals
+            self._signal(self.pid if is_forwarded else innermost(self.pid), number)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(asyncio.shield(self.ended), seconds)
                 return
@@ -60,22 +63,24 @@ class Running:
 
     def wants_to_run(self) -> bool:
         """Whether a thread of the server is running or waits for a processor: starved is not hung."""
-        for path in Path(f"/proc/{innermost(self.pid)}/task").glob("*/stat"):
-            with contextlib.suppress(OSError):
-                if path.read_text().rpartition(")")[2].split()[0] == "R":
-                    return True
+        for pid in family(self.pid):
+            for path in Path(f"/proc/{pid}/task").glob("*/stat"):
+                with contextlib.suppress(OSError):
+                    if path.read_text().rpartition(")")[2].split()[0] == "R":
+                        return True
         return False
 
     def cpu_ticks(self) -> int:
         """Processor time that the server has used so far: one that computes is busy, not hung."""
-        try:
-            fields = Path(f"/proc/{innermost(self.pid)}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            return 0
-        return int(fields[11]) + int(fields[12])
+        total = 0
+        for pid in family(self.pid):
+            with contextlib.suppress(OSError):
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                total += int(fields[11]) + int(fields[12])
+        return total
 
 
-def run(launch: Callable[[int], subprocess.Popen[bytes]]) -> Running:
+def run(launch: Callable[[int], subprocess.Popen[bytes]], *, forwards_signals: bool = False) -> Running:
     """Start by `launch(output)`, where output is a descriptor for what it prints, and watch it."""
     loop = asyncio.get_running_loop()
     readable, writable = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -87,7 +92,7 @@ def run(launch: Callable[[int], subprocess.Popen[bytes]]) -> Running:
         raise
     finally:
         os.close(writable)
-    running = Running(process, loop.create_future())
+    running = Running(process, loop.create_future(), forwards_signals)
     descriptor = os.pidfd_open(process.pid)
 
     def drain() -> None:
@@ -114,12 +119,23 @@ def run(launch: Callable[[int], subprocess.Popen[bytes]]) -> Running:
 
 
 def innermost(pid: int) -> int:
-    """The process at the bottom of a chain of single children: bwrap -> its process 1 -> the server."""
-    while True:
-        try:
-            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        except OSError:
-            return pid
-        if not children:
-            return pid
-        pid = int(children[0])
+    """The process at the bottom of a chain of first children: bwrap -> its process 1 -> the server."""
+    while found := _children(pid):
+        pid = found[0]
+    return pid
+
+
+def family(pid: int) -> list[int]:
+    """The process and all that it started, and they."""
+    found = [pid]
+    for one in found:  # it grows as it is walked
+        found += _children(one)
+    return found
+
+
+def _children(pid: int) -> list[int]:
+    children: list[int] = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            children += map(int, path.read_text().split())
+    return children

@@ -221,7 +221,8 @@ class Supervisor:
             server.tasks = service.tasks
             _make_socket_directory(server.socket.parent, server.uid)
             server.running = processes.run(
-                lambda output: server.sandbox.launch(_order(server, service, output))
+                lambda output: server.sandbox.launch(_order(server, service, output)),
+                forwards_signals=server.sandbox.forwards_signals,
             )
         finally:
             loaded.close()  # the server has its own descriptors; ours would keep the memory after it ends

@@ -35,6 +35,7 @@ MEMORY, FILL, PIECE = 1 << 30, 600 << 20, 50 << 20
 AF_VSOCK, AF_ALG, AF_PACKET = 40, 38, 17
 CLONE_NEWNS, CLONE_NEWUSER = 0x20000, 0x10000000
 TIOCSTI = 0x5412
+PR_GET_NO_NEW_PRIVS = 39
 DENIALS = (errno.EPERM, errno.EACCES, errno.ENOSYS)
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -291,16 +292,32 @@ def leaked_descriptors() -> bool:
     return False
 
 
-def foreign_environment() -> bool:
-    ours = {
+OURS = frozenset(
+    {
         "LANG",
         "MALLOC_ARENA_MAX",
         "OMP_NUM_THREADS",
         "OPENBLAS_NUM_THREADS",
         "RAYON_NUM_THREADS",
+        "HOME",  # runc adds it
         "LC_CTYPE",
+        "PWD",
     }
-    return bool(os.environ.keys() - ours - {"PWD"})
+)
+
+
+def foreign_environment() -> bool:
+    return bool(os.environ.keys() - OURS)
+
+
+def environment_of_process_1() -> bool:
+    """Does it say anything that was not given to us? Process 1 may be this very program."""
+    names = {entry.partition(b"=")[0].decode() for entry in Path("/proc/1/environ").read_bytes().split(b"\0")}
+    return bool(names - OURS - {""})
+
+
+def privileges_can_be_gained() -> bool:
+    return call("prctl", ctypes.c_int(PR_GET_NO_NEW_PRIVS), *[ctypes.c_long(0)] * 4) != 1
 
 
 def status(field: str) -> str:
@@ -414,7 +431,7 @@ def tries() -> list[tuple[str, Try]]:
         ("read.own-environment", foreign_environment),
         ("read.environment-of-others", lambda: any_process_holds("environ")),
         ("read.arguments-of-others", lambda: any_process_holds("cmdline")),
-        ("read.environment-of-process-1", lambda: readable("/proc/1/environ")),
+        ("read.environment-of-process-1", environment_of_process_1),
         ("read.host-process", lambda: bool(os.stat(f"/proc/{SETTINGS['host_pid']}/cwd"))),
         ("read.host-paths", mounts_tell_host_paths),
         ("read.block-device", lambda: any(readable(f"/dev/{name}") for name in SETTINGS["block_devices"])),
@@ -488,7 +505,7 @@ def tries() -> list[tuple[str, Try]]:
         ("become.root", lambda: in_child(lambda: done(os.setuid, 0))),
         ("become.groups", lambda: in_child(lambda: done(os.setgroups, [0]))),
         ("become.capabilities", lambda: int(status("CapEff"), 16) != 0),
-        ("become.new-privileges", lambda: status("NoNewPrivs") != "1"),
+        ("become.new-privileges", privileges_can_be_gained),
         ("become.unfiltered", lambda: status("Seccomp") != "2"),
         (
             "become.user-namespace",

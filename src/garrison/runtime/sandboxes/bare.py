@@ -20,6 +20,7 @@ class Bare:
 
     environment: Mapping[str, str] = field(default_factory=dict)
     level: str = "none"
+    forwards_signals: bool = False
 
     def available(self) -> Availability:
         return Availability(self.level, True)
@@ -32,7 +33,8 @@ class Bare:
             "directory": str(order.socket_directory),
             "program": str(order.program),
             "settings": start.program_settings(order),
-            "control": True,
+            "any_user": True,
+            "open": {},
         }
         with ExitStack() as open_files:
             descriptor = start.memory_file("control", json.dumps(inner).encode())

@@ -30,6 +30,7 @@ class Limits:
     open_files: int = 256
     file_size: int = 64 * MIB  # of one file written; only /tmp takes any
     temporary: int = 64 * MIB  # all of /tmp
+    cpus: float = 2.0  # processors' worth of time, where a cgroup can bound it
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,8 @@ class Launch:
     """One server to start. `program` is a single Python file that runs with `settings` (JSON) and `files`.
 
     `files` are open descriptors by name; the program finds their numbers in its settings under `files`.
+    `tree` are descriptors by relative path: files that have to stand beside one another, shown read-only
+    below `/model` from a private copy that the launch makes.
     `socket_directory` exists, is 0700 and belongs to `uid`: the only place the program may write.
     `output` receives what the program prints. `uid` 0 is refused (ISO-ROOT).
     """
@@ -50,6 +53,7 @@ class Launch:
     files: Mapping[str, int] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
     compute_threads: int = 1
+    tree: Mapping[str, int] = field(default_factory=dict)
 
 
 class Sandbox(Protocol):
@@ -57,6 +61,11 @@ class Sandbox(Protocol):
 
     @property
     def level(self) -> str: ...
+
+    @property
+    def forwards_signals(self) -> bool:
+        """Whether the started process passes SIGTERM on to the server; else it goes to the innermost one."""
+        ...
 
     def available(self) -> Availability:
         """Looks, starts nothing that stays."""

@@ -32,6 +32,7 @@ class Bubblewrap:
 
     binary: str = ""
     level: str = "bwrap"
+    forwards_signals: bool = False
 
     def available(self) -> Availability:
         binary = self._binary()

@@ -1,8 +1,10 @@
 """Runs inside: takes the last rights away, then becomes the program. A script; standard library only.
 
 Started as `python -I confine.py FD`; FD holds JSON: `limits` [[number, value]...], `read` and `write` (paths),
-`filter` (BPF, hex), `minimum_abi`, `program` (a Python file), `settings` (handed to it as `SETTINGS`).
-`control` is true in the probe's control run only, which shows what an unconfined program could do.
+`filter` (BPF, hex), `minimum_abi`, `program` (a Python file), `settings` (handed to it as `SETTINGS`), `open`
+(paths by name, opened and handed on where descriptors cannot be passed: FD is a path there too).
+`any_user` is true in the probe's control run, which shows what an unconfined program could do, and under a
+kernel of its own (gVisor), whose user 0 is an unprivileged user of the host.
 Order matters: limits, Landlock, then the filter, since the filter leaves nothing to set up afterwards.
 Any step that fails ends the process; the program never runs with less than what was ordered.
 """
@@ -15,6 +17,7 @@ import json
 import os
 import resource
 import runpy
+import signal
 import struct
 import sys
 from collections.abc import Sequence
@@ -22,7 +25,7 @@ from collections.abc import Sequence
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446  # the same numbers on every machine
 SECCOMP_CALL = {"x86_64": 317, "aarch64": 277}
 SECCOMP_SET_MODE_FILTER = 1
-PR_SET_NO_NEW_PRIVS = 38
+PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38
 RULE_PATH_BENEATH = 1
 
 # linux/landlock.h; a right above the kernel's ABI must not be named, so the masks are cut to it.
@@ -112,14 +115,18 @@ def filter_calls(program: bytes) -> None:
 
 
 def main() -> None:
-    descriptor = int(sys.argv[1])
-    with open(descriptor, "rb") as file:
+    given = sys.argv[1]
+    with open(int(given) if given.isdecimal() else given, "rb") as file:
         order = json.load(file)
-    if 0 in os.getresuid() and not order["control"]:
+    if 0 in os.getresuid() and not order["any_user"]:
         raise PermissionError("user 0 never runs a model server")
     sys.argv = [order["program"]]
+    for name, path in order["open"].items():
+        order["settings"]["files"][name] = os.open(path, os.O_RDONLY)
     os.chdir(order["directory"])
     limit(order["limits"])
+    if not order["any_user"]:  # a runtime may have cleared the one from outside; the filter keeps this one
+        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     no_new_privileges()
     if order["read"] is not None:
         restrict_files(order["read"], order["write"], order["minimum_abi"])

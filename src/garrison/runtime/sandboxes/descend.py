@@ -1,10 +1,11 @@
 """Runs outside, first: becomes the model's own user and only then executes. A script; standard library only.
 
 Started as `python -I -S descend.py FD`; FD holds JSON: `uid`, `reach` (paths that the new user has to get
-to), `command` (argv), `environment`. As root it makes a mount namespace of its own in which directories that
-others cannot enter (/root, a data directory) are replaced by empty ones holding only the paths in `reach`;
-an ordinary user stays who they are. It refuses to execute anything as user 0: bubblewrap started by root
-stays the host's root, whatever its options say, and may write /proc/sys/kernel/core_pattern.
+to), `command` (argv), `environment`, and as root `cgroup` (files to enter). As root it makes a mount
+namespace of its own in which directories that others cannot enter (/root, a data directory) are replaced by
+empty ones holding only the paths in `reach`; an ordinary user stays who they are. It refuses to execute
+anything as user 0: bubblewrap started by root stays the host's root, whatever its options say, and may write
+/proc/sys/kernel/core_pattern.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ def main() -> None:
     if uid == 0:
         raise PermissionError("user 0 never runs a model server")
     if os.geteuid() == 0:
+        for path in order["cgroup"]:
+            with open(path, "w") as file:
+                file.write(str(os.getpid()))
         make_reachable(order["reach"])
         os.setgroups([])
         os.setresgid(uid, uid, uid)

@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from garrison.confine.seccomp import machine_named
@@ -60,15 +61,20 @@ def confinement_missing(minimum_abi: int) -> tuple[str, ...]:
 def namespaces_work(bubblewrap: str) -> bool:
     """Can an unprivileged user make the namespaces? Tries it, with a program that does nothing."""
     options = ["--unshare-all", "--unshare-user", "--disable-userns", "--ro-bind", "/", "/"]
+    return runs_unprivileged([bubblewrap, *options, "/bin/true"], TRY_TIMEOUT)
+
+
+def runs_unprivileged(command: Sequence[str], timeout: float) -> bool:
+    """Whether `command` ends well as an unprivileged user with an empty environment."""
     uid = os.getuid() or NOBODY
     try:
         tried = subprocess.run(
-            [sys.executable, "-I", "-S", "-c", _TRY, str(uid), bubblewrap, *options, "/bin/true"],
+            [sys.executable, "-I", "-S", "-c", _TRY, str(uid), *command],
             env={},
             cwd="/",
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=TRY_TIMEOUT,
+            timeout=timeout,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired):

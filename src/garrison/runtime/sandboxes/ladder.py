@@ -8,12 +8,14 @@ from garrison.core.errors import Usage
 from garrison.core.plugins import with_installed
 from garrison.runtime.sandboxes.base import Availability, Sandbox
 from garrison.runtime.sandboxes.bwrap import Bubblewrap
+from garrison.runtime.sandboxes.gvisor import Gvisor
 from garrison.runtime.sandboxes.landlock import Landlock
+from garrison.runtime.sandboxes.runc import Runc
 from garrison.runtime.sandboxes.start import unavailable
 
 LEVELS = ("landlock", "bwrap", "runc", "gvisor", "microvm")
 DEFAULT_LEVEL = "bwrap"
-BUILT_IN: tuple[Sandbox, ...] = (Landlock(), Bubblewrap())
+BUILT_IN: tuple[Sandbox, ...] = (Landlock(), Bubblewrap(), Runc(), Gvisor())
 
 
 def sandbox_for(level: str) -> Sandbox:

@@ -22,6 +22,7 @@ SAME_USER_ABI = 6  # signals to the user's other processes are stopped by Landlo
 @dataclass(frozen=True, slots=True)
 class Landlock:
     level: str = "landlock"
+    forwards_signals: bool = False
 
     def available(self) -> Availability:
         missing = features.confinement_missing(_minimum_abi())

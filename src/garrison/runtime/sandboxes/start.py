@@ -13,12 +13,14 @@ from pathlib import Path
 
 from garrison.confine.seccomp import filter_program, machine_named
 from garrison.core.errors import Refused, Undecided
+from garrison.runtime.sandboxes import cgroup
 from garrison.runtime.sandboxes.base import Launch
 from garrison.runtime.sandboxes.places import HERE
 
 CONFINE = HERE / "confine.py"
 DESCEND = HERE / "descend.py"
 SOCKET_NAME = "s.sock"
+MODEL_DIRECTORY = "/model"
 DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
 # Of /proc only these: /proc/self/mountinfo, for one, names the host's directories.
 OWN_FACTS = tuple(f"/proc/self/{name}" for name in ("fd", "maps", "stat", "statm", "status", "task"))
@@ -58,7 +60,13 @@ def environment(order: Launch) -> dict[str, str]:
 
 
 def confinement(
-    order: Launch, *, read: Sequence[Path], directory: str, threads: int, minimum_abi: int = MINIMUM_ABI
+    order: Launch,
+    *,
+    read: Sequence[Path],
+    directory: str,
+    threads: int,
+    minimum_abi: int = MINIMUM_ABI,
+    creates_files: bool = True,
 ) -> dict[str, object]:
     """The order for `confine.py`."""
     machine = machine_named(os.uname().machine)
@@ -78,12 +86,18 @@ def confinement(
         "read": [*map(str, read), *KERNEL_FACTS],
         "write": [("socket", directory), ("scratch", "/tmp"), *(("device", path) for path in DEVICES)],  # noqa: S108  # the sandbox's own
         "minimum_abi": minimum_abi,
-        "filter": filter_program(machine).hex(),
+        "filter": filter_program(machine, creates_files=creates_files).hex(),
         "directory": directory,
         "program": str(order.program),
         "settings": program_settings(order),
-        "control": False,
+        "any_user": False,
+        "open": {},
     }
+
+
+def model_place(order: Launch) -> tuple[Path, ...]:
+    """Where the files of `order.tree` are shown inside, if there are any."""
+    return (Path(MODEL_DIRECTORY),) if order.tree else ()
 
 
 def program_settings(order: Launch) -> dict[str, object]:
@@ -103,6 +117,7 @@ def spawn(
     descent = {
         "uid": order.uid,
         "parent": os.getpid(),
+        "cgroup": cgroup.enter(order.uid, order.limits) if os.geteuid() == 0 else (),
         "reach": [str(path) for path in reach],
         "command": list(command),
         "environment": dict(environment),
