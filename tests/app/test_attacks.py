@@ -117,6 +117,8 @@ def test_a_yes_that_was_not_needed_is_none_later(people: Household, plain: Path)
     assert [row["approver"] for row in people.ask("model.show", ref="m@1")["approvals"]] == ["dana", "erin"]
     people.clock.move(days=400)
     assert people.ask("model.approve", "zoe", ref="m@1")["given"] == ["zoe"]
+    for name in ("\uff44ana", "da\u3164na", "dan\u1d43"):  # shown as dana, or nearly
+        assert code(lambda name=name: people.ask("user.add", name=name, roles=["approver"])) == "ID-SYNTAX"
 
 
 @pytest.mark.row("A24", kind="R")
@@ -288,3 +290,27 @@ def test_a_folder_that_would_fill_the_disk_or_shows_two_files_as_one_is_refused_
         assert code(lambda: home.publish(plain, "m@1")) == "ART-NAME-UNSAFE"
         (plain / name).unlink()
     assert home.publish(plain, "m@1")["state"] == "pending"
+
+
+@pytest.mark.row("A28", kind="R")
+def test_older_papers_do_not_become_the_newest_by_another_order_of_rows(
+    home: Household, plain: Path, tmp_path: Path
+) -> None:
+    home.publish(plain, "m@1")
+    (tmp_path / "report.json").write_text('{"metrics": {"recall": 0.2}}')
+    home.ask("eval.attach", ref="m@1", report=str(tmp_path / "report.json"))
+    before = home.ask("model.provenance", ref="m@1")["label"]
+    home.edit("UPDATE attachments SET place = 100 - place")
+    assert home.ask("model.provenance", ref="m@1")["label"] == before == "provenance-2"
+
+
+@pytest.mark.row("C16", kind="R")
+def test_a_record_hidden_from_the_questions_is_found_by_the_daily_look(
+    people: Household, plain: Path
+) -> None:
+    """Its body and its place in the tree are as they were; only the columns that are asked say something else."""
+    people.publish(plain, "m@1")
+    people.ask("model.retire", ref="m@1")
+    assert people.ask("schedule.run", job="verify-ledger")["facts"]["records"] > 5
+    people.edit("UPDATE ledger_event SET action = 'model.invoke' WHERE action = 'artifact.retire'")
+    assert code(lambda: people.ask("schedule.run", job="verify-ledger")) == "AUD-EDITED"

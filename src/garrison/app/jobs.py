@@ -19,6 +19,8 @@ from garrison.artifacts.registry import event_of
 from garrison.core.actions import Action
 from garrison.core.errors import GarrisonError, Refused, Undecided, Usage
 from garrison.core.event import Event, Outcome, format_time
+from garrison.evidence.verify import BROKEN, INTACT, verify_ledger
+from garrison.evidence.witness import FileWitness
 
 STEP_SECONDS = 0.02  # of rest after each version that was hashed
 MAX_NAMED = 50  # problems named in one event; each has an event of its own too
@@ -146,6 +148,31 @@ def check_rows(house: House) -> dict[str, Any]:
     return {"people": len(people.persons), "owners": len(people.owners), "routes": len(people.routes)}
 
 
+def verify_records(house: House) -> dict[str, Any]:
+    """Every record of the ledger, its columns too: an event that was hidden from the questions is found here.
+
+    Raises `Refused` AUD-* with the first that is not as it was written, `Undecided` when that cannot be told.
+    """
+    keys = [key for key in house.public_keys if key.label == "ledger"]
+    report = verify_ledger(house.database, keys, FileWitness(house.settings.data / "witness" / "checkpoint"))
+    if report.verdict == INTACT:
+        return {"records": report.size, "signed": report.signed}
+    kind = Refused if report.verdict == BROKEN else Undecided
+    what = (
+        report.problems[0].what if report.problems else "nothing outside the database vouches for the ledger"
+    )
+    raise kind(
+        report.code or "AUD-WITNESS",
+        f"the ledger is {report.verdict}: {what}",
+        evidence={"problems": [problem.as_json() for problem in report.problems[:MAX_NAMED]]},
+        fix="garrison audit verify names every record; put the newest backup back",
+    )
+
+
+def _daily(_settings: Settings) -> timedelta:
+    return timedelta(days=1)
+
+
 def _hourly(_settings: Settings) -> timedelta:
     return timedelta(hours=1)
 
@@ -159,6 +186,12 @@ JOBS: tuple[Job, ...] = (
         is_quick=True,
     ),
     Job("check-rows", "hold people, owners, revocations and routes against the ledger", _hourly, check_rows),
+    Job(
+        "verify-ledger",
+        "hash every record of the ledger, and compare with its witness",
+        _daily,
+        verify_records,
+    ),
     Job(
         "check-store",
         "is the store of model files closed to others?",

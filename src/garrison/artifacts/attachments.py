@@ -171,6 +171,10 @@ def _checked(registry: Registry, connection: Any, release: Release) -> list[Chec
     by_label = {attachment.label: attachment for attachment in stored}
     for label in recorded.keys() - by_label.keys():
         raise broken(label, str(release.ref), "its row was removed from the database", fix=RESTORE)
+    told_order = {
+        label: number for number, label in enumerate(recorded)
+    }  # the row's own place is nobody's word
+    stored.sort(key=lambda attachment: told_order.get(attachment.label, -1))
     return [_check_row(registry, release, attachment, recorded) for attachment in stored]
 
 

@@ -7,6 +7,7 @@ import os
 import stat
 import sys
 import traceback
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,10 +106,11 @@ def identity_name(name: str) -> str:
 
     A bar is for subjects of other issuers: nobody here can be called like one of them.
     """
-    if len(name) > 128 or not name.isprintable() or any(character in " :/|" for character in name):
+    is_plain = name.isascii() or unicodedata.normalize("NFKC", name) == name  # else two names look like one
+    if len(name) > 128 or not name.isprintable() or not is_plain or any(each in " :/|" for each in name):
         raise Usage(
             "ID-SYNTAX",
-            f"{name[:40]!r} is not a name for an identity",
+            f"{name[:40]!a} is not a name for an identity",
             fix="use letters, digits and . _ - @, at most 128 characters",
         )
     return name
