@@ -48,6 +48,7 @@ bench: setup-bench ## the speed and memory figures, each a ratio made in one run
 bench-peers: setup ## other scanners beside ours: make bench-peers FOLDER=labelled-files
 	@test -n "$(FOLDER)" || { echo "make bench-peers FOLDER=DIR, with a labels.csv in it or beside it"; exit 2; }
 	$(BIN)/python benchmarks/scanners/compare.py "$(FOLDER)" --markdown --classes
+	$(BIN)/python benchmarks/scanners.py --corpus "$(FOLDER)" --peers "$${XDG_CACHE_HOME:-$$HOME/.cache}/garrison-peers"
 
 soak: setup-bench ## the same doors under load for a longer time
 	@$(call run-scripts,$(sort $(wildcard benchmarks/soak_*.py)))

@@ -1,13 +1,13 @@
 """The scanner's cost, as ratios in one run: against bare SHA-256, against the size, against its targets.
 
 Every measurement is a process of its own, and processor seconds are those of the process and of its
-workers together. The rounds alternate and the best counts, so that a busy machine disturbs all alike.
-benchmarks/scanners/compare.py measures other scanners beside it.
+workers together. What is compared is measured in turns, and the medians count, so that a busy machine
+disturbs all alike. benchmarks/scanners/compare.py measures what other scanners find.
 
-    python benchmarks/scanners.py [--megabytes 503] [--rounds 3] [--peers DIR]
+    python benchmarks/scanners.py [--megabytes 503] [--rounds 3] [--peers DIR] [--corpus DIR]
 
 `--peers` is the cache in which compare.py has installed the peers; then the scan without hashes is compared
-with picklescan, and the whole scan with modelaudit.
+with picklescan, and the whole scan with modelaudit. `--corpus` is a folder of which each file is scanned alone.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from garrison.artifacts.scan import RULESET, Options, scan_path
 from garrison.artifacts.scan_features import FeatureIndex
@@ -67,6 +68,7 @@ def main() -> int:
     parser.add_argument("--megabytes", type=int, default=503)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peers", type=Path)
+    parser.add_argument("--corpus", type=Path)
     parser.add_argument("--measure", nargs="+", metavar="KIND", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.measure:
@@ -78,6 +80,8 @@ def main() -> int:
         figures += large_files(place, args.megabytes, args.rounds, args.peers)
         figures += small_files(place, args.rounds)
         figures += growth(place, args.rounds)
+        if args.corpus is not None:
+            figures += each_file(args.corpus)
         figures.append(judging_again(place))
     for figure in figures:
         sign = ">=" if figure.at_least else "<="
@@ -105,17 +109,17 @@ def large_files(place: Path, megabytes: int, rounds: int, peers: Path | None) ->
         memory = best["scan"].memory - 2 * best["nothing"].memory
         figures.append(Figure(f"{name}: memory of both processes above two bare ones", memory, "MiB", 96))
         if peers is not None:
-            command = next(peers.glob("picklescan-*")) / "bin" / "picklescan"
-            theirs = min(_cpu_of([str(command), "-p", str(path)]) for _ in range(rounds * 2))
-            quick = min(_cpu_of([*COMMAND, "--no-hash", str(path)]) for _ in range(rounds * 2))
+            picklescan = str(next(peers.glob("picklescan-*")) / "bin" / "picklescan")
+            quick, theirs = in_turns(
+                rounds * 5, [*COMMAND, "--no-hash", str(path)], [picklescan, "-p", str(path)]
+            )
             figures.append(
                 Figure(f"{name}: command without hashes against picklescan", quick / theirs, "x", 2)
             )
         if peers is not None and name == "torch zip":
-            command = next(peers.glob("modelaudit-*")) / "bin" / "modelaudit"
-            theirs = _cpu_of([str(command), "scan", str(path)], QUIET)
-            ours = min(_cpu_of([*COMMAND, str(path)]) for _ in range(rounds))
-            figures.append(Figure(f"{name}: modelaudit against ours", theirs / ours, "x", 8, at_least=True))
+            modelaudit = str(next(peers.glob("modelaudit-*")) / "bin" / "modelaudit")
+            whole, theirs = in_turns(rounds, [*COMMAND, str(path)], [modelaudit, "scan", str(path)])
+            figures.append(Figure(f"{name}: modelaudit against ours", theirs / whole, "x", 8, at_least=True))
         path.unlink()
     return figures
 
@@ -127,12 +131,25 @@ def small_files(place: Path, rounds: int) -> list[Figure]:
         value = {"name": f"model {number}", "weights": [number * 0.5, 2.5] * 10, "layers": {"a": [1, 2, 3]}}
         (folder / f"{number:05}.pkl").write_bytes(pickle.dumps(value, protocol=number % 6))
     one = folder / "00000.pkl"
-    whole = min(_cpu_of([*COMMAND, str(one)]) for _ in range(rounds * 3))
+    text = place / "config.json"
+    text.write_text(json.dumps({"model_type": "llama", "chat_template": TEMPLATE}))
+    pickled, configured = in_turns(rounds * 3, [*COMMAND, str(one)], [*COMMAND, str(text)])
     best = alternate(rounds, start=("scan", str(one)), scan=("scan", str(folder)))
     rate = (SMALL_FILES - 1) / (best["scan"].cpu - best["start"].cpu)
     return [
-        Figure("garrison scan of one small file, start to end", whole, "CPU s", 0.25),
+        Figure("garrison scan of one small pickle, start to end", pickled, "CPU s", 0.25),
+        Figure("garrison scan of one configuration with a template", configured, "CPU s", 0.25),
         Figure(f"{SMALL_FILES} small pickles in a batch, per core", rate, "/CPU s", 500, at_least=True),
+    ]
+
+
+def each_file(corpus: Path) -> list[Figure]:
+    """The dearest file of a folder, each scanned by a process of its own."""
+    files = sorted(path for path in corpus.rglob("*") if path.is_file() and not path.is_symlink())
+    used = [run("look", str(path)) for path in files]
+    return [
+        Figure(f"the dearest of {len(files)} files, start to end", max(u.cpu for u in used), "CPU s", 1),
+        Figure(f"the largest of {len(files)}, both processes", max(u.memory for u in used), "MiB", 256),
     ]
 
 
@@ -249,7 +266,7 @@ def alternate(rounds: int, **kinds: tuple[str, ...]) -> dict[str, Used]:
         for name, arguments in kinds.items():
             runs[name].append(run(*arguments))
     return {
-        name: Used(min(r.cpu for r in rows), min(r.wall for r in rows), max(r.memory for r in rows))
+        name: Used(median(r.cpu for r in rows), median(r.wall for r in rows), max(r.memory for r in rows))
         for name, rows in runs.items()
     }
 
@@ -269,8 +286,8 @@ def measure(kind: str, *paths: str) -> None:
             with open(path, "rb") as stream:
                 hashlib.file_digest(stream, "sha256")
     else:
-        report = scan_path(paths, options=Options(hash_files=kind == "scan"))
-        assert report.verdict is Verdict.CLEAN, report.as_json()
+        report = scan_path(paths, options=Options(hash_files=kind != "quick", fork=True))
+        assert report.verdict is Verdict.CLEAN or kind == "look", report.as_json()
     wall = time.perf_counter() - begun
     own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
@@ -280,11 +297,17 @@ def measure(kind: str, *paths: str) -> None:
     print(cpu, wall, (peak + children.ru_maxrss) / 1024)
 
 
-def _cpu_of(command: list[str], more: dict[str, str] | None = None) -> float:
-    """Processor seconds of a command. With an environment of its own it is a peer, which may find something."""
+def in_turns(rounds: int, ours: list[str], theirs: list[str]) -> tuple[float, float]:
+    """Medians of the processor seconds of two commands."""
+    pairs = [(_cpu_of(ours), _cpu_of(theirs)) for _ in range(rounds)]
+    return median(pair[0] for pair in pairs), median(pair[1] for pair in pairs)
+
+
+def _cpu_of(command: list[str]) -> float:
+    """Processor seconds of a command, which may find something."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    environment = None if more is None else os.environ | more
-    subprocess.run(command, check=more is None, capture_output=True, env=environment)
+    done = subprocess.run(command, check=False, capture_output=True, env=os.environ | QUIET)
+    assert done.returncode in (0, 1), done.stderr
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
