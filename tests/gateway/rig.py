@@ -101,7 +101,7 @@ class Rig:
         outbox = Outbox(self.spool, self.loop)
         self.plane = Plane(
             snapshots=snapshots,
-            limiter=Limiter(self.loop.time),
+            limiter=Limiter(time.monotonic),
             inspector=self.inspector,
             pool=Pool(self.upstream_limits, self.loop, outbox),
             outbox=outbox,

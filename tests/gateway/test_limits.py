@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,7 +16,19 @@ from tests.fakes.upstream import HANG, Asked, completion
 from tests.gateway.rig import Rig, chat
 
 from garrison.core.errors import Refused
-from garrison.gateway.limits import WINDOW_SECONDS, Limiter, Limits, Reservation
+from garrison.gateway.counters import Table, make_shared
+from garrison.gateway.limits import (
+    WINDOW_SECONDS,
+    Counted,
+    Limiter,
+    Limits,
+    Price,
+    Reservation,
+    Rule,
+    Spend,
+    default_rule,
+    parse_rule,
+)
 
 WIDE = {"requests_per_minute": 1_000, "tokens_per_minute": 10_000_000, "concurrency": 100}
 
@@ -83,6 +100,15 @@ def test_running_requests_are_limited_and_a_finished_one_makes_room(rig: Rig) ->
     assert rig.ask(chat()).status == 200
 
 
+def counted(*rules: Rule, price: Price | None = None) -> Counted:
+    keyed = tuple((rule, rule.key("s", "m", "t") or "") for rule in rules)
+    return Counted(keyed, price or Price(), "m")
+
+
+def simple(requests: int, tokens: int, concurrency: int) -> Counted:
+    return counted(default_rule(Limits(requests, tokens, concurrency)))
+
+
 @given(
     st.lists(st.tuples(st.floats(0, 20), st.integers(0, 50), st.integers(0, 80)), max_size=60),
     st.integers(1, 6),
@@ -93,13 +119,13 @@ def test_no_window_of_a_minute_ever_holds_more_than_the_limit(
 ) -> None:
     clock = Clock()
     limiter = Limiter(clock)
-    limits = Limits(requests, tokens, 100)
+    limits = simple(requests, tokens, 100)
     passed: list[tuple[float, int]] = []
     waits: list[float] = []
     for wait, reserve, used in steps:
         clock.now += wait
         try:
-            place = limiter.reserve("s", "m", reserve, limits)
+            place = limiter.reserve(limits, Spend(reserve, 0))
         except Refused as error:
             waits.append(error.retry_after or 0)
             continue
@@ -115,22 +141,23 @@ def test_no_window_of_a_minute_ever_holds_more_than_the_limit(
 def test_after_the_stated_wait_the_request_passes() -> None:
     clock = Clock()
     limiter = Limiter(clock)
-    limits = Limits(1, 100, 10)
-    limiter.reserve("s", "m", 1, limits).settle(1)
+    limits = simple(1, 100, 10)
+    limiter.reserve(limits, Spend(1, 0)).settle(1)
     with pytest.raises(Refused) as caught:
-        limiter.reserve("s", "m", 1, limits)
+        limiter.reserve(limits, Spend(1, 0))
     assert caught.value.retry_after is not None
     clock.now += caught.value.retry_after
-    limiter.reserve("s", "m", 1, limits)
+    limiter.reserve(limits, Spend(1, 0))
 
 
+@pytest.mark.row("C07", kind="R")
 def test_a_hundred_at_once_overspend_by_one_reservation_at_most() -> None:
     limiter = Limiter(Clock())
-    limits = Limits(1_000, 1_000, 1_000)
+    limits = simple(1_000, 1_000, 1_000)
     places: list[Reservation] = []
     for _ in range(100):
         try:
-            places.append(limiter.reserve("s", "m", 90, limits))
+            places.append(limiter.reserve(limits, Spend(90, 0)))
         except Refused:
             continue
     for place in places:
@@ -138,12 +165,148 @@ def test_a_hundred_at_once_overspend_by_one_reservation_at_most() -> None:
         place.settle(180)  # a second time changes nothing
     assert len(places) == 11
     with pytest.raises(Refused):
-        limiter.reserve("s", "m", 1, limits)
+        limiter.reserve(limits, Spend(1, 0))
 
 
-def test_workers_share_a_limit_between_them() -> None:
-    limiter = Limiter(Clock(), workers=4)
-    for _ in range(2):
-        limiter.reserve("s", "m", 1, Limits(8, 1_000, 100))
-    with pytest.raises(Refused):
-        limiter.reserve("s", "m", 1, Limits(8, 1_000, 100))
+@pytest.mark.row("C07", kind="R")
+@pytest.mark.parametrize(
+    ("dimension", "cap", "spend", "fits", "seconds"),
+    [
+        ("input_tokens_per_minute", 100, Spend(30, 500), 3, 61),
+        ("output_tokens_per_minute", 100, Spend(500, 50), 2, 61),
+        ("stream_seconds_per_hour", 200, Spend(1, 1, 60), 3, 3_660),
+        ("money_per_day", 2_000_000, Spend(1, 1, 0, 600_000), 3, 87_840),
+    ],
+)
+def test_each_kind_of_use_has_its_own_limit_and_its_own_window(
+    dimension: str, cap: int, spend: Spend, fits: int, seconds: int
+) -> None:
+    clock = Clock()
+    limiter = Limiter(clock)
+    limits = counted(parse_rule({"name": "r", dimension: cap}))
+    for _ in range(fits):
+        limiter.reserve(limits, spend)
+    with pytest.raises(Refused) as caught:
+        limiter.reserve(limits, spend)
+    assert caught.value.evidence["limit"] == dimension
+    assert 1 <= (caught.value.retry_after or 0) <= seconds
+    clock.now += seconds
+    limiter.reserve(limits, spend)
+
+
+@pytest.mark.row("C07", kind="R")
+def test_money_is_settled_to_what_the_answer_cost() -> None:
+    limiter = Limiter(Clock())
+    price = Price(input=1_000_000, output=4_000_000)
+    limits = counted(parse_rule({"name": "r", "money_per_day": 10_000}), price=price)
+    for _ in range(20):
+        asked = Spend(100, 2_000, 0, price.of(100, 2_000))
+        limiter.reserve(limits, asked).settle(100, 100)  # 500 of the 8,100 that were reserved
+        if price.of(100, 2_000) + 500 * (_ + 1) > 10_000:
+            break
+    with pytest.raises(Refused) as caught:
+        limiter.reserve(limits, Spend(100, 2_000, 0, price.of(100, 2_000)))
+    assert caught.value.evidence["limit"] == "money_per_day"
+    limiter.reserve(limits, Spend(100, 100, 0, price.of(100, 100)))
+
+
+@pytest.mark.row("C07", kind="R")
+def test_a_request_counts_under_every_limit_that_is_about_it_or_under_none() -> None:
+    limiter = Limiter(Clock())
+    acme = parse_rule({"name": "acme", "tenant": "acme", "requests_per_minute": 2})
+    each = parse_rule({"name": "each", "identity": "each", "requests_per_minute": 5})
+    dana = parse_rule({"name": "dana", "identity": "dana", "model": "big", "requests_per_minute": 1})
+
+    def ask(identity: str, model: str, tenant: str) -> None:
+        rules = ((rule, rule.key(identity, model, tenant)) for rule in (each, acme, dana))
+        known = tuple((rule, key) for rule, key in rules if key is not None)
+        limiter.reserve(Counted(known, Price(), model), Spend(0, 0)).settle(0)
+
+    ask("dana", "big", "acme")
+    with pytest.raises(Refused) as caught:
+        ask("dana", "big", "acme")
+    assert caught.value.evidence["rule"] == "dana"
+    ask("erin", "big", "acme")  # what was refused above took nothing of its tenant's
+    with pytest.raises(Refused) as tenant:
+        ask("fred", "small", "acme")
+    assert tenant.value.evidence["rule"] == "acme"
+    for _ in range(4):
+        ask("dana", "small", "other")
+    with pytest.raises(Refused) as own:
+        ask("dana", "small", "other")
+    assert own.value.evidence["rule"] == "each"
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [{}, {"name": "a"}, {"name": "a", "concurrency": -1}, {"name": "a", "concurrency": True},
+     {"name": 1, "concurrency": 1},
+     {"name": "a", "requests": 1}, {"name": "a", "concurrency": "1"}, {"name": "a", "identity": "", "concurrency": 1},
+     {"name": "a", "identity": 3, "concurrency": 1}, {"name": "a", "money_per_day": 1.5}],
+    ids=str,
+)  # fmt: skip
+def test_what_is_no_limit_is_refused(facts: dict[str, Any]) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        parse_rule(facts)
+
+
+_COUNTING = """
+import sys, time
+from garrison.core.errors import Refused
+from garrison.gateway.counters import Table
+from garrison.gateway.limits import Counted, Limiter, Limits, Price, Spend, default_rule
+table = Table(4, int(sys.argv[2]), int(sys.argv[1]))
+limiter = Limiter(time.monotonic, table)
+rule = default_rule(Limits(int(sys.argv[3]), 10**9, 50))
+known = Counted(((rule, "shared"),), Price(), "m")
+sys.stdout.write("ready\\n"); sys.stdout.flush(); sys.stdin.readline()
+passed = 0
+for number in range(400):
+    try:
+        place = limiter.reserve(known, Spend(1, 1))
+    except Refused:
+        continue
+    passed += 1
+    if sys.argv[4] == "settle":
+        place.settle(1, 1)
+print(passed, flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.row("C07", kind="R")
+@pytest.mark.parametrize(("limit", "settles", "expected"), [(500, "settle", 500), (500, "hold", 50)])
+def test_workers_count_together_exactly_whoever_is_asked(limit: int, settles: str, expected: int) -> None:
+    descriptor = make_shared(4)
+    words = [sys.executable, "-c", _COUNTING, str(descriptor)]
+    workers = [
+        subprocess.Popen(
+            [*words, str(region), str(limit), settles],
+            pass_fds=[descriptor],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for region in range(3)
+    ]
+    try:
+        for worker in workers:
+            assert worker.stdout is not None
+            assert worker.stdout.readline() == "ready\n"
+        for worker in workers:
+            assert worker.stdin is not None
+            worker.stdin.write("go\n")
+            worker.stdin.flush()
+        passed = [int(worker.stdout.readline()) for worker in workers if worker.stdout]
+        assert sum(passed) == expected
+        workers[0].kill()  # with what it had running, which its successor in that place gives back
+        workers[0].wait()
+        after = Table(4, 0, descriptor)
+        base = after.row("shared", time.monotonic())
+        assert base is not None
+        assert after.running(base) == (0 if settles == "settle" else expected - passed[0])
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.communicate()
+        os.close(descriptor)

@@ -216,6 +216,8 @@ class House:
                         "tokens_per_minute": self.settings.tokens_per_minute,
                         "concurrency": self.settings.concurrency,
                     },
+                    "limit_rules": [people.access.limits[name] for name in sorted(people.access.limits)],
+                    "prices": [people.access.prices[name] for name in sorted(people.access.prices)],
                     "max_token_lifetime": 86_400,
                     "issuers": self.issuers.as_json(),
                     "api_keys": [

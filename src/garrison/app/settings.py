@@ -48,6 +48,12 @@ class Settings:
     """Model tokens a minute for each identity and model."""
     concurrency: int = 16
     """Requests in progress at once for each identity and model."""
+    limits_redis: str = ""
+    """Redis or Valkey that counts limits for several gateways: unix:/PATH, redis://HOST:PORT or rediss://HOST:PORT."""
+    limits_redis_password_file: str = ""
+    """File with the password of limits_redis, readable by this user alone."""
+    limit_replicas: int = 1
+    """How many gateways share the limits: each one's part while limits_redis does not answer."""
     issuer_stale_seconds: int = 3_600
     """How long the keys of another issuer count while it cannot be reached."""
     snapshot_seconds: int = 900
@@ -194,6 +200,7 @@ def _check(settings: Settings) -> None:
         "requests_per_minute": (settings.requests_per_minute, 1, 10_000_000),
         "tokens_per_minute": (settings.tokens_per_minute, 1, 10_000_000_000),
         "concurrency": (settings.concurrency, 1, 100_000),
+        "limit_replicas": (settings.limit_replicas, 1, 1_000),
         "issuer_stale_seconds": (settings.issuer_stale_seconds, 1, 86_400),
         "snapshot_seconds": (settings.snapshot_seconds, 30, 86_400),
         "approval_days": (settings.approval_days, 1, 365),

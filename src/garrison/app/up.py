@@ -248,6 +248,9 @@ def _plane(house: House, authority: x509.Certificate, ca_signer: Signer) -> Plan
         workers=settings.workers,
         metrics_port=settings.metrics_address[1],
         tls=tls,
+        limits_redis=settings.limits_redis,
+        limits_redis_password=settings.limits_redis_password_file,
+        limit_replicas=settings.limit_replicas,
         unknown_keys=house.issuers.wanted.update,
     )
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from garrison.core.errors import GarrisonError, Undecided
+from garrison.gateway.counters import make_shared
 
 READY_SECONDS = 30.0  # the first start compiles the patterns; later ones are ready in a second
 RESTART_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0)  # pauses between restarts; the last one repeats
@@ -40,6 +41,9 @@ class Plane:
     workers: int
     metrics_port: int
     tls: Callable[[], bytes]
+    limits_redis: str = ""
+    limits_redis_password: str = ""
+    limit_replicas: int = 1
     unknown_keys: Callable[[list[str]], None] = lambda _issuers: None
 
 
@@ -49,6 +53,7 @@ class _Worker:
 
     process: asyncio.subprocess.Process
     started: float
+    region: int = 0
     said: dict[str, Any] = field(default_factory=dict)
     retired: bool = False
 
@@ -66,6 +71,9 @@ class Workers:
         self._replacing = asyncio.Lock()
         self._stopping = False
         self._generation = 0
+        # One place for each worker, and for each of those that drain while their successors serve already.
+        self._regions = 2 * plane.workers + 2
+        self._limits = make_shared(self._regions)
         self._newest = 0  # a worker that starts later may not serve by an older snapshot
 
     async def start(self) -> None:
@@ -110,6 +118,7 @@ class Workers:
                 worker.process.kill()
         if self._tasks:
             await asyncio.wait(self._tasks)
+        os.close(self._limits)
 
     @property
     def metrics(self) -> list[str]:
@@ -152,7 +161,8 @@ class Workers:
             tls = _memory_file("tls", self._plane.tls(), inherited)
             parent_read, parent_write = _pipe(read=inherited, write=ours)
             heard, tells = _pipe(read=ours, write=inherited)
-            config = _memory_file("gateway", self._config(index, tls, tells, parent_read), inherited)
+            region = self._free_region()
+            config = _memory_file("gateway", self._config(index, tls, tells, parent_read, region), inherited)
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-I",
@@ -160,13 +170,13 @@ class Workers:
                 "garrison.gateway.worker",
                 "--config",
                 str(config),
-                pass_fds=(tls, parent_read, tells, config),
+                pass_fds=(tls, parent_read, tells, config, self._limits),
                 env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"},
                 stdin=asyncio.subprocess.DEVNULL,
                 start_new_session=True,
             )
             ours.pop_all()  # closed by `_listen`, at the end of the process
-        worker = _Worker(process, asyncio.get_running_loop().time())
+        worker = _Worker(process, asyncio.get_running_loop().time(), region)
         self._alive.append(worker)
         listening = asyncio.create_task(self._listen(worker, heard, parent_write))
         self._tasks.add(listening)
@@ -174,7 +184,12 @@ class Workers:
         await self._wait_ready(index, worker)
         return worker
 
-    def _config(self, index: int, tls: int, tells: int, parent: int) -> bytes:
+    def _free_region(self) -> int:
+        """A place among the shared counters that no living worker has; the first one when all are taken."""
+        taken = {worker.region for worker in self._alive}
+        return next((region for region in range(self._regions) if region not in taken), 0)
+
+    def _config(self, index: int, tls: int, tells: int, parent: int, region: int) -> bytes:
         plane = self._plane
         return json.dumps(
             {
@@ -188,7 +203,12 @@ class Workers:
                 "ready_fd": tells,
                 "parent_fd": parent,
                 "metrics_port": plane.metrics_port,
-                "workers": plane.workers,
+                "limits_fd": self._limits,
+                "limit_region": region,
+                "limit_regions": self._regions,
+                "limits_redis": plane.limits_redis,
+                "limits_redis_password": plane.limits_redis_password,
+                "limit_replicas": plane.limit_replicas,
                 "patterns": str(plane.patterns),
                 "minimum_snapshot": self._newest,
             }

@@ -13,11 +13,11 @@ from typing import Protocol
 import orjson
 
 from garrison.core.actions import Action
-from garrison.core.decision import Decision, Endpoint, Request, Subject
+from garrison.core.decision import Decision, Endpoint, Request, Subject, Tier
 from garrison.core.errors import Refused, Usage
 from garrison.detect.base import Direction, Inspection, Outcome
 from garrison.gateway.http_parse import Head
-from garrison.gateway.limits import DEFAULT_COMPLETION, Limiter
+from garrison.gateway.limits import DEFAULT_COMPLETION, STREAM_SECONDS, Limiter, Spend
 from garrison.gateway.openai_shapes import Call, rewrite_strings, strings_of
 from garrison.gateway.record import Record
 from garrison.gateway.snapshot import Snapshot
@@ -25,6 +25,7 @@ from garrison.trust.identity import Principal, refusal
 
 CHARACTERS_PER_TOKEN = 4  # English text; only for reservations and for model servers that do not count
 MAX_REMEMBERED = 8_192  # positive answers per snapshot: about 3 MB
+TAG_HEADER = b"x-garrison-tier"
 _SEAL = object()
 
 
@@ -62,22 +63,55 @@ def identify(head: Head, snapshot: Snapshot, wall: float) -> Principal:
     return snapshot.tokens.verify(token.strip().decode("ascii"), wall)
 
 
-def may_invoke(snapshot: Snapshot, subject: Subject, target: Endpoint | str, task: str) -> Decision:
+def may_invoke(
+    snapshot: Snapshot, subject: Subject, target: Endpoint | str, task: str, tag: str = ""
+) -> Decision:
     """The policy's answer for one endpoint, or for the name of a model that there is not."""
     facts: dict[str, object] = {"task": task}
+    if tag:
+        facts["sensitivity"] = Tier(tag).rank
     if isinstance(target, Endpoint):
-        facts |= {"tier": target.tier.value, "version": target.version}
+        facts |= {"tier": target.tier.value, "boundary": target.tier.rank, "version": target.version}
         target = target.name
     return snapshot.policy.decide(Request(subject, Action.MODEL_INVOKE, target, facts))
 
 
-def decide(snapshot: Snapshot, subject: Subject, call: Call) -> Endpoint:
-    """The endpoint that this subject may use. Raises `Refused` RBAC-*, GW-MODEL or `Usage` GW-TASK.
+def tag_of(head: Head) -> str:
+    """The sensitivity that the caller says the request has; it can only narrow where it may go.
 
-    Whether a model exists is only told to those who could use it.
+    Raises `Usage` PAT-TIER.
+    """
+    text = head.headers.get(TAG_HEADER)
+    if text is None:
+        return ""
+    try:
+        return Tier(text.decode("ascii").strip().lower()).value
+    except ValueError:
+        raise Usage(
+            "PAT-TIER",
+            "the request is tagged with something that is not a sensitivity tier",
+            fix=f"choose one of {', '.join(tier.value for tier in Tier)}, or leave the header out",
+        ) from None
+
+
+def decide(snapshot: Snapshot, principal: Principal, call: Call, tag: str = "") -> Endpoint:
+    """The endpoint that this principal may use. Raises `Refused` RBAC-*, PAT-BOUNDARY, GW-MODEL or `Usage` GW-TASK.
+
+    Whether a model exists is only told to those who could use it. Who acts for somebody needs the rights of both.
     """
     endpoint = snapshot.route(call.model)
-    decision = may_invoke(snapshot, subject, endpoint or call.model, call.operation.task)
+    task = call.operation.task
+    decision = may_invoke(snapshot, principal.subject, endpoint or call.model, task, tag)
+    if principal.agent is not None and decision.code != "PAT-BOUNDARY":
+        for_agent = may_invoke(snapshot, principal.agent, endpoint or call.model, task, tag)
+        lacking = principal.subject if not decision.allowed else principal.agent
+        if not decision.allowed or not for_agent.allowed:
+            raise Refused(
+                "RBAC-DELEGATE",
+                f"{principal.agent.actor} acts for {principal.subject.actor}, and {lacking.actor} may not do that",
+                fix="an agent may do what both it and its user may; ask for the right that is missing",
+                evidence={"policy_version": decision.policy_version},
+            )
     if not decision.allowed:
         raise Refused(
             decision.code or "RBAC-403",
@@ -103,27 +137,37 @@ def decide(snapshot: Snapshot, subject: Subject, call: Call) -> Endpoint:
 
 
 def admit(
-    snapshot: Snapshot, principal: Principal, call: Call, limiter: Limiter, inspector: Inspect, record: Record
+    snapshot: Snapshot,
+    principal: Principal,
+    call: Call,
+    limiter: Limiter,
+    inspector: Inspect,
+    record: Record,
+    tag: str = "",
 ) -> Admitted:
     """decide -> throttle -> inspect -> route. Raises `Refused` or `Usage`; then nothing has happened."""
     subject = principal.subject
     record.policy_version = snapshot.policy.version
     # By identity: hashing a principal costs more than the checks. The entry keeps it alive, so its id is its own.
-    key = (id(principal), call.model, call.operation.task)
+    key = (id(principal), call.model, call.operation.task, tag)
     known = snapshot.admitted.get(key)
     if known is None:
         record.asked_for(call.model if snapshot.route(call.model) is not None else "")
-        endpoint = decide(snapshot, subject, call)
+        endpoint = decide(snapshot, principal, call, tag)
         served = f"{endpoint.name}@{endpoint.version}" if endpoint.version else endpoint.name
         if len(snapshot.admitted) >= MAX_REMEMBERED:
             snapshot.admitted.clear()
-        known = snapshot.admitted[key] = (principal, endpoint, served)
-    _, endpoint, served = known
+        counted = snapshot.counted(subject.name, endpoint.name, principal.tenant)
+        known = snapshot.admitted[key] = (principal, endpoint, served, counted)
+    _, endpoint, served, counted = known
     record.endpoint, record.resource = endpoint, served
     characters = call.size
     wanted = (call.max_tokens or DEFAULT_COMPLETION) * call.choices if call.operation.streams else 0
-    estimate = characters // CHARACTERS_PER_TOKEN + wanted
-    record.reservation = limiter.reserve(subject.name, endpoint.name, estimate, snapshot.limits)
+    asked = characters // CHARACTERS_PER_TOKEN
+    seconds = STREAM_SECONDS if call.stream else 0
+    spend = Spend(asked, wanted, seconds, counted.price.of(asked, wanted))
+    record.counted, record.spend = counted, spend
+    record.reservation = limiter.reserve(counted, spend)
     body = call.body
     texts = strings_of(body)
     record.scanned_in = sum(len(text) if text.isascii() else len(text.encode()) for text in texts)

@@ -56,8 +56,10 @@ class WorkerConfig:
     """What one worker process is told, as JSON on an inherited descriptor or in a file. No secrets.
 
     `tls_fd` is an inherited memfd holding the PEM chain and key; without it the worker serves plain HTTP
-    and then refuses any address but loopback. `workers` is how many share the listening address: local
-    rate limits are divided by it. `ready_fd` gets one JSON line; end of file on `parent_fd` stops us.
+    and then refuses any address but loopback. `limits_fd` is an inherited table of counters that
+    `limit_regions` workers share, this one as number `limit_region`; without it a worker counts alone.
+    `limits_redis` counts for `limit_replicas` gateways together. `ready_fd` gets one JSON line; end
+    of file on `parent_fd` stops us.
     """
 
     host: str
@@ -72,7 +74,12 @@ class WorkerConfig:
     ready_fd: int | None = None
     parent_fd: int | None = None
     metrics_port: int | None = None
-    workers: int = 1
+    limits_fd: int | None = None
+    limit_region: int = 0
+    limit_regions: int = 1
+    limits_redis: str | None = None
+    limits_redis_password: str | None = None
+    limit_replicas: int = 1
     patterns: str | None = None
     minimum_snapshot: int = 0
     drain_seconds: float = 30.0

@@ -1,157 +1,238 @@
-"""Rate limits per subject and model: requests, tokens and parallel requests, exact in any 60 seconds.
+"""Limits on use: requests, tokens, parallel requests, stream seconds and money, by identity, model and tenant.
 
-A sliding window rather than a refilling bucket: a bucket admits up to twice the stated number in its first
-minute, and the stated number is a promise. Counts are kept by the second, so a minute is at most one
-second longer than sixty and never shorter. Tokens are reserved before the request runs and settled to what
-it used, so parallel requests cannot overspend by more than one reservation between them.
+What a request may need is reserved before it runs and settled to what it used, so parallel requests cannot overspend
+by more than one reservation between them. A sliding window rather than a refilling bucket: a bucket admits up to
+twice the stated number in its first minute, and the stated number is a promise.
 """
 
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from garrison.core.errors import Refused
+from garrison.gateway.counters import DIMENSIONS, Table
 
 WINDOW_SECONDS = 60.0
-MAX_WINDOWS = 20_000  # subject-model pairs remembered; idle ones are forgotten first
 DEFAULT_COMPLETION = 1_024  # tokens reserved for an answer whose request sets no maximum
+STREAM_SECONDS = 60  # reserved for a stream; longer ones are counted when they end
+MAX_RULES = 512
+MAX_AMOUNT = 10**15
+MICRO = 1_000_000  # money is counted in millionths of the unit that prices are given in
+EACH, ANY = "each", "*"
+_SELECTORS = ("identity", "model", "tenant")
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one subject may use of one model; 0 means nothing may pass."""
+    """What one subject may use of one model when no rule says less; 0 means nothing may pass."""
 
     requests_per_minute: int
     tokens_per_minute: int
     concurrency: int
 
-    def shared(self, workers: int) -> Limits:
-        """One worker's part when `workers` count on their own: never more than the whole, at least one."""
-        if workers <= 1:
-            return self
-        return Limits(
-            max(1, self.requests_per_minute // workers),
-            max(1, self.tokens_per_minute // workers),
-            max(1, self.concurrency // workers),
-        )
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One limit. A selector is a name, `each` (everyone has a count of their own) or `*` (all together).
+
+    `caps` are by dimension, None where there is none.
+    """
+
+    name: str
+    identity: str = EACH
+    model: str = EACH
+    tenant: str = ANY
+    caps: tuple[int | None, ...] = (None,) * len(DIMENSIONS)
+    concurrency: int | None = None
+
+    def key(self, identity: str, model: str, tenant: str) -> str | None:
+        """Under what a request is counted; None when the rule is not about it."""
+        parts = [self.name]
+        for selector, value in ((self.identity, identity), (self.model, model), (self.tenant, tenant)):
+            if selector == EACH:
+                parts.append(value)
+            elif selector not in (ANY, value):
+                return None
+        return "\0".join(parts)
+
+    def share(self, replicas: int) -> Rule:
+        """The part of one of several gateways that cannot count together: never more than the whole."""
+        caps = tuple(cap if cap is None else cap // replicas for cap in self.caps)
+        concurrency = self.concurrency if self.concurrency is None else self.concurrency // replicas
+        return Rule(self.name, self.identity, self.model, self.tenant, caps, concurrency)
 
 
-@dataclass(slots=True, eq=False)
-class _Slot:
-    """What began within one second. It leaves the window when its last instant is a minute old."""
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Of a million tokens, in millionths of the unit."""
 
-    ends: float
-    requests: int = 0
-    tokens: int = 0
-    counted: bool = True
+    input: int = 0
+    output: int = 0
+
+    def of(self, prompt: int, completion: int) -> int:
+        return (prompt * self.input + completion * self.output + MICRO - 1) // MICRO
 
 
-@dataclass(slots=True)
-class _Window:
-    slots: deque[_Slot] = field(default_factory=deque)
-    requests: int = 0
-    tokens: int = 0
-    running: int = 0
+@dataclass(frozen=True, slots=True)
+class Spend:
+    """What one request needs, or used."""
 
-    def advance(self, now: float) -> None:
-        while self.slots and self.slots[0].ends <= now - WINDOW_SECONDS:
-            oldest = self.slots.popleft()
-            oldest.counted = False
-            self.requests -= oldest.requests
-            self.tokens -= oldest.tokens
+    input: int
+    output: int
+    stream_seconds: int = 0
+    money: int = 0
 
-    def current(self, now: float) -> _Slot:
-        if not self.slots or self.slots[-1].ends <= now:
-            self.slots.append(_Slot(math.floor(now) + 1.0))
-        return self.slots[-1]
+    def amounts(self) -> tuple[int, ...]:
+        """By dimension."""
+        return (1, self.input + self.output, self.input, self.output, self.stream_seconds, self.money)
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """The rules that a request is under, each with the key that it is counted by, and the model's price."""
+
+    rules: tuple[tuple[Rule, str], ...]
+    price: Price
+    model: str
+
+
+def default_rule(limits: Limits) -> Rule:
+    """What the settings say, for each identity and model."""
+    caps = (limits.requests_per_minute, limits.tokens_per_minute, None, None, None, None)
+    return Rule("default", caps=caps, concurrency=limits.concurrency)
+
+
+def parse_rule(facts: Mapping[str, Any]) -> Rule:
+    """As the ledger tells it. Raises ValueError or TypeError."""
+    known = {"name", "concurrency", *_SELECTORS, *DIMENSIONS}
+    if set(facts) - known or not isinstance(facts.get("name"), str):
+        raise ValueError("a limit has a name, selectors and amounts")
+    selectors = [facts.get(name, ANY) for name in _SELECTORS]
+    amounts = [facts.get(name) for name in (*DIMENSIONS, "concurrency")]
+    if any(type(text) is not str or not text or len(text) > 256 for text in selectors):
+        raise TypeError("selector")
+    if any(
+        number is not None and (type(number) is not int or not 0 <= number <= MAX_AMOUNT)
+        for number in amounts
+    ):
+        raise TypeError("amount")
+    if all(number is None for number in amounts):
+        raise ValueError("a limit limits something")
+    identity, model, tenant = selectors
+    return Rule(facts["name"], identity, model, tenant, tuple(amounts[:-1]), amounts[-1])
 
 
 @dataclass(slots=True, eq=False)
 class Reservation:
-    """A place in the window. `settle` once, when the request has ended, with the tokens it used."""
+    """Places in the windows. `settle` once, when the request has ended, with what it used."""
 
-    window: _Window
-    slot: _Slot
-    tokens: int
+    table: Table
+    clock: Callable[[], float]
+    reserved: tuple[int, ...]
+    price: Price
+    rows: list[tuple[int, list[tuple[int, int, int]]]]  # row, then (dimension, its place, epoch)
+    later: Callable[[tuple[int, ...]], None] | None = None  # tells the counters that several gateways share
     open: bool = True
 
-    def settle(self, tokens: int) -> None:
+    def settle(self, prompt: int, completion: int = 0, seconds: float = 0.0) -> None:
         if not self.open:
             return
         self.open = False
-        self.window.running -= 1
-        self.slot.tokens += tokens - self.tokens
-        if self.slot.counted:
-            self.window.tokens += tokens - self.tokens
+        used = Spend(prompt, completion, math.ceil(seconds), self.price.of(prompt, completion)).amounts()
+        now = self.clock()
+        with self.table.locked([base for base, _ in self.rows]):
+            for base, places in self.rows:
+                self.table.run(base, -1)
+                for dimension, place, epoch in places:
+                    change = used[dimension] - self.reserved[dimension]
+                    if change:
+                        self.table.advance(base, dimension, now)
+                        self.table.correct(place, epoch, change)
+        if self.later is not None:
+            self.later(used)
 
 
+@dataclass(slots=True)
 class Limiter:
-    """Counters of one worker. `clock` gives monotonic seconds."""
+    """Counts of one machine. `clock` gives monotonic seconds."""
 
-    def __init__(self, clock: Callable[[], float], workers: int = 1) -> None:
-        self._clock = clock
-        self._workers = workers
-        self._windows: dict[tuple[str, str], _Window] = {}
+    clock: Callable[[], float]
+    table: Table = field(default_factory=Table)
+    replicas: int = 1  # gateways that have these limits together
+    alone: bool = False  # whether this one cannot count with the others now
 
-    def reserve(self, subject: str, model: str, tokens: int, limits: Limits) -> Reservation:
-        """A place for one request of `tokens` tokens. Raises `Refused` LIM-RATE with `retry_after` seconds."""
-        now = self._clock()
-        limits = limits.shared(self._workers)
-        window = self._windows.get((subject, model))
-        if window is None:
-            window = self._open((subject, model), now)
-        window.advance(now)
-        if window.running >= limits.concurrency:
-            raise _over("concurrency", limits.concurrency, window.running, 1.0, model)
-        if window.requests >= limits.requests_per_minute:
-            wait = window.slots[0].ends + WINDOW_SECONDS - now if window.slots else WINDOW_SECONDS
-            raise _over("requests_per_minute", limits.requests_per_minute, window.requests, wait, model)
-        if window.tokens + tokens > limits.tokens_per_minute:
-            wait = _until_free(window, tokens, limits.tokens_per_minute, now)
-            raise _over("tokens_per_minute", limits.tokens_per_minute, window.tokens + tokens, wait, model)
-        slot = window.current(now)
-        slot.requests += 1
-        slot.tokens += tokens
-        window.requests += 1
-        window.tokens += tokens
-        window.running += 1
-        return Reservation(window, slot, tokens)
+    def reserve(self, counted: Counted, spend: Spend) -> Reservation:
+        """Places for one request under all of its rules, or under none.
 
-    def _open(self, key: tuple[str, str], now: float) -> _Window:
-        if len(self._windows) >= MAX_WINDOWS:
-            idle = now - WINDOW_SECONDS
-            self._windows = {
-                known: window
-                for known, window in self._windows.items()
-                if window.running or (window.slots and window.slots[-1].ends > idle)
-            }
-        if len(self._windows) >= MAX_WINDOWS:
-            raise _over("subjects", MAX_WINDOWS, len(self._windows), WINDOW_SECONDS, key[1])
-        window = self._windows[key] = _Window()
-        return window
+        Raises `Refused` LIM-RATE with `retry_after` seconds.
+        """
+        if self.alone:
+            counted = Counted(
+                tuple((rule.share(self.replicas), key) for rule, key in counted.rules),
+                counted.price,
+                counted.model,
+            )
+        table, now, amounts = self.table, self.clock(), spend.amounts()
+        bases = self._rows(counted, now)
+        with table.locked(bases):
+            if not all(table.holds(base, key) for base, (_, key) in zip(bases, counted.rules, strict=True)):
+                raise _over("subjects", 0, 0, 1.0, counted.model)  # another worker forgot a row this instant
+            rows = []
+            for base, (rule, _) in zip(bases, counted.rules, strict=True):
+                rows.append((base, self._places(base, rule, amounts, counted.model, now)))
+            taken = []
+            for base, places in rows:
+                table.run(base, 1)
+                added = [(dim, place, table.add(place, amounts[dim])) for dim, place in places]
+                taken.append((base, added))
+        return Reservation(table, self.clock, amounts, counted.price, taken)
+
+    def _rows(self, counted: Counted, now: float) -> list[int]:
+        bases = [self.table.row(key, now) for _, key in counted.rules]
+        if None in bases:
+            raise _over("subjects", 0, 0, WINDOW_SECONDS, counted.model)
+        return [base for base in bases if base is not None]
+
+    def _places(
+        self, base: int, rule: Rule, amounts: Sequence[int], model: str, now: float
+    ) -> list[tuple[int, int]]:
+        """The dimensions of a rule that have room, with their places. Raises `Refused` LIM-RATE."""
+        table = self.table
+        running = table.running(base)
+        if rule.concurrency is not None and running >= rule.concurrency:
+            raise _over("concurrency", rule.concurrency, running, 1.0, model, rule.name)
+        places = []
+        for dimension, cap in enumerate(rule.caps):
+            if cap is None:
+                continue
+            place = table.advance(base, dimension, now)
+            asked = table.total(place) + amounts[dimension]
+            if amounts[dimension] and asked > cap:
+                wait = table.wait(place, dimension, max(1, asked - cap), now)
+                raise _over(DIMENSIONS[dimension], cap, asked, wait, model, rule.name)
+            places.append((dimension, place))
+        return places
 
 
-def _until_free(window: _Window, tokens: int, limit: int, now: float) -> float:
-    """Seconds until enough reservations have left the window; a whole one when the request alone is too big."""
-    excess = window.tokens + tokens - limit
-    for slot in window.slots:
-        excess -= slot.tokens
-        if excess <= 0:
-            return slot.ends + WINDOW_SECONDS - now
-    return WINDOW_SECONDS
-
-
-def _over(limit: str, allowed: int, asked: int, wait: float, model: str) -> Refused:
+def _over(limit: str, allowed: int, asked: int, wait: float, model: str, rule: str = "default") -> Refused:
     seconds = max(1, math.ceil(wait))
+    shown = f"{allowed / MICRO:g}" if limit.startswith("money") else str(allowed)
     return Refused(
         "LIM-RATE",
         f"{limit} for {model} is {allowed}; this request would make it {asked}"
-        if limit == "tokens_per_minute"
-        else f"{limit} for {model} is {allowed} and used up",
+        if "tokens" in limit
+        else f"{limit} for {model} is {shown} and used up",
         fix=f"wait {seconds} seconds, ask for fewer tokens, or ask an operator for a higher limit",
-        evidence={"limit": limit, "allowed": allowed},
+        evidence={"limit": limit, "allowed": allowed, "rule": rule},
         retry_after=seconds,
     )
+
+
+def refused_elsewhere(rule: Rule, dimension: int, wait: float, model: str) -> Refused:
+    """The refusal of the counters that several gateways share. `dimension` -1 is parallel requests."""
+    if dimension < 0:
+        return _over("concurrency", rule.concurrency or 0, 0, 1.0, model, rule.name)
+    return _over(DIMENSIONS[dimension], rule.caps[dimension] or 0, 0, wait, model, rule.name)

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from garrison.core.actions import Action
 from garrison.core.errors import GarrisonError, Refused, Undecided, Usage
-from garrison.gateway.admission import Inspect, admit, identify
+from garrison.gateway.admission import Inspect, admit, identify, tag_of
 from garrison.gateway.config import HttpLimits, UpstreamLimits
 from garrison.gateway.delivery import answer, check_images
 from garrison.gateway.doors import DOORS, MODELS, error_text, model_asked
@@ -29,6 +29,7 @@ from garrison.gateway.record import ClockText, Record
 from garrison.gateway.redaction import OutputInspector, Redaction
 from garrison.gateway.replies import error_headers, status_of
 from garrison.gateway.rules import PLAIN
+from garrison.gateway.shared_limits import SharedLimits, count_together
 from garrison.gateway.snapshot import SnapshotFile
 from garrison.gateway.upstreams.health import Health
 from garrison.gateway.upstreams.pool import Pool
@@ -60,12 +61,16 @@ class Plane:
     count: int = 0
     clock_text: ClockText = field(default_factory=ClockText)
     active: dict[Exchange, Principal] = field(default_factory=dict)
+    shared: SharedLimits | None = None
     health: Health = field(default_factory=lambda: Health(time.monotonic, random.random))
 
     def tick(self) -> None:
         """Called several times a second: take a new snapshot, end what is no longer allowed, or too slow."""
         self.snapshots.refresh()
         self.pool.tick(self.clock())
+        if self.shared is not None:
+            self.shared.tick()
+            self.limiter.alone = not self.shared.up
         if not self.active:
             return
         wall = self.wall()
@@ -101,7 +106,10 @@ async def handle(plane: Plane, exchange: Exchange) -> None:
             return
         call = door.parse(await exchange.body(), plane.http.json_depth)
         record.stream = call.stream
-        admitted = admit(snapshot, principal, call, plane.limiter, plane.inspector, record)
+        tag = tag_of(head)
+        admitted = admit(snapshot, principal, call, plane.limiter, plane.inspector, record, tag)
+        if plane.shared is not None:
+            await count_together(plane.shared, plane.limiter, record)
         redaction.rules = record.rules = snapshot.rules.get(admitted.endpoint.name, PLAIN)
         check_images(call, record)
         plane.outbox.begin(
@@ -183,8 +191,8 @@ def close(plane: Plane, record: Record, redaction: Redaction) -> None:
         record.redacted = not redaction.rules.is_audit
         record.found("output", found)
     record.scanned_out = redaction.scanned
-    record.settle()
     now = plane.clock()
+    record.settle(now)
     plane.metrics.observe(record, now)
     plane.outbox.end(record.request_id, record.event(plane.clock_text.at(plane.wall()), now))
 

@@ -18,7 +18,7 @@ from garrison.core.errors import GarrisonError, Refused, Usage
 from garrison.core.event import Outcome, format_time
 from garrison.core.finding import Finding, Severity
 from garrison.detect.base import TextFinding
-from garrison.gateway.limits import Reservation
+from garrison.gateway.limits import Counted, Reservation, Spend
 from garrison.gateway.rules import PLAIN, RouteRules
 from garrison.gateway.upstreams.backend import Backend
 
@@ -40,6 +40,8 @@ class Record:
     policy_version: str = ""
     snapshot_version: int = 0
     stream: bool = False
+    counted: Counted | None = None
+    spend: Spend | None = None
     reservation: Reservation | None = None
     findings: list[Finding] = field(default_factory=list)
     redacted: bool = False
@@ -88,10 +90,11 @@ class Record:
             return self.backend.digest
         return self.endpoint.digest if self.endpoint is not None else ""
 
-    def settle(self) -> None:
+    def settle(self, now: float) -> None:
         """Give back what was reserved and not used."""
         if self.reservation is not None:
-            self.reservation.settle(self.prompt_tokens + self.completion_tokens)
+            seconds = now - self.started if self.stream else 0.0
+            self.reservation.settle(self.prompt_tokens, self.completion_tokens, seconds)
 
     def event(self, time: str, now: float) -> dict[str, Any]:
         """The one event, in the shape of `core.event.Event.as_json`. `time` is RFC 3339, `now` monotonic seconds.

@@ -17,7 +17,7 @@ from garrison.core.decision import Endpoint, Tier
 from garrison.core.digest import is_digest
 from garrison.core.errors import GarrisonError, Refused, Undecided
 from garrison.core.event import parse_time
-from garrison.gateway.limits import Limits
+from garrison.gateway.limits import MAX_RULES, Counted, Limits, Price, Rule, default_rule, parse_rule
 from garrison.gateway.rules import PLAIN, RouteRules, parse_rules
 from garrison.trust import dsse, strict_json
 from garrison.trust.api_keys import MAX_API_KEYS, ApiKey, parse_api_key
@@ -47,8 +47,18 @@ class Snapshot:
     routes: Mapping[str, Endpoint]
     limits: Limits
     rules: Mapping[str, RouteRules]  # of the routes that have any, by name
-    # (id of the principal, model, task): who may use what, and the name it is served by
-    admitted: dict[tuple[int, str, str], tuple[Principal, Endpoint, str]] = field(default_factory=dict)
+    limit_rules: tuple[Rule, ...] = ()
+    prices: Mapping[str, Price] = field(default_factory=dict)
+    # (id of the principal, model, task, tag): who may use what, the name it is served by, how it is counted
+    admitted: dict[tuple[int, str, str, str], tuple[Principal, Endpoint, str, Counted]] = field(
+        default_factory=dict
+    )
+
+    def counted(self, identity: str, model: str, tenant: str) -> Counted:
+        """Under which limits the requests of somebody for a model are."""
+        rules = (default_rule(self.limits), *self.limit_rules)
+        keyed = tuple((rule, key) for rule in rules if (key := rule.key(identity, model, tenant)) is not None)
+        return Counted(keyed, self.prices.get(model, Price()), model)
 
     def route(self, model: str) -> Endpoint | None:
         """The endpoint that serves `name` or exactly `name@version`."""
@@ -103,6 +113,13 @@ def open_snapshot(
                     for name in ("requests_per_minute", "tokens_per_minute", "concurrency")
                 )
             ),
+            limit_rules=tuple(
+                parse_rule(item) for item in strict_list(body.get("limit_rules", []), MAX_RULES)
+            ),
+            prices={
+                item["model"]: Price(_whole(item["input"]), _whole(item["output"]))
+                for item in strict_list(body.get("prices", []), MAX_ROUTES)
+            },
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Refused(

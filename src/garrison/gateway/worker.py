@@ -27,6 +27,7 @@ from garrison.detect.base import Direction
 from garrison.detect.inspect import Inspector
 from garrison.evidence.spool_writer import SpoolWriter
 from garrison.gateway.config import MAX_CONFIG_BYTES, WorkerConfig, parse_worker_config
+from garrison.gateway.counters import Table
 from garrison.gateway.exchange import Exchange
 from garrison.gateway.limits import Limiter
 from garrison.gateway.metrics import Metrics, answer_scrape
@@ -34,6 +35,7 @@ from garrison.gateway.outbox import Outbox
 from garrison.gateway.pipeline import Plane, handle
 from garrison.gateway.process import harden, read_config
 from garrison.gateway.server import TICK_SECONDS, Server
+from garrison.gateway.shared_limits import SharedLimits, parse_server
 from garrison.gateway.snapshot import SnapshotFile
 from garrison.gateway.upstreams.pool import Pool
 from garrison.trust.ca import server_context_from
@@ -113,6 +115,8 @@ async def run(config: WorkerConfig) -> None:
     ticking.cancel()
     await scraper.drain(0)
     plane.pool.close()
+    if plane.shared is not None:
+        plane.shared.close()
     outbox.flush()
     spool.close()
 
@@ -135,9 +139,14 @@ def build(config: WorkerConfig, outbox: Outbox, loop: asyncio.AbstractEventLoop)
         directions=(Direction.INPUT, Direction.OUTPUT),
         score_all=False,
     )
+    table = Table(
+        config.limit_regions, config.limit_region, -1 if config.limits_fd is None else config.limits_fd
+    )
+    limiter = Limiter(time.monotonic, table, config.limit_replicas)
     return Plane(
         snapshots=snapshots,
-        limiter=Limiter(loop.time, config.workers),
+        limiter=limiter,
+        shared=_shared(config, loop),
         inspector=inspector,
         pool=Pool(config.upstream, loop, outbox),
         outbox=outbox,
@@ -148,6 +157,14 @@ def build(config: WorkerConfig, outbox: Outbox, loop: asyncio.AbstractEventLoop)
         upstream=config.upstream,
         prefix=secrets.token_hex(4),
     )
+
+
+def _shared(config: WorkerConfig, loop: asyncio.AbstractEventLoop) -> SharedLimits | None:
+    if not config.limits_redis:
+        return None
+    password = Path(config.limits_redis_password) if config.limits_redis_password else None
+    name = f"{config.worker_id}-{secrets.token_hex(4)}"
+    return SharedLimits(parse_server(config.limits_redis), name, config.limit_replicas, loop, password)
 
 
 async def _tick_on(plane: Plane, server: Server) -> None:

@@ -114,7 +114,7 @@ MODEL_SCOPED = frozenset(
     action
     for action in Action
     if action.value.startswith(("artifact.", "deploy.", "model.", "owner.", "route.", "image.", "registry."))
-    or action is Action.RUNTIME_LOAD
+    or action in (Action.RUNTIME_LOAD, Action.TOKEN_EXCHANGE)
 )
 """Actions whose resource is a model: a token that is limited to models is limited in all of these."""
 

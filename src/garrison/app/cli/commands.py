@@ -46,6 +46,7 @@ SERVER: dict[str, str] = {
     "route": "models served elsewhere",
     "token": "short-lived access tokens",
     "issuer": "other issuers of tokens",
+    "limit": "how much may be used",
     "user": "identities and roles",
     "key": "keys in the PKCS#11 token",
     "owner": "who answers for a model",
@@ -175,6 +176,10 @@ def _with_server(command: str) -> ModuleType:
             from garrison.app.cli import identity  # http.client: 30 ms
 
             return identity
+        case "limit":
+            from garrison.app.cli import limit  # http.client: 30 ms
+
+            return limit
         case "issuer":
             from garrison.app.cli import issuer  # http.client: 30 ms
 

@@ -12,6 +12,7 @@ from garrison.app.verbs.images import IMAGE_VERBS
 from garrison.app.verbs.imports import IMPORT_VERBS
 from garrison.app.verbs.issuer import ISSUER_VERBS
 from garrison.app.verbs.keys import KEY_VERBS
+from garrison.app.verbs.limits import LIMIT_VERBS
 from garrison.app.verbs.owner import OWNER_VERBS
 from garrison.app.verbs.registry import REGISTRY_VERBS
 from garrison.app.verbs.schedule import SCHEDULE_VERBS
@@ -30,6 +31,7 @@ VERBS: dict[str, Verb] = {
         *IMPORT_VERBS,
         *ISSUER_VERBS,
         *KEY_VERBS,
+        *LIMIT_VERBS,
         *OWNER_VERBS,
         *STORE_VERBS,
         *VERSION_VERBS,

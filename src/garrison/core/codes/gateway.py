@@ -285,6 +285,27 @@ Wait as long as the Retry-After header says, set a lower max_tokens, or ask an
 operator for a higher limit.
 """,
     ),
+    "LIM-SYNTAX": Code(
+        "not a limit",
+        """\
+A limit has a name, says whom it is about (an identity, a model, a tenant; `each`
+for one count each, nothing for all together) and at least one amount. The limits
+for each identity and model that always hold are settings.
+
+    garrison limit set --help
+    garrison limit list
+""",
+    ),
+    "PAT-BOUNDARY": Code(
+        "too sensitive for that model",
+        """\
+The request is tagged with a tier (the header X-Garrison-Tier) that is above the
+tier of the model's route: its data may not go there. The tag binds every server
+behind the route, so no retry and no fallback leads around it.
+
+Ask a model whose tier is high enough; garrison deploy status shows the tiers.
+""",
+    ),
     "PRM-INJECT": Code(
         "the prompt tries to override its instructions",
         """\

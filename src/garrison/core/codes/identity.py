@@ -207,6 +207,15 @@ The message names the roles that may. An administrator gives them:
     garrison user add NAME --role ROLE
 """,
     ),
+    "RBAC-DELEGATE": Code(
+        "an agent may not do what its user may not",
+        """\
+The access token lets an agent act for a user (RFC 8693). What it does has to be
+allowed to both of them, and one of them lacks the right. The message says who.
+
+    garrison token exchange --help
+""",
+    ),
     "RBAC-MODEL": Code(
         "not for that model",
         """\
