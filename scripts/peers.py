@@ -3,7 +3,7 @@
     python scripts/peers.py mlflow dvc wandb     # prints the path of each environment's python
 
 They lie below $GARRISON_PEERS, else the user's cache directory, never in the checkout or in `.venv`. Each is
-made once from exact pins (`requirements/peers-NAME.txt`) under a lock, and named by the digest of its pins, so
+made once from pins with hashes (`requirements/peers-NAME.txt`) under a lock, and named by the digest of its pins, so
 that a changed pin makes a new one. Nothing but the standard library is needed.
 """
 
@@ -67,7 +67,16 @@ def node_environment(name: str) -> Path:
 
 def _make(place: Path, pins: Path) -> None:
     venv.create(place, with_pip=True)
-    install = [str(place / "bin" / "python"), "-m", "pip", "install", "-qq", "--no-input", "--no-deps"]
+    install = [
+        str(place / "bin" / "python"),
+        "-m",
+        "pip",
+        "install",
+        "-qq",
+        "--no-input",
+        "--no-deps",
+        "--require-hashes",
+    ]
     install += ["--prefer-binary", "--disable-pip-version-check", "-r", str(pins)]
     _run(install, pins.name)
 

@@ -27,7 +27,7 @@ from tests.flows.server import COMMAND, Server, environment, free_port
 from garrison.artifacts.left_over import look
 from garrison.core.errors import GarrisonError
 
-OLD = Path(__file__).parents[1] / "vectors" / "storage" / "spine.tar.gz"  # a data directory of schema 0001
+OLD = Path(__file__).parents[1] / "vectors" / "storage" / "spine.tar.gz"  # base@1, approved, by the release before schema 0002
 LONGEST = 60.0  # seconds any one step may take
 CUT = {"SRV-CUT", "SRV-DOWN"}  # how a client sees the kill
 
