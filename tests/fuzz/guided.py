@@ -6,7 +6,7 @@ import sys
 
 import atheris
 
-with atheris.instrument_imports(include=["garrison.artifacts.scanners"]):
+with atheris.instrument_imports(include=["garrison.artifacts.scanners", "garrison.gateway"]):
     from tests.fuzz.targets import targets
 
 

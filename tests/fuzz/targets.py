@@ -7,17 +7,21 @@ wants an answer for every input.
 
 from __future__ import annotations
 
+import struct
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from tests.fuzz.plane import PLANE
 from tests.vectors.artifacts import frameworks, make, packed, pickles
 
 from garrison.artifacts.scanners import SCANNERS
 from garrison.artifacts.scanners.base import HEAD, Inner, Malformed, Scanner
 from garrison.artifacts.scanners.judge import judge
+from garrison.artifacts.scanners.seven_zip import MAGIC, SevenZip
 from garrison.artifacts.scanners.sources import BytesSource
 
 MAX_INPUT = 1 << 16  # larger inputs only make the search slow
@@ -64,7 +68,25 @@ def judged(data: bytes) -> None:
 def targets() -> dict[str, Target]:
     found = {scanner.format: _target(scanner) for scanner in SCANNERS}
     seeds = tuple(data for data in _vectors() if len(data) <= MAX_SEED)
-    return {**found, "judge": Target("judge", judged, (*seeds, *_kept("judge")))}
+    others = {**PLANE, "7z-header": (seven_zip_header, tuple(_headers(seeds)))}
+    plane = {name: Target(name, run, (*inputs, *_kept(name))) for name, (run, inputs) in others.items()}
+    return {**found, **plane, "judge": Target("judge", judged, (*seeds, *_kept("judge")))}
+
+
+def seven_zip_header(data: bytes) -> None:
+    """The header behind its checksums, which mutants never have: `data` is one, or 64 packed bytes and one."""
+    for packed, header in ((b"", data), (data[:64], data[64:])):
+        start = struct.pack("<QQI", len(packed), len(header), zlib.crc32(header))
+        drive(SevenZip(), MAGIC + b"\0\4" + struct.pack("<I", zlib.crc32(start)) + start + packed + header)
+
+
+def _headers(files: tuple[bytes, ...]) -> Iterator[bytes]:
+    for data in files:
+        if data[:6] == MAGIC and len(data) > 32:
+            offset, size = struct.unpack("<QQ", data[12:28])
+            header = data[32 + offset : 32 + offset + size]
+            yield header
+            yield data[32 : 32 + offset][:64].ljust(64, b"\0") + header
 
 
 def _target(scanner: Scanner) -> Target:

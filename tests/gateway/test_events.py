@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,20 @@ def test_a_client_that_leaves_cancels_the_model_server_at_once(rig: Rig, stream:
     (found,) = rig.events()
     assert (found["code"], found["data"]["ended"]) == ("GW-GONE", "client_gone")
     assert not rig.plane.active
+
+
+def test_a_client_that_leaves_cancels_the_model_server_within_a_tenth_of_a_second(rig: Rig) -> None:
+    """The best of five: what the machine does besides is not measured here."""
+    rig.upstream.answer = lambda asked: [HANG]
+    took = []
+    for number in range(1, 6):
+        with socket.create_connection(("127.0.0.1", rig.port), timeout=WAIT) as client:
+            client.sendall(rig.request(chat()))
+            rig.until(lambda number=number: len(rig.upstream.asked) == number)
+        left = time.monotonic()
+        rig.until(lambda number=number: rig.upstream.left == number)
+        took.append(time.monotonic() - left)
+    assert min(took) < 0.1
 
 
 def test_clients_that_leave_at_once_leave_one_event_each_and_no_task(rig: Rig) -> None:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from garrison.core.errors import Usage
 from garrison.gateway.config import HttpLimits
 
-MAX_METHOD = 16  # letters; CONNECT and OPTIONS have 7
+METHODS = frozenset(b"GET POST HEAD PUT DELETE PATCH OPTIONS TRACE CONNECT".split())  # RFC 9110 9.3, RFC 5789
 MAX_HOST = 255  # bytes, RFC 1035 section 2.3.4
 MAX_DIGITS = 10  # of a length: 10 GB, far above any limit on a body
 HEAD_END = b"\r\n\r\n"
@@ -76,7 +76,7 @@ def parse_head(raw: bytes, limits: HttpLimits) -> Head:
     first, *lines = raw[:-4].split(b"\r\n")
     words = first.split(b" ")
     method, target, version = words if len(words) == 3 else (b"", b"", b"")
-    if not (method.isalpha() and method.isupper() and len(method) <= MAX_METHOD and version[:5] == b"HTTP/"):
+    if method not in METHODS or version[:5] != b"HTTP/":
         raise bad("HTTP-SYNTAX", "the request line is not METHOD /path HTTP/1.1")
     if version != b"HTTP/1.1":
         raise bad("HTTP-SYNTAX", "only HTTP/1.1 is spoken here")
