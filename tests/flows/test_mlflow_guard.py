@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import http.client
 import json
+import os
 import shutil
 import ssl
 import subprocess
@@ -53,11 +54,17 @@ def guarded(house: Server, plugin: Path, tmp_path_factory: pytest.TempPathFactor
     command = room / "garrison"
     command.write_text("#!/bin/sh\nexec " + " ".join(COMMAND) + ' "$@"\n')
     command.chmod(0o755)
+    bundle = room / "trust" / "certifi" / "__init__.py"  # what MLflow's sender trusts, and no other setting
+    bundle.parent.mkdir(parents=True)
+    bundle.write_text(f"def where():\n    return {house.ready['ca']!r}\n")
     server = MlflowServer(
         peer("mlflow"),
         room,
         store=f"garrison+sqlite:///{room}/mlflow.db",
-        PYTHONPATH=str(plugin),
+        PYTHONPATH=f"{bundle.parent.parent}{os.pathsep}{plugin}",
+        MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS="true",
+        MLFLOW_WEBHOOK_CACHE_TTL="1",  # seconds; it remembers that there are none
+        MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY=base64.urlsafe_b64encode(os.urandom(32)).decode(),
         GARRISON_COMMAND=str(command),
         GARRISON_DATA=str(house.data),
     ).start()
@@ -193,3 +200,21 @@ def test_webhooks_are_taken_signed_fresh_and_once(house: Server, hook: dict[str,
         status, answer = _post(house, hook, body, **stale)
         assert (status, answer["error"]["code"]) == (401, "HOOK-STALE")
     assert answer["error"]["audit_id"]
+
+
+@pytest.mark.row("A18", kind="R")
+def test_mlflows_own_sender_is_heard_once_its_bundle_has_the_local_authority(
+    house: Server, guarded: MlflowServer, hook: dict[str, Any]
+) -> None:
+    guarded.client(
+        "from mlflow.entities.webhook import WebhookEvent\n"
+        "events = [WebhookEvent.from_str('registered_model.created')]\n"
+        "c.create_webhook(name='garrison', url=words[0], events=events, secret=words[1])",
+        hook["url"],
+        SECRET,
+    )
+    guarded.client("c.create_registered_model('announced')")
+    deadline, heard = time.monotonic() + 15, ""
+    while "announced" not in heard and time.monotonic() < deadline:
+        heard = house.cli("audit", "list", "--kind", "webhook.receive", "--outcome", "allowed").out
+    assert "announced" in heard, (guarded.room / "server.log").read_text()[-2000:]
