@@ -35,6 +35,7 @@ from garrison.runtime.servers.choose import Service, choose, is_wanted
 from garrison.storage.local import explained
 
 ACTOR = "service:runtime"
+SPARE_CPUS = 1.0  # beside the computing threads: for those that read and write
 CRASH_SECONDS = 0.2  # a server that stopped answering because it ended is reported ended by then
 MAX_SOCKET_PATH = 107  # bytes in sockaddr_un without its end
 
@@ -372,8 +373,10 @@ def _order(server: _Server, service: Service, output: int) -> Launch:
         output=output,
         settings=service.settings,
         files=service.files,
-        limits=Limits(memory=service.memory),
+        limits=Limits(memory=service.memory, cpus=server.spec.threads + SPARE_CPUS),
         compute_threads=server.spec.threads,
+        modules=service.modules,
+        tree=service.tree,
     )
 
 

@@ -38,6 +38,7 @@ class Launch:
     """One server to start. `program` is a single Python file that runs with `settings` (JSON) and `files`.
 
     `files` are open descriptors by name; the program finds their numbers in its settings under `files`.
+    `modules` are files beside the program that it imports, by their full names, in the order of their needs.
     `tree` are descriptors by relative path: files that have to stand beside one another, shown read-only
     below `/model` from a private copy that the launch makes.
     `socket_directory` exists, is 0700 and belongs to `uid`: the only place the program may write.
@@ -54,6 +55,7 @@ class Launch:
     limits: Limits = field(default_factory=Limits)
     compute_threads: int = 1
     tree: Mapping[str, int] = field(default_factory=dict)
+    modules: Mapping[str, Path] = field(default_factory=dict)
 
 
 class Sandbox(Protocol):

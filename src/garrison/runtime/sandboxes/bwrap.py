@@ -53,7 +53,7 @@ class Bubblewrap:
         places = python_places()
         inner = start.confinement(
             order,
-            read=_with_program(places, order.program),
+            read=(*_with_program(places, order.program), *start.model_place(order)),
             directory=SOCKET_DIRECTORY,
             threads=order.limits.threads,
         )
@@ -114,6 +114,11 @@ def _arguments(order: Launch, places: Places, environment: dict[str, str]) -> li
         options += ["--symlink", target, link]
     for path in _with_program(places, order.program):
         options += ["--ro-bind", str(path), str(path)]
+    for (
+        name,
+        descriptor,
+    ) in order.tree.items():  # copied by bubblewrap into memory that only this sandbox sees
+        options += ["--perms", "0400", "--ro-bind-data", str(descriptor), f"{start.MODEL_DIRECTORY}/{name}"]
     options += ["--bind", str(order.socket_directory), SOCKET_DIRECTORY]
     options += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/"]
     return options

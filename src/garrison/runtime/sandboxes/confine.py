@@ -3,6 +3,7 @@
 Started as `python -I confine.py FD`; FD holds JSON: `limits` [[number, value]...], `read` and `write` (paths),
 `filter` (BPF, hex), `minimum_abi`, `program` (a Python file), `settings` (handed to it as `SETTINGS`), `open`
 (paths by name, opened and handed on where descriptors cannot be passed: FD is a path there too).
+`modules` are Python files by the full name under which the program imports them: no package is shown to it.
 `any_user` is true in the probe's control run, which shows what an unconfined program could do, and under a
 kernel of its own (gVisor), whose user 0 is an unprivileged user of the host.
 Order matters: limits, Landlock, then the filter, since the filter leaves nothing to set up afterwards.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import importlib.util
 import json
 import os
 import resource
@@ -114,6 +116,16 @@ def filter_calls(program: bytes) -> None:
     call(number, ctypes.c_uint(SECCOMP_SET_MODE_FILTER), ctypes.c_uint(0), header)
 
 
+def give(name: str, path: str) -> None:
+    """Make the module at `path` importable under its full name, without the packages above it."""
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(name)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+
+
 def main() -> None:
     given = sys.argv[1]
     with open(int(given) if given.isdecimal() else given, "rb") as file:
@@ -132,6 +144,8 @@ def main() -> None:
         restrict_files(order["read"], order["write"], order["minimum_abi"])
     if order["filter"] is not None:
         filter_calls(bytes.fromhex(order["filter"]))
+    for name, path in order["modules"].items():
+        give(name, path)
     runpy.run_path(order["program"], {"SETTINGS": order["settings"]}, "__main__")
 
 

@@ -12,6 +12,7 @@ import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from garrison.core.errors import Refused
 from garrison.runtime.sandboxes import features, start
 from garrison.runtime.sandboxes.base import Availability, Launch
 from garrison.runtime.sandboxes.places import python_places
@@ -33,6 +34,12 @@ class Landlock:
         missing = features.confinement_missing(_minimum_abi())
         if missing:
             raise start.unavailable(self.level, missing)
+        if order.tree:
+            raise Refused(
+                "RUN-UNSERVABLE",
+                f"{order.name} is made of files beside one another, and {self.level} shows a server no directory",
+                fix="serve it with --isolation bwrap",
+            )
         places = python_places()
         threads = order.limits.threads
         if os.geteuid() != 0:  # the limit counts every thread of the user, so ours must fit beside them

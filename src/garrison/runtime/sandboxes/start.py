@@ -92,6 +92,7 @@ def confinement(
         "settings": program_settings(order),
         "any_user": False,
         "open": {},
+        "modules": {name: str(path) for name, path in order.modules.items()},
     }
 
 
@@ -133,7 +134,7 @@ def spawn(
             env={},
             cwd="/",
             close_fds=True,
-            pass_fds=(descriptor, *descriptors, *order.files.values()),
+            pass_fds=(descriptor, *descriptors, *order.files.values(), *order.tree.values()),
             start_new_session=True,
         )
 

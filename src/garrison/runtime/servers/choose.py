@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from garrison.core.errors import Refused
 from garrison.runtime.loader import LoadedModel
 from garrison.runtime.sandboxes.base import MIB
 from garrison.runtime.sandboxes.places import SERVERS
+from garrison.runtime.sandboxes.start import MODEL_DIRECTORY
 
 GGUF_MAGIC = b"GGUF"
 MAX_CONFIG_BYTES = 1 * MIB  # a model's configuration is a few kB
@@ -20,7 +21,11 @@ CONTEXT_TOKENS = 2048
 # Address space beside the weights: libraries, threads and scratch; the KV cache gets half the weights again.
 CHAT_HEADROOM = 1024 * MIB
 EMBEDDING_HEADROOM = 768 * MIB
-WEIGHTS = (".gguf", ".safetensors")
+INFERENCE_HEADROOM = 1536 * MIB  # scikit-learn maps scipy and more; onnxruntime takes about half of it
+ONNX_START = b"\x08"  # field 1 of a ModelProto, ir_version, comes first in every file that tools write
+SKOPS_MAGIC = b"PK\x03\x04"
+BESIDE_ONNX = (".onnx_data", ".data", ".bin")  # tensors in files of their own, as exporters name them
+WEIGHTS = (".gguf", ".safetensors", ".onnx", ".skops", *BESIDE_ONNX)
 CONFIGURATION = frozenset(
     {"config.json", "tokenizer.json", "modules.json", "sentence_bert_config.json", "1_Pooling/config.json"}
 )
@@ -35,6 +40,12 @@ class Service:
     settings: Mapping[str, object]
     files: Mapping[str, int]
     memory: int
+    tree: Mapping[str, int] = field(default_factory=dict)
+    modules: Mapping[str, Path] = field(default_factory=dict)
+
+
+def _modules(*names: str) -> dict[str, Path]:
+    return {f"garrison.runtime.servers.{name}": SERVERS / f"{name}.py" for name in names}
 
 
 def is_wanted(path: str) -> bool:
@@ -50,6 +61,12 @@ def choose(loaded: LoadedModel, *, threads: int) -> Service:
         return _chat(kept[models[0]], loaded.verified.ref.name, threads)
     if not models and {"config.json", "tokenizer.json", "model.safetensors"} <= kept.keys():
         return _embeddings(kept, loaded.verified.ref.name)
+    graphs = [path for path in kept if path.endswith(".onnx") and os.pread(kept[path], 1, 0) == ONNX_START]
+    if not models and len(graphs) == 1:
+        return _onnx(kept, graphs[0], loaded.verified.ref.name, threads)
+    estimators = [path for path in kept if path.endswith(".skops")]
+    if len(kept) == len(estimators) == 1 and os.pread(kept[estimators[0]], 4, 0) == SKOPS_MAGIC:
+        return _inference("sklearn_model.py", {"model": kept[estimators[0]]}, loaded.verified.ref.name, {})
     raise _unservable(
         loaded, f"{len(models)} GGUF files and {len(kept) - len(models)} others that could matter"
     )
@@ -89,6 +106,32 @@ def _embeddings(kept: Mapping[str, int], alias: str) -> Service:
         {"alias": alias, "config": config, "max_tokens": limits.get("max_seq_length", 512)},
         files,
         sum(os.fstat(descriptor).st_size for descriptor in files.values()) + EMBEDDING_HEADROOM,
+        modules=_modules("web"),
+    )
+
+
+def _onnx(kept: Mapping[str, int], graph: str, alias: str, threads: int) -> Service:
+    """One file by its descriptor; with tensors in files beside it, all of them as a directory."""
+    beside = {path: descriptor for path, descriptor in kept.items() if path.endswith(BESIDE_ONNX)}
+    if not beside:
+        return _inference("onnx_model.py", {"model": kept[graph]}, alias, {"threads": threads})
+    service = _inference(
+        "onnx_model.py", {}, alias, {"threads": threads, "path": f"{MODEL_DIRECTORY}/{graph}"}
+    )
+    tree = {graph: kept[graph], **beside}
+    size = sum(os.fstat(descriptor).st_size for descriptor in tree.values())
+    return replace(service, tree=tree, memory=service.memory + 2 * size)
+
+
+def _inference(program: str, files: Mapping[str, int], alias: str, settings: Mapping[str, object]) -> Service:
+    size = sum(os.fstat(descriptor).st_size for descriptor in files.values())
+    return Service(
+        SERVERS / program,
+        frozenset({"infer"}),
+        {"alias": alias, **settings},
+        files,
+        3 * size + INFERENCE_HEADROOM,
+        modules=_modules("web", "tensors"),
     )
 
 
@@ -116,7 +159,7 @@ def _unservable(loaded: LoadedModel, why: str) -> Refused:
     return Refused(
         "RUN-UNSERVABLE",
         f"no server here understands {loaded.verified.ref}: {why}",
-        fix="serve one GGUF file or a BERT sentence encoder with model.safetensors, config.json and "
-        "tokenizer.json; anything else: run it yourself and use garrison route add",
+        fix="serve one GGUF file, one ONNX file with the tensors beside it, one skops file, or a BERT sentence "
+        "encoder (model.safetensors, config.json, tokenizer.json); else run it yourself: garrison route add",
         evidence={"digest": loaded.loaded, "files": sorted(loaded.kept)[:20]},
     )

@@ -11,25 +11,20 @@ import base64
 import json
 import mmap
 import os
-import signal
-import socketserver
 import struct
-import threading
-from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from garrison.runtime.servers.web import BadRequest, hold_signals, serve
+
 SETTINGS: dict[str, Any] = globals().get("SETTINGS", {})  # handed over by confine.py
 
-MAX_BODY_BYTES = 4 << 20  # 2,048 texts of 512 tokens
 MAX_TEXTS = 2048  # OpenAI's own limit
 MAX_TEXT_CHARACTERS = 100_000  # everything behind the first few thousand is cut by the tokenizer anyway
 MAX_HEADER_BYTES = 16 << 20  # of a safetensors file; real ones are some kB
-CONNECTIONS = 32  # each holds a thread
-IDLE_SECONDS = 60.0
 KINDS = {"F32": np.float32, "F16": np.float16}
 
 Array = NDArray[np.float32]
@@ -129,10 +124,6 @@ def tensors(descriptor: int) -> dict[str, Array]:
     return found
 
 
-class BadRequest(ValueError):
-    """What the caller can put right."""
-
-
 def texts_of(body: bytes) -> tuple[list[str], bool]:
     """The texts of an OpenAI embeddings request, and whether the vectors are wanted as base64."""
     try:
@@ -168,94 +159,18 @@ def answer(encoder: Encoder, alias: str, body: bytes) -> dict[str, Any]:
     return {"object": "list", "data": rows, "model": alias, "usage": usage}
 
 
-class Handler(BaseHTTPRequestHandler):
-    """Two paths and nothing else."""
-
-    protocol_version = "HTTP/1.1"
-    timeout = IDLE_SECONDS
-    server: Server
-
-    def do_GET(self) -> None:
-        if self.path == "/health":
-            self._send(200, {"status": "ok"})
-        else:
-            self._send(404, _error("there is nothing here"))
-
-    def do_POST(self) -> None:
-        length = self.headers.get("Content-Length", "")
-        if not length.isdecimal() or int(length) > MAX_BODY_BYTES:
-            self.close_connection = True
-            self._send(413, _error(f"a body of at most {MAX_BODY_BYTES} bytes with its length is needed"))
-            return
-        body = self.rfile.read(int(length))
-        if self.path != "/v1/embeddings":
-            self._send(404, _error("there is nothing here"))
-            return
-        try:
-            with self.server.computing:
-                result = answer(self.server.encoder, self.server.alias, body)
-        except BadRequest as error:
-            self._send(400, _error(str(error)))
-            return
-        self._send(200, result)
-
-    def _send(self, status: int, value: dict[str, Any]) -> None:
-        data = json.dumps(value).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def address_string(self) -> str:
-        return "unix"
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Nothing: a request is recorded once, by the gateway."""
-
-
-def _error(message: str) -> dict[str, Any]:
-    return {"error": {"message": message, "type": "invalid_request_error"}}
-
-
-class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-    """A thread for each connection, of which there are few; one computes at a time."""
-
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 64
-
-    def __init__(self, path: str, encoder: Encoder, alias: str) -> None:
-        self.encoder, self.alias = encoder, alias
-        self.computing = threading.Lock()
-        self._room = threading.BoundedSemaphore(CONNECTIONS)
-        super().__init__(path, Handler)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        self._room.acquire()
-        super().process_request(request, client_address)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._room.release()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no news; anything else ends that one connection."""
-
-
 def main() -> None:
-    ending = {signal.SIGTERM, signal.SIGINT}
-    signal.pthread_sigmask(signal.SIG_BLOCK, ending)
+    hold_signals()
     files = SETTINGS["files"]
     encoder = Encoder(
         SETTINGS["config"], files["model.safetensors"], files["tokenizer.json"], SETTINGS["max_tokens"]
     )
     encoder.embed("ready?")  # a weight that is missing fails here and not at the first request
-    server = Server(SETTINGS["socket"], encoder, SETTINGS["alias"])
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    signal.sigwait(ending)
+
+    def reply(path: str, body: bytes) -> dict[str, Any] | None:
+        return answer(encoder, SETTINGS["alias"], body) if path == "/v1/embeddings" else None
+
+    serve(SETTINGS["socket"], reply)
 
 
 if __name__ == "__main__":
