@@ -22,7 +22,8 @@ PYTHON = VENV / "bin" / "python"
 # A program that shows the Debian package is there, and the package. The second group is for benchmarks.
 NEEDED = {"softhsm2-util": "softhsm2", "bwrap": "bubblewrap"}
 FOR_TESTS = {
-    "docker-registry": "docker-registry"
+    "docker-registry": "docker-registry",
+    "redis-server": "redis-server",
 }  # without it the tests that need it are skipped, and say so
 FOR_BENCHMARKS = {"nginx": "nginx", "wrk": "wrk"}
 SYSTEM_PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin", "/sbin"))

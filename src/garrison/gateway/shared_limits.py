@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from garrison.core.errors import Usage
@@ -219,6 +219,7 @@ class SharedLimits:
         self._lost()
 
     async def _connect(self) -> None:
+        wire: _Wire | None = None
         try:
             async with asyncio.timeout(RETRY_SECONDS):
                 make = _Wire
@@ -233,11 +234,11 @@ class SharedLimits:
                 if await wire.send(["PING"]) == "PONG":
                     wire.lost = self._lost
                     self._wire, self.up, self._connections = wire, True, self._connections + 1
-                else:
-                    wire.close()
         except (OSError, TimeoutError):
             pass
         finally:
+            if wire is not None and wire is not self._wire:
+                wire.close()
             self._retry = self.clock() + RETRY_SECONDS
             self._connecting = None
 
@@ -273,8 +274,7 @@ class _Wire(asyncio.Protocol):
         self.lost: Callable[[], None] = lambda: None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
 
     def connection_lost(self, _exc: Exception | None) -> None:
         self._transport = None
