@@ -75,9 +75,9 @@ def targets() -> dict[str, Target]:
 
 def seven_zip_header(data: bytes) -> None:
     """The header behind its checksums, which mutants never have: `data` is one, or 64 packed bytes and one."""
-    for packed, header in ((b"", data), (data[:64], data[64:])):
-        start = struct.pack("<QQI", len(packed), len(header), zlib.crc32(header))
-        drive(SevenZip(), MAGIC + b"\0\4" + struct.pack("<I", zlib.crc32(start)) + start + packed + header)
+    for body, header in ((b"", data), (data[:64], data[64:])):
+        start = struct.pack("<QQI", len(body), len(header), zlib.crc32(header))
+        drive(SevenZip(), MAGIC + b"\0\4" + struct.pack("<I", zlib.crc32(start)) + start + body + header)
 
 
 def _headers(files: tuple[bytes, ...]) -> Iterator[bytes]:
