@@ -155,5 +155,6 @@ INCOMPLETE = {
     "dictionary.zst": b"\x28\xb5\x2f\xfd\x01\x00\x07" + bytes(8),
     "unknown.pbtxt": b"layer { type: 'Data' }",
     "field.pbtxt": (_NODE % "Relu" + " extra: 1").encode(),
+    "newlines": b"\n" * 4_000 + b"[n",
     "broken.pbtxt": (_NODE % "Relu" + " }").encode(),
 }

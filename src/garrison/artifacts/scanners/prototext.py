@@ -12,7 +12,7 @@ from dataclasses import dataclass
 MAX_DEPTH = 64
 MAX_FIELDS = 2_000_000
 _TOKEN = re.compile(
-    r"""(?P<space>(?:[ \t\r\n\f\v]+|\#[^\n]*)+)
+    r"""(?P<space>(?:[ \t\r\n\f\v]++|\#[^\n]*+)++)
     |(?P<name>[A-Za-z_][A-Za-z0-9_]*)
     |(?P<number>[-+]?(?:0[xX][0-9a-fA-F]+|[0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?[fF]?|\.[0-9]+(?:[eE][-+]?[0-9]+)?[fF]?))
     |(?P<text>"(?:[^"\\\n]|\\[^\n])*"|'(?:[^'\\\n]|\\[^\n])*')

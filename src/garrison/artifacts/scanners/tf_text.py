@@ -21,7 +21,7 @@ MAX_TEXT = 64 << 20  # weights are written as text, too, so these are large
 FIX = "publish the binary form, or the weights alone"
 _NAME = re.compile(r".*\.(?:pbtxt|pbtext|prototxt|textproto|txtpb)\Z", re.IGNORECASE)
 _START = re.compile(
-    r"(?:[ \t\r\n]+|#[^\n]*\n)*(?:(?:node|library|versions|meta_graphs|meta_info_def|graph_def)\s*[{<]"
+    r"(?:[ \t\r\n]++|#[^\n]*+\n)*+(?:(?:node|library|versions|meta_graphs|meta_info_def|graph_def)\s*[{<]"
     r"|saved_model_schema_version\s*:)"
 )
 _LABELS = frozenset({"id", "name", "display_name", "keypoints", "label", "item"})
