@@ -136,10 +136,10 @@ A model that serves goes on with the bytes that it verified when it loaded.
     "SCHED-LATE": Code(
         "a periodic job did not run when it should have",
         """\
-The server does some work again and again: it refreshes the approved list, hashes
-what is stored, compares imports with their sources, looks whether the store is
-closed. This job never ran, or is late by more than one interval: no server was
-running, another job takes very long, or the clock was moved.
+The server does some work again and again: it refreshes the approved list,
+hashes what is stored, compares imports with their sources, looks whether the
+store is closed. This job never ran, or is late by more than one interval: no
+server was running, another job takes very long, or the clock was moved.
 
     garrison schedule list
     garrison schedule run JOB
