@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import orjson
 
 from garrison.core.errors import Undecided
+from garrison.gateway.inference_v2 import TASK as INFER_TASK
+from garrison.gateway.inference_v2 import read_tensors
 from garrison.gateway.openai_shapes import MAX_INPUTS, Call
 from garrison.gateway.redaction import Redaction
 from garrison.gateway.upstreams.connection import malformed
@@ -59,6 +61,8 @@ def read_answer(value: Any, call: Call, redaction: Redaction) -> tuple[list[dict
     """The choices of an answer (or its embeddings), inspected, and its usage. Raises `Undecided` GW-ANSWER."""
     if not isinstance(value, dict):
         raise malformed("an answer that is not a JSON object")
+    if call.operation.task == INFER_TASK:
+        return read_tensors(value, call, redaction), None
     usage = usage_of(value.get("usage"))
     if call.operation.task == "embeddings":
         return _embeddings(value), usage

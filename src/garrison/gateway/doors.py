@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from garrison.core.errors import GarrisonError
 from garrison.gateway.answers import Usage
 from garrison.gateway.http_parse import Head
+from garrison.gateway.inference_v2 import asked_of, tensors_body
 from garrison.gateway.messages_in import MESSAGES, parse_messages
 from garrison.gateway.messages_out import MessagesWriter, messages_body, messages_error
 from garrison.gateway.openai_out import (
@@ -40,6 +41,7 @@ class Door(NamedTuple):
     parse: Callable[[bytes, int], Call]
     body: Callable[[list[dict[str, Any]], Usage | None, Call, Named], bytes]
     writer: Callable[[Call, Named], Writer]
+    method: str = "POST"
 
 
 DOORS = {
@@ -52,6 +54,18 @@ DOORS = {
         Door(MESSAGES, parse_messages, messages_body, MessagesWriter),
     )
 }
+
+
+def door_of(target: str) -> Door | None:
+    """The door at exactly this path: no normalising, no prefix, no query."""
+    door = DOORS.get(target)
+    if door is None and (asked := asked_of(target)) is not None:
+        return Door(asked.operation, asked.parse, _tensors, ChatWriter, asked.method)
+    return door
+
+
+def _tensors(rows: list[dict[str, Any]], _usage: Usage | None, call: Call, named: Named) -> bytes:
+    return tensors_body(rows, call, named.request_id, named.served)
 
 
 def model_asked(target: str) -> str | None:

@@ -18,7 +18,7 @@ from garrison.core.errors import GarrisonError, Refused, Undecided, Usage
 from garrison.gateway.admission import Inspect, admit, identify, tag_of
 from garrison.gateway.config import HttpLimits, UpstreamLimits
 from garrison.gateway.delivery import answer, check_images
-from garrison.gateway.doors import DOORS, MODELS, error_text, model_asked
+from garrison.gateway.doors import MODELS, door_of, error_text, model_asked
 from garrison.gateway.exchange import Exchange
 from garrison.gateway.http_parse import Head
 from garrison.gateway.limits import Limiter
@@ -100,7 +100,7 @@ async def handle(plane: Plane, exchange: Exchange) -> None:
         principal = identify(head, snapshot, wall)
         record.subject, record.token_id = principal.subject, principal.token_id
         plane.active[exchange] = principal
-        door = DOORS.get(head.target)
+        door = door_of(head.target)
         if door is None:
             show_models(exchange, snapshot, principal, record)
             return
@@ -137,9 +137,9 @@ def route(exchange: Exchange, record: Record) -> Head:
     head = exchange.head
     if head is None or exchange.defect is not None:
         raise exchange.defect or Usage("HTTP-SYNTAX", "no request", fix="send one")
-    door = DOORS.get(head.target)
+    door = door_of(head.target)
     if door is not None:
-        method, record.operation = "POST", door.operation.name
+        method, record.operation = door.method, door.operation.name
     elif head.target == MODELS or model_asked(head.target) is not None:
         method, record.operation = "GET", "models"
         record.action, record.resource = Action.ARTIFACT_READ, "models"
@@ -148,7 +148,7 @@ def route(exchange: Exchange, record: Record) -> Head:
     if head.method != method:
         what = f"{head.target} is asked with {method}"
         raise Usage("GW-METHOD", what, fix=f"use {method}", evidence={"allow": method})
-    if door is not None:
+    if door is not None and method == "POST":
         kind = head.headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
         if kind != b"application/json" or head.headers.get(b"content-encoding", b"identity") != b"identity":
             raise Usage(

@@ -7,6 +7,7 @@ from typing import Any
 
 from garrison.app import serving
 from garrison.app.house import House
+from garrison.app.route_options import parse_options
 from garrison.app.serving import Order
 from garrison.app.verbs.base import Call, Verb, authorise
 from garrison.artifacts import store as registry
@@ -15,14 +16,15 @@ from garrison.artifacts.registry import get
 from garrison.core.actions import Action
 from garrison.core.decision import Tier
 from garrison.core.digest import Ref, check_name
-from garrison.core.errors import Refused, Usage
+from garrison.core.errors import Refused, Undecided, Usage
 from garrison.core.event import Event, Outcome
+from garrison.gateway.upstreams.address import parse_address
 from garrison.runtime import store
 from garrison.trust.tuf import entries
 
 MAX_HOST = 260  # characters: 253 of a DNS name, a colon and a port
 MAX_UNIX = 5 + 107  # bytes: "unix:" and the longest path of a socket, unix(7)
-TASKS = frozenset({"chat", "completions", "embeddings"})
+TASKS = frozenset({"chat", "completions", "embeddings", "infer"})
 
 
 def apply(house: House, call: Call) -> dict[str, Any]:
@@ -127,7 +129,8 @@ def route_add(house: House, call: Call) -> dict[str, Any]:
                 f"{name} is a model in the registry",
                 fix="give the route a name of its own, so that nobody takes one for the other",
             )
-    route = store.Route(name, upstream, tier, tasks)
+    options = parse_options(call.facts("options"), name, upstream, tier.value)
+    route = store.Route(name, upstream, tier, tasks, options)
     event = Event(
         time=house.now(),
         action=Action.ROUTE_ADD,
@@ -139,6 +142,7 @@ def route_add(house: House, call: Call) -> dict[str, Any]:
             "tier": tier.value,
             "tasks": sorted(tasks),
             "via": call.subject.via,
+            **({"options": options} if options else {}),
         },
     )
     with house.ledger.transaction() as transaction:
@@ -149,7 +153,13 @@ def route_add(house: House, call: Call) -> dict[str, Any]:
 
 
 def _address(url: str) -> str:
-    """`unix:/path` or `http://host:port`; nothing with a path, a query or credentials in it."""
+    """`unix:/path`, `http://host:port` or `https://host/base`; nothing with a query or credentials in it."""
+    if url.startswith("https://"):
+        try:
+            parse_address(url)
+        except Undecided as error:
+            raise Usage("ROUTE-ADDRESS", error.what, fix="give https://HOST, or https://HOST/BASE") from None
+        return url.rstrip("/")
     rest = url.removeprefix("http://").rstrip("/")
     host, colon, port = rest.rpartition(":")
     has_port = not colon or rest.endswith("]") or (bool(host) and port.isdecimal() and 0 < int(port) < 65_536)
