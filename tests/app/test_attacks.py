@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -314,3 +316,26 @@ def test_a_record_hidden_from_the_questions_is_found_by_the_daily_look(
     assert people.ask("schedule.run", job="verify-ledger")["facts"]["records"] > 5
     people.edit("UPDATE ledger_event SET action = 'model.invoke' WHERE action = 'artifact.retire'")
     assert code(lambda: people.ask("schedule.run", job="verify-ledger")) == "AUD-EDITED"
+
+
+@pytest.mark.row("A24", kind="R")
+def test_signing_again_beside_withdrawals_waits_for_nobody_for_ever(people: Household, plain: Path) -> None:
+    """The list's lock is taken before the ledger's: the other way round both would wait."""
+    people.publish(plain, "m@1")
+    done = [0]
+
+    def repeat(verb: str, **body: Any) -> None:
+        for _ in range(4):
+            with contextlib.suppress(GarrisonError):
+                people.ask(verb, ref="m@1", **body)
+            done[0] += 1
+
+    words = [("model.resign", {}), ("model.unapprove", {"reason": "race"})]
+    threads = [
+        threading.Thread(target=repeat, args=(verb,), kwargs=body, daemon=True) for verb, body in words * 2
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert done[0] == 16

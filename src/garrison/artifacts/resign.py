@@ -80,6 +80,8 @@ def resign(
         "published": told.event.digest,
         "compared": "publisher's own copy" if told.is_late else "record of the publication",
     }
+    # The list is asked before: its lock is taken before the ledger's, never inside a transaction.
+    environments = list(registry.approved.current().environments)
     with registry.ledger.transaction() as transaction:
         connection = transaction.connection
         renewed = resign_papers.renew(registry, connection, release)
@@ -94,7 +96,7 @@ def resign(
         if not is_withdrawn:  # approvals that were given and not yet enough end here too
             ended = {
                 "reason": "signed again",
-                "environments": list(registry.approved.current().environments),
+                "environments": environments,
             }
             event = event_of(registry, subject, Action.ARTIFACT_UNAPPROVE, ref, manifest.digest, ended)
             transaction.append(event)
