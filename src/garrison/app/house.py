@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from garrison.app.issuer_keys import IssuerRing
 from garrison.app.keychain import Keychain
 from garrison.app.people import PeopleView, check_row, row_of
+from garrison.app.route_options import snapshot_route
 from garrison.app.settings import Settings
 from garrison.artifacts.registry import Registry
 from garrison.artifacts.search import Licences
@@ -91,6 +92,7 @@ class House:
     routed: dict[str, Any] = field(default_factory=dict)
     endpoints: dict[Ref, Endpoint] = field(default_factory=dict)
     settled: Callable[[int], object] = lambda _version: None
+    broker: Callable[[Mapping[str, dict[str, Any]]], str] = lambda _keys: ""
     deploying: Lock = field(default_factory=Lock)
     scheduling: Lock = field(default_factory=Lock)
     snapshots: Lock = field(default_factory=Lock)
@@ -187,6 +189,13 @@ class House:
             self.issuers.follow(people.access.issuers)
             with self.database.read() as connection:
                 revoked, disabled = self._withdrawn(connection)
+                added = [
+                    route
+                    for route in serving.routes(connection)
+                    if people.routes.get(route.name) == row_of(route)
+                ]
+                external = [_external(route) for route in added]
+                keys = {name: key for _, wanted in external for name, key in wanted.items()}
                 body = {
                     "version": self.snapshot_version,
                     "issued": format_time(now),
@@ -204,13 +213,10 @@ class House:
                     },
                     # A later one of the same name wins: what Garrison verified and runs itself.
                     "routes": [
-                        *(
-                            _external(route)
-                            for route in serving.routes(connection)
-                            if people.routes.get(route.name) == row_of(route)
-                        ),
+                        *(route for route, _ in external),
                         *self.routed.values(),
                     ],
+                    "broker": self.broker(keys),
                     "limits": {
                         "requests_per_minute": self.settings.requests_per_minute,
                         "tokens_per_minute": self.settings.tokens_per_minute,
@@ -244,13 +250,10 @@ class House:
         )
 
 
-def _external(route: serving.Route) -> dict[str, Any]:
-    """A model that something else serves has no digest that Garrison could vouch for: it says so."""
-    return {
-        "name": route.name,
-        "version": 0,
-        "digest": "",
-        "tier": route.tier.value,
-        "address": route.upstream,
-        "tasks": sorted(route.tasks),
-    }
+def _external(route: serving.Route) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A route of the snapshot and the keys it needs.
+
+    A model that something else serves has no digest that Garrison could vouch for: it says so.
+    """
+    shown, keys = snapshot_route(route.name, route.upstream, route.tier.value, route.options)
+    return {**shown, "version": 0, "digest": "", "tasks": sorted(route.tasks)}, keys

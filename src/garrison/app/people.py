@@ -103,7 +103,8 @@ def compare_users(people: People, rows: Iterable[User]) -> dict[str, str]:
 
 def row_of(route: serving.Route) -> str:
     """A route as the fold keeps it."""
-    return f"{route.upstream} {route.tier.value} {','.join(sorted(route.tasks))}"
+    told = f"{route.upstream} {route.tier.value} {','.join(sorted(route.tasks))}"
+    return f"{told} {route.options}" if route.options else told
 
 
 def read_people(connection: sa.Connection) -> People:

@@ -25,6 +25,7 @@ from garrison import __version__
 from garrison.app import issuer_keys, schedule, serving, wiring
 from garrison.app.addresses import certificate_names, is_loopback
 from garrison.app.api import server as api
+from garrison.app.broker import BrokerKeeper
 from garrison.app.house import SNAPSHOT_TYPE, House
 from garrison.app.lock import only_server
 from garrison.app.people import settle
@@ -92,6 +93,10 @@ async def _serve(
     ca_signer = house.token.signer("ca")
     authority = await asyncio.to_thread(ensure_ca, settings.data / "ca.pem", ca_signer, house.now())
     await asyncio.to_thread(_remember_issuers, house)
+    broker = BrokerKeeper(
+        settings.run, house.loop, lambda name, status: _worker_died(house, name, status)
+    )
+    house.broker = broker.address
     await asyncio.to_thread(house.publish_snapshot)
     spool = SpoolReader(house.ledger, settings.run / "spool", house.now)
     workers = Workers(
@@ -124,12 +129,13 @@ async def _serve(
             probing.cancel()
             say("draining")
     finally:
-        await _shut_down(house, workers, control, spool, tasks, stop)
+        await _shut_down(house, workers, broker, control, spool, tasks, stop)
 
 
 async def _shut_down(
     house: House,
     workers: Workers,
+    broker: BrokerKeeper,
     control: Any,
     spool: SpoolReader,
     tasks: list[asyncio.Task[Any]],
@@ -140,6 +146,7 @@ async def _shut_down(
     control.should_exit = True
     try:
         await workers.stop()
+        await broker.stop()
         await house.supervisor.close()
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.to_thread(house.busy.wait, VERB_SECONDS)

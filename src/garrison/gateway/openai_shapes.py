@@ -33,13 +33,13 @@ _CHAT = _SAMPLING | words(
 # They speak to a vendor's account, not to a model: accepted so that clients work, never passed on.
 DROPPED = words("user metadata store service_tier safety_identifier prompt_cache_key")
 _MESSAGE = words("role content name tool_calls tool_call_id refusal reasoning_content")
-_ROLES = words("system developer user assistant tool")
+_ROLES = ("assistant", "developer", "system", "tool", "user")  # no set: a caller may send what cannot be hashed
 _TEXT_PART, _IMAGE_PART = words("type text"), words("type image_url")
 # Words of the API itself, which say nothing to a model beyond their meaning: not worth an inspection.
 _VOCABULARY = (
     _CHAT
     | _MESSAGE
-    | _ROLES
+    | frozenset(_ROLES)
     | words(
         "text type function auto none required object string number integer boolean array properties description "
         "parameters strict json_object json_schema schema enum items arguments id index input prompt suffix low medium "
@@ -136,7 +136,7 @@ def _messages(messages: Any) -> tuple[Image, ...]:
     has_images = False
     for message in messages:
         if not isinstance(message, dict) or message.get("role") not in _ROLES:
-            raise wrong("messages", f"messages with one of the roles {', '.join(sorted(_ROLES))}")
+            raise wrong("messages", f"messages with one of the roles {', '.join(_ROLES)}")
         if not _MESSAGE.issuperset(message):
             raise unknown(min(message.keys() - _MESSAGE), CHAT.path)
         content = message.get("content")

@@ -36,6 +36,8 @@ ROUTES = sa.Table(
     sa.Column("tasks", sa.Text, nullable=False),
     sa.Column("added_by", sa.Text, nullable=False),
     sa.Column("time", sa.Text, nullable=False),
+    # JSON, or empty: other servers, keys by file, how answers are inspected.
+    sa.Column("options", sa.Text, nullable=False, server_default=""),
 )
 
 
@@ -71,6 +73,7 @@ class Route:
     upstream: str
     tier: Tier
     tasks: frozenset[str]
+    options: str = ""
 
 
 def find_deployment(connection: sa.Connection, name: str) -> Deployment | None:
@@ -112,6 +115,7 @@ def save_route(connection: sa.Connection, route: Route, *, by: str, now: datetim
         "upstream": route.upstream,
         "tier": route.tier.value,
         "tasks": ",".join(sorted(route.tasks)),
+        "options": route.options,
         "added_by": by,
         "time": format_time(now),
     }
@@ -126,7 +130,7 @@ def remove_route(connection: sa.Connection, name: str) -> None:
 
 def routes(connection: sa.Connection) -> list[Route]:
     return [
-        Route(row.name, row.upstream, Tier(row.tier), frozenset(row.tasks.split(",")))
+        Route(row.name, row.upstream, Tier(row.tier), frozenset(row.tasks.split(",")), row.options)
         for row in connection.execute(sa.select(ROUTES).order_by(ROUTES.c.name))
     ]
 

@@ -100,7 +100,9 @@ def fold(people: People, seq: int, event: Event) -> None:
         people.revoked[event.resource] = event.time + REVOKED_FOR
     elif event.action is Action.ROUTE_ADD:
         tasks = ",".join(_texts(event.data.get("tasks", ALL_TASKS)))
-        people.routes[event.resource] = f"{event.data.get('upstream')} {event.data.get('tier')} {tasks}"
+        options = event.data.get("options", "")
+        told = f"{event.data.get('upstream')} {event.data.get('tier')} {tasks}"
+        people.routes[event.resource] = f"{told} {options}" if options else told
     elif event.action is Action.OWNER_WRITE:
         _owner(people, event)
     elif event.action is Action.USER_WRITE:

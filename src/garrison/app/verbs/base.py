@@ -51,6 +51,13 @@ class Call:
     def flag(self, key: str) -> bool:
         return self.body.get(key) is True
 
+    def facts(self, key: str) -> dict[str, Any]:
+        """An object of the body; an empty one when it is left out."""
+        value = self.body.get(key) or {}
+        if not isinstance(value, dict):
+            raise Usage("ARG-MISSING", f"{key} is not an object", fix=f"give {key} as names and values")
+        return value
+
     def texts(self, key: str) -> list[str]:
         value = self.body.get(key) or []
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):

@@ -159,6 +159,29 @@ A version that answers requests can't be retired under them. Serve another
 version or stop this one first.
 """,
     ),
+    "ROUTE-KEY": Code(
+        "the file of a key is not usable",
+        """\
+A route named a file with the key of its model server. It has to be a plain
+file that belongs to the user of the server, that nobody else may read, with
+the key as its only line. The key is handed to the broker, a process of its
+own, in memory; it is never kept, logged or told to a worker.
+
+chmod 600 FILE, then garrison route add again.
+""",
+    ),
+    "ROUTE-OPTION": Code(
+        "the options of a route do not fit together",
+        """\
+Options of a route are a closed list: kind, model, key file and region of its
+server, or several servers in a JSON file; how streams are inspected, what a
+value in an answer does, whether images pass. A server of a lower tier than
+its route is refused, so that no retry or fallback crosses that boundary.
+
+garrison route add --help shows each; docs/gateway.md has an example of
+several servers.
+""",
+    ),
     "ROUTE-TAKEN": Code(
         "the name belongs to a model in the registry, or to a route",
         """\

@@ -18,6 +18,7 @@ def upgrade() -> None:
     _datasets()
     _keys()
     _imports()
+    op.add_column("routes", sa.Column("options", sa.Text(), nullable=False, server_default=""))
 
 
 def _keys() -> None:

@@ -1,0 +1,176 @@
+"""The broker process: started when a route wants a key, replaced when keys change, started again when it dies.
+
+The control process reads keys from the files that operators named, hands them to the broker in memory (never by
+argument, environment or file) and forgets them. A key file that cannot be read costs its own routes only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+import signal
+import stat
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from garrison.core.errors import Refused
+
+READY_SECONDS = 10.0
+RESTART_SECONDS = 0.2
+DRAIN_SECONDS = 35.0  # answers that run through the old one may end
+MAX_KEY = 8_192  # bytes: the longest is a session token of a cloud
+
+
+def read_key(path: str) -> str:
+    """The key in a file that only this user reads. Raises `Refused` ROUTE-KEY, never with the key."""
+    problem = ""
+    try:
+        with open(path, "rb", opener=_no_link) as file:
+            found = os.fstat(file.fileno())
+            if (
+                not stat.S_ISREG(found.st_mode)
+                or found.st_mode & 0o077
+                or found.st_uid not in (0, os.getuid())
+            ):
+                problem = "is not a file that only this user reads"
+            text = file.read(MAX_KEY + 1).strip()
+            if not problem and (not text or len(text) > MAX_KEY or not text.isascii() or b"\n" in text):
+                problem = "does not hold one line with a key"
+    except OSError as error:
+        problem = f"cannot be read: {error.strerror}"
+    if problem:
+        raise Refused(
+            "ROUTE-KEY",
+            f"the key file {path} {problem}",
+            fix=f"chmod 600 {path}, with the key as its only line",
+        )
+    return text.decode("ascii")
+
+
+def _no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+
+@dataclass(slots=True)
+class _Running:
+    process: asyncio.subprocess.Process
+    socket: Path
+    config: dict[str, Any] = field(repr=False)
+    parent: int = -1
+    is_wanted: bool = True
+
+
+class BrokerKeeper:
+    """At most one broker that is wanted. `died` is told of an unexpected end."""
+
+    def __init__(
+        self, run: Path, loop: asyncio.AbstractEventLoop, died: Callable[[str, int], object], ca: str = ""
+    ) -> None:
+        self._directory = run / "broker"
+        self._loop = loop
+        self._died = died
+        self._ca = ca
+        self._digest = b""
+        self._salt = secrets.token_bytes(16)
+        self._current: _Running | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def address(self, wanted: Mapping[str, dict[str, Any]]) -> str:
+        """Where the broker of these keys answers; empty when none is wanted. Called from a verb's thread.
+
+        `wanted` is the providers by key name, each with its `key_file`.
+        """
+        providers: dict[str, dict[str, Any]] = {}
+        for name, item in wanted.items():
+            with contextlib.suppress(Refused):
+                facts = {key: value for key, value in item.items() if key != "key_file"}
+                providers[name] = {**facts, "secret": read_key(item["key_file"])}
+        text = json.dumps(providers, sort_keys=True).encode()
+        digest = hashlib.blake2b(text, key=self._salt).digest()
+        if digest != self._digest or (self._current is None and providers):
+            asyncio.run_coroutine_threadsafe(self._replace(providers), self._loop).result(2 * READY_SECONDS)
+            self._digest = digest
+        return "" if not wanted else f"unix:{self._socket()}"
+
+    def _socket(self) -> Path:
+        return self._current.socket if self._current is not None else self._directory / "none.sock"
+
+    async def _replace(self, providers: dict[str, dict[str, Any]]) -> None:
+        before, self._current = self._current, None
+        if providers:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            socket = self._directory / f"{secrets.token_hex(4)}.sock"
+            await self._start(socket, {"socket": str(socket), "providers": providers, "ca": self._ca})
+        if before is not None:
+            before.is_wanted = False
+            with contextlib.suppress(ProcessLookupError):
+                before.process.send_signal(signal.SIGTERM)
+
+    async def _start(self, socket: Path, config: dict[str, Any]) -> None:
+        with contextlib.ExitStack() as inherited:
+            heard, tells = os.pipe()
+            listens, parent = os.pipe()
+            for descriptor in (tells, listens):
+                inherited.callback(os.close, descriptor)
+            memory = os.memfd_create("broker")
+            inherited.callback(os.close, memory)
+            os.write(memory, json.dumps({**config, "ready_fd": tells, "parent_fd": listens}).encode())
+            os.lseek(memory, 0, os.SEEK_SET)
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-I",
+                "-m",
+                "garrison.gateway.broker",
+                "--config",
+                str(memory),
+                pass_fds=(memory, tells, listens),
+                env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"},
+                stdin=asyncio.subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        running = self._current = _Running(process, socket, config, parent)
+        task = self._loop.create_task(self._watch(running))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        await _until_ready(heard)
+
+    async def _watch(self, running: _Running) -> None:
+        """Wait for its end; unless it was meant, put another in its place at the same address."""
+        status = await running.process.wait()
+        os.close(running.parent)
+        running.socket.unlink(missing_ok=True)
+        if not running.is_wanted:
+            return
+        self._died("broker", status)
+        await asyncio.sleep(RESTART_SECONDS)
+        if self._current is running:
+            await self._start(running.socket, running.config)
+
+    async def stop(self) -> None:
+        """Let answers end, within bounds."""
+        await self._replace({})
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=DRAIN_SECONDS)
+            for task in late:
+                task.cancel()
+
+
+async def _until_ready(heard: int) -> None:
+    """Wait for its first line. One that says nothing is found dead by who watches it."""
+    reader = asyncio.StreamReader()
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(heard, "rb", buffering=0)
+    )
+    try:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(READY_SECONDS):
+                await reader.readline()
+    finally:
+        transport.close()
