@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from tests.runtime.stage import need
 
 from garrison.app.cli.main import main
+from garrison.app.sandbox_page import BEGIN, END
 from garrison.runtime.probe import ATTACKS
 
 
@@ -58,3 +60,29 @@ def test_probe_of_a_level_that_is_not_there(
 ) -> None:
     assert main(["runtime", "probe", "--isolation", level, "--json"]) == status
     assert json.loads(capsys.readouterr().out)["error"]["code"] == code
+
+
+@pytest.mark.row("C15", kind="R")
+def test_the_parsers_of_untrusted_files_cannot_get_out_either(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["runtime", "probe", "--target", "tools", "--no-control", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["level"] == "tools"
+    assert told["checks"] >= 53
+    assert told["unwanted"] == []
+    assert not any(attack["succeeded"] for attack in told["attacks"])
+
+
+def test_the_table_of_the_page_is_made_by_a_command(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    page = tmp_path / "isolation.md"
+    page.write_text(f"# Before\n\n{BEGIN}\nold\n{END}\n\nafter\n")
+    assert main(["runtime", "matrix", "--write", str(page)]) == 0
+    written = page.read_text()
+    assert written.startswith("# Before\n")
+    assert written.endswith("after\n")
+    assert "old" not in written
+    assert "| **reach the network** | denied |" in written
+    page.write_text("no marks")
+    assert main(["runtime", "matrix", "--write", str(page)]) == 2
+    capsys.readouterr()

@@ -34,6 +34,9 @@ PROGRAM = Path(__file__).resolve().parent / "probes" / "escape.py"
 SECONDS = 120.0  # all tries; about 1 s in a sandbox
 PROBE_LIMITS = Limits(memory=512 * MIB)
 WANTED = frozenset({"write.tmp"})  # a private /tmp that nothing can be executed from is given on purpose
+# A scanner's process unpacks into a folder of its own. Opening its sealed file for writing is root's right, where
+# Garrison is root; writing to it is refused to root too, and a file on a disk is not opened at all (Landlock).
+WANTED_OF_TOOLS = frozenset({"write.file-beside-socket", "model.open-for-writing"})
 CONTROL_MINIMUM = 40  # tries that must succeed as root without a sandbox
 
 ATTACKS: dict[str, tuple[str, ...]] = {
@@ -111,14 +114,25 @@ class Matrix:
 
     @property
     def unwanted(self) -> tuple[str, ...]:
-        return tuple(check for check in self.open if check not in WANTED)
+        return tuple(check for check in self.open if check not in self.given)
+
+    @property
+    def given(self) -> frozenset[str]:
+        """What is open by intention."""
+        return WANTED_OF_TOOLS if self.level == "tools" else WANTED
 
     def succeeded(self) -> dict[str, tuple[str, ...]]:
         """The twelve attacks, each with the tries of it that succeeded."""
         found = set(self.open)
         return {
-            attack: tuple(check for check in checks if check in found) for attack, checks in ATTACKS.items()
+            attack: tuple(check for check in checks if check in found - self.given)
+            for attack, checks in ATTACKS.items()
         }
+
+    def facts(self) -> dict[str, Any]:
+        """What of it goes into an event."""
+        tried, through = len(self.attempts), list(self.unwanted)
+        return {"isolation": self.level, "tried": tried, "denied": tried - len(through), "through": through}
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -126,6 +140,7 @@ class Matrix:
             "uid": self.uid,
             "checks": len(self.attempts),
             "open": list(self.open),
+            "given": sorted(self.given & set(self.open)),
             "unwanted": list(self.unwanted),
             "attempts": [attempt.as_json() for attempt in self.attempts],
         }

@@ -1,16 +1,25 @@
-"""`garrison runtime probe`: try to break out of a sandbox, and show what was open. Needs no server."""
+"""`garrison runtime probe`: try to break out of a sandbox and show what was open; `matrix`: the same for all levels.
+
+With a server on the data directory the probe runs there and its result is an event; else it runs here.
+"""
 
 from __future__ import annotations
 
 import argparse
 import os
+from pathlib import Path
 from typing import Any
 
-from garrison.app.cli import output
-from garrison.runtime.probe import ATTACKS, CONTROL_MINIMUM, WANTED, Matrix, control, probe
-from garrison.runtime.sandboxes.ladder import DEFAULT_LEVEL, LEVELS, sandbox_for
+from garrison.app.cli import link, output
+from garrison.app.parser_cell import ParserCell
+from garrison.app.probes import matrix_json, read_matrix
+from garrison.app.sandbox_page import page, replaced
+from garrison.core.errors import Usage
+from garrison.runtime.probe import ATTACKS, CONTROL_MINIMUM, Matrix, control, probe
+from garrison.runtime.sandboxes.ladder import DEFAULT_LEVEL, LEVELS, availability, sandbox_for
 
 MEANING = "stopped: the try failed   OPEN: it succeeded   given: it succeeds by intention"
+TARGETS = ("servers", "tools")
 
 
 def add(subparsers: Any) -> None:
@@ -29,6 +38,12 @@ def add(subparsers: Any) -> None:
         "--isolation", metavar="LEVEL", default=DEFAULT_LEVEL, help=f"one of {', '.join(LEVELS)}"
     )
     leaf.add_argument(
+        "--target",
+        choices=TARGETS,
+        default="servers",
+        help="the sandbox of model servers, or that of the parsers that read untrusted files",
+    )
+    leaf.add_argument(
         "--hostile", action="store_true", help="sum up as the twelve attacks of a hostile model"
     )
     leaf.add_argument(
@@ -37,32 +52,56 @@ def add(subparsers: Any) -> None:
         help="leave out the run without a sandbox",
     )
     leaf.set_defaults(run=run)
+    table = verbs.add_parser(
+        "matrix",
+        help="probe every level that works here and write the table of what came of it",
+        epilog="example: garrison runtime matrix --write docs/isolation.md",
+    )
+    table.add_argument(
+        "--write", metavar="FILE", help="replace the table in this page instead of printing it"
+    )
+    table.set_defaults(run=run_matrix)
 
 
 def run(args: argparse.Namespace) -> int:
     """Exit 0 when nothing is open but what is given; 1 otherwise. Raises ISO-UNKNOWN and ISO-UNAVAILABLE."""
-    matrix = probe(sandbox_for(args.isolation))
-    seen = control() if os.geteuid() == 0 and not args.no_control else None
-    if args.json:
-        output.print_json(_as_json(matrix, seen))
-    elif args.hostile:
-        _show_attacks(matrix, seen)
+    level = "tools" if args.target == "tools" else args.isolation
+    wants_control = not args.no_control
+    if (link.data_directory(args) / "run" / "control.sock").exists():
+        told = link.call(args, "runtime.probe", isolation=level, control=wants_control)
     else:
-        _show_matrix(matrix, seen)
-    return 1 if matrix.unwanted else 0
+        matrix = probe(ParserCell() if level == "tools" else sandbox_for(level))
+        told = matrix_json(matrix, control() if os.geteuid() == 0 and wants_control else None)
+    if args.json:
+        output.print_json(told)
+    elif args.hostile:
+        _show_attacks(*read_matrix(told))
+    else:
+        _show_matrix(*read_matrix(told))
+    if told.get("audit_id") and not args.json:
+        output.print_line(f"recorded: {told['audit_id']}")
+    return 1 if told["unwanted"] else 0
 
 
-def _as_json(matrix: Matrix, seen: Matrix | None) -> dict[str, Any]:
-    return {
-        "schema": "garrison.probe/1",
-        **matrix.as_json(),
-        "given": sorted(WANTED),
-        "attacks": [
-            {"attack": attack, "succeeded": bool(found), "by": list(found)}
-            for attack, found in matrix.succeeded().items()
-        ],
-        "control": None if seen is None else {"open": list(seen.open), "needed": CONTROL_MINIMUM},
-    }
+def run_matrix(args: argparse.Namespace) -> int:
+    """Needs no server. Raises `Usage` PATH-FILE for a page without the marks of the table."""
+    found = {level.level: probe(sandbox_for(level.level)) for level in availability() if level.ok}
+    found["tools"] = probe(ParserCell())
+    text = page(found, availability(), control() if os.geteuid() == 0 else None)
+    if args.write is None:
+        output.print_line(text)
+        return 0
+    path = Path(args.write)
+    try:
+        changed = replaced(path.read_text("utf-8"), text)
+    except (OSError, ValueError) as error:
+        raise Usage(
+            "PATH-FILE",
+            f"{args.write} is no page with the marks of the table: {error}",
+            fix="give docs/isolation.md, or leave --write out",
+        ) from None
+    path.write_text(changed, "utf-8")
+    return 1 if any(matrix.unwanted for matrix in found.values()) else 0
 
 
 def _show_matrix(matrix: Matrix, seen: Matrix | None) -> None:
@@ -72,7 +111,7 @@ def _show_matrix(matrix: Matrix, seen: Matrix | None) -> None:
         [
             (
                 attempt.check,
-                "stopped" if not attempt.open else "given" if attempt.check in WANTED else "OPEN",
+                "stopped" if not attempt.open else "given" if attempt.check in matrix.given else "OPEN",
                 attempt.why,
                 {True: "open", False: "stopped", None: "-"}[without.get(attempt.check)],
             )

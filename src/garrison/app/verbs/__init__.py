@@ -15,6 +15,7 @@ from garrison.app.verbs.keys import KEY_VERBS
 from garrison.app.verbs.limits import LIMIT_VERBS
 from garrison.app.verbs.owner import OWNER_VERBS
 from garrison.app.verbs.registry import REGISTRY_VERBS
+from garrison.app.verbs.runtime import RUNTIME_VERBS
 from garrison.app.verbs.schedule import SCHEDULE_VERBS
 from garrison.app.verbs.store import STORE_VERBS
 from garrison.app.verbs.versions import VERSION_VERBS
@@ -33,6 +34,7 @@ VERBS: dict[str, Verb] = {
         *KEY_VERBS,
         *LIMIT_VERBS,
         *OWNER_VERBS,
+        *RUNTIME_VERBS,
         *STORE_VERBS,
         *VERSION_VERBS,
         *IMAGE_VERBS,

@@ -72,7 +72,7 @@ def serve(
 
         for scanner in RARE:
             scanner.load()
-    missing = _confine(scratch)
+    missing = confined(scratch)
     channel.sendall(json.dumps(missing).encode() + b"\n")
     while True:
         message, descriptors, _, _ = socket.recv_fds(channel, MESSAGE, 2)
@@ -122,7 +122,7 @@ def _write(descriptor: int, data: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def _confine(scratch: str) -> tuple[str, ...]:
+def confined(scratch: str) -> tuple[str, ...]:
     with open(os.devnull, "wb") as nowhere:  # what it says about files goes over the socket alone
         os.dup2(nowhere.fileno(), 2)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, which ends this process

@@ -300,6 +300,7 @@ OURS = frozenset(
         "OPENBLAS_NUM_THREADS",
         "RAYON_NUM_THREADS",
         "HOME",  # runc adds it
+        "LC_ALL",  # of a scanner's process
         "LC_CTYPE",
         "PWD",
     }
