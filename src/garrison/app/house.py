@@ -23,7 +23,7 @@ from garrison.artifacts.search import Licences
 from garrison.core.actions import Action
 from garrison.core.decision import Endpoint, Subject
 from garrison.core.digest import Ref, canonical_json
-from garrison.core.errors import Undecided
+from garrison.core.errors import Refused, Undecided
 from garrison.core.event import Event, Outcome, format_time
 from garrison.evidence.ledger import Ledger
 from garrison.runtime import store as serving
@@ -31,7 +31,7 @@ from garrison.runtime.supervisor import Supervisor
 from garrison.storage.local import write_atomically
 from garrison.storage.sql import Database
 from garrison.trust import dsse
-from garrison.trust.identity import TokenVerifier
+from garrison.trust.identity import TokenVerifier, refusal
 from garrison.trust.keyring import RELEASE
 from garrison.trust.keys.base import Signer
 from garrison.trust.keys.pkcs11 import Token
@@ -126,7 +126,16 @@ class House:
             revoked_subjects=frozenset(disabled),
             others=self.issuers.tokens(),
         )
-        return verifier.verify(token, self.now().timestamp()).subject
+        principal = verifier.verify(token, self.now().timestamp())
+        if principal.certificate:  # nobody shows one over this door
+            raise refusal("TOK-BOUND", "certificate", principal.subject.name)
+        if principal.agent is not None:
+            raise Refused(
+                "RBAC-DELEGATE",
+                f"{principal.agent.actor} acts for {principal.subject.actor}, and only in asking models",
+                fix="use a token of your own for commands",
+            )
+        return principal.subject
 
     def local_subject(self, name: str, *, via: str) -> Subject:
         """An identity named over the socket, with the roles it has; none when it is unknown or disabled."""
@@ -223,6 +232,11 @@ class House:
                         "concurrency": self.settings.concurrency,
                     },
                     "limit_rules": [people.access.limits[name] for name in sorted(people.access.limits)],
+                    "workloads": [
+                        {"name": one.name, "roles": sorted(one.roles), "models": sorted(one.models)}
+                        for one in people.persons.values()
+                        if not one.disabled and kind_of(one.roles) == "service"
+                    ],
                     "prices": [people.access.prices[name] for name in sorted(people.access.prices)],
                     "max_token_lifetime": 86_400,
                     "issuers": self.issuers.as_json(),

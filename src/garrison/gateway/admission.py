@@ -16,12 +16,14 @@ from garrison.core.actions import Action
 from garrison.core.decision import Decision, Endpoint, Request, Subject, Tier
 from garrison.core.errors import Refused, Usage
 from garrison.detect.base import Direction, Inspection, Outcome
+from garrison.gateway.failures import Failures
 from garrison.gateway.http_parse import Head
 from garrison.gateway.limits import DEFAULT_COMPLETION, STREAM_SECONDS, Limiter, Spend
 from garrison.gateway.openai_shapes import Call, rewrite_strings, strings_of
 from garrison.gateway.record import Record
 from garrison.gateway.snapshot import Snapshot
 from garrison.trust.identity import Principal, refusal
+from garrison.trust.mtls import Shown, read_shown
 
 CHARACTERS_PER_TOKEN = 4  # English text; only for reservations and for model servers that do not count
 MAX_REMEMBERED = 8_192  # positive answers per snapshot: about 3 MB
@@ -52,15 +54,44 @@ class Admitted:
             raise TypeError("only admit() makes an Admitted")
 
 
-def identify(head: Head, snapshot: Snapshot, wall: float) -> Principal:
-    """The principal of the bearer token (RFC 6750 section 2.1). Raises `Refused` TOK-*, answered with 401."""
+def identify(
+    head: Head, snapshot: Snapshot, wall: float, certificate: bytes, source: str, failures: Failures
+) -> Principal:
+    """Who asks: by the bearer token (RFC 6750 section 2.1), or by a client certificate alone.
+
+    Raises `Refused` TOK-*, answered with 401, LIM-AUTH, or `Undecided` TOK-ISSUER.
+    """
     given = head.headers.get(b"authorization")
     if given is None and b"x-api-key" in head.headers:  # how Anthropic's client sends it
         given = b"bearer " + head.headers[b"x-api-key"]
+    if given is None and certificate:
+        return _by_certificate(read_shown(certificate), snapshot, wall)
     scheme, _, token = (given or b"").partition(b" ")
     if scheme.lower() != b"bearer":
-        raise refusal("TOK-MISSING")
-    return snapshot.tokens.verify(token.strip().decode("ascii"), wall)
+        raise refusal("TOK-MISSING", "missing")
+    text = token.strip().decode("ascii")
+    principal = snapshot.tokens.remembered(text, wall)
+    if principal is None:
+        failures.check(source, wall)
+        principal = snapshot.tokens.verify(text, wall)
+    if principal.certificate and principal.certificate != (
+        read_shown(certificate).thumbprint if certificate else ""
+    ):
+        raise refusal("TOK-BOUND", "certificate", principal.subject.name)
+    return principal
+
+
+def _by_certificate(shown: Shown, snapshot: Snapshot, wall: float) -> Principal:
+    """A workload that has a role here. TLS has checked the certificate; when it ends, so does what it began."""
+    subject = snapshot.workloads.get(shown.name)
+    if subject is None:
+        raise refusal("TOK-MISSING", "certificate", shown.name)
+    principal = Principal(subject, shown.expires, shown.cert_id, certificate=shown.thumbprint)
+    if shown.expires <= wall:
+        raise refusal("TOK-EXPIRED", "expired", shown.name)
+    if principal.is_withdrawn(snapshot.revoked_tokens, snapshot.revoked_subjects):
+        raise refusal("TOK-REVOKED", "revoked", shown.name)
+    return principal
 
 
 def may_invoke(

@@ -12,8 +12,7 @@ import fcntl
 import hashlib
 import mmap
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 # Order is part of the layout: append only.
@@ -66,19 +65,15 @@ class Table:
             if self._view[place] or self._view[place + 1]:
                 self._view[place + _FIXED_WORDS + self.region] = 0
 
-    @contextmanager
-    def locked(self, bases: Sequence[int]) -> Iterator[None]:
+    def lock(self, bases: Sequence[int]) -> None:
         """Rows to change. In order of their places, so that no two workers wait for each other."""
-        if self.descriptor < 0:
-            yield
-            return
-        places = sorted(set(bases))
-        try:
-            for base in places:
+        if self.descriptor >= 0:
+            for base in sorted(bases):
                 fcntl.lockf(self.descriptor, fcntl.LOCK_EX, 1, base * 8)
-            yield
-        finally:
-            for base in places:
+
+    def unlock(self, bases: Sequence[int]) -> None:
+        if self.descriptor >= 0:
+            for base in bases:
                 fcntl.lockf(self.descriptor, fcntl.LOCK_UN, 1, base * 8)
 
     def row(self, key: str, now: float) -> int | None:
@@ -91,8 +86,12 @@ class Table:
         digest = hashlib.blake2b(key.encode(), digest_size=16).digest()
         first = int.from_bytes(digest[:8], "big", signed=True) or 1
         second = int.from_bytes(digest[8:], "big", signed=True)
-        with self.locked([ROWS * (_FIXED_WORDS + self.regions)]):  # a byte behind the last row
+        behind = [ROWS * (_FIXED_WORDS + self.regions)]  # the last row
+        self.lock(behind)
+        try:
             found = self._place(first, second, now)
+        finally:
+            self.unlock(behind)
         if found is not None:
             if len(self._known) >= ROWS:
                 self._known.clear()
@@ -155,6 +154,8 @@ class Table:
 
     def holds(self, base: int, key: str) -> bool:
         """Whether the row is still this key's; look when it is locked."""
+        if self.descriptor < 0:
+            return True
         known = self._known.get(key)
         if known is None:
             return False

@@ -65,6 +65,7 @@ class Exchange:
         "_missing",
         "_wire",
         "body_complete",
+        "certificate",
         "cut_by",
         "defect",
         "finished",
@@ -90,6 +91,7 @@ class Exchange:
         self.head = head
         self.defect = defect
         self.peer = peer
+        self.certificate = b""  # of the client, in DER, when TLS accepted one
         self.keep_alive = False
         self.body_complete = True
         if head is not None:

@@ -47,6 +47,14 @@ class Rule:
     tenant: str = ANY
     caps: tuple[int | None, ...] = (None,) * len(DIMENSIONS)
     concurrency: int | None = None
+    capped: tuple[tuple[int, int], ...] = field(
+        init=False, compare=False
+    )  # (dimension, cap), of those there are
+
+    def __post_init__(self) -> None:
+        object.__setattr__(
+            self, "capped", tuple((n, cap) for n, cap in enumerate(self.caps) if cap is not None)
+        )
 
     def key(self, identity: str, model: str, tenant: str) -> str | None:
         """Under what a request is counted; None when the rule is not about it."""
@@ -73,6 +81,8 @@ class Price:
     output: int = 0
 
     def of(self, prompt: int, completion: int) -> int:
+        if not self.input and not self.output:
+            return 0
         return (prompt * self.input + completion * self.output + MICRO - 1) // MICRO
 
 
@@ -138,19 +148,30 @@ class Reservation:
     open: bool = True
 
     def settle(self, prompt: int, completion: int = 0, seconds: float = 0.0) -> None:
+        money = self.price.of(prompt, completion)
+        self._end((1, prompt + completion, prompt, completion, math.ceil(seconds), money))
+
+    def cancel(self) -> None:
+        """It never was: another count refused the request."""
+        self._end((0,) * len(DIMENSIONS))
+
+    def _end(self, used: tuple[int, ...]) -> None:
         if not self.open:
             return
         self.open = False
-        used = Spend(prompt, completion, math.ceil(seconds), self.price.of(prompt, completion)).amounts()
-        now = self.clock()
-        with self.table.locked([base for base, _ in self.rows]):
+        table, reserved, now = self.table, self.reserved, self.clock()
+        bases = [row[0] for row in self.rows]
+        table.lock(bases)
+        try:
             for base, places in self.rows:
-                self.table.run(base, -1)
+                table.run(base, -1)
                 for dimension, place, epoch in places:
-                    change = used[dimension] - self.reserved[dimension]
+                    change = used[dimension] - reserved[dimension]
                     if change:
-                        self.table.advance(base, dimension, now)
-                        self.table.correct(place, epoch, change)
+                        table.advance(base, dimension, now)
+                        table.correct(place, epoch, change)
+        finally:
+            table.unlock(bases)
         if self.later is not None:
             self.later(used)
 
@@ -177,40 +198,43 @@ class Limiter:
             )
         table, now, amounts = self.table, self.clock(), spend.amounts()
         bases = self._rows(counted, now)
-        with table.locked(bases):
-            if not all(table.holds(base, key) for base, (_, key) in zip(bases, counted.rules, strict=True)):
-                raise _over("subjects", 0, 0, 1.0, counted.model)  # another worker forgot a row this instant
-            rows = []
-            for base, (rule, _) in zip(bases, counted.rules, strict=True):
-                rows.append((base, self._places(base, rule, amounts, counted.model, now)))
+        table.lock(bases)
+        try:
+            found = []
+            for base, (rule, key) in zip(bases, counted.rules, strict=True):
+                if not table.holds(base, key):
+                    raise _over("subjects", 0, 0, 1.0, counted.model)  # another worker forgot it this instant
+                found.append((base, self._places(base, rule, amounts, counted.model, now)))
             taken = []
-            for base, places in rows:
+            for base, places in found:
                 table.run(base, 1)
-                added = [(dim, place, table.add(place, amounts[dim])) for dim, place in places]
-                taken.append((base, added))
+                taken.append((base, [(dim, place, table.add(place, amounts[dim])) for dim, place in places]))
+        finally:
+            table.unlock(bases)
         return Reservation(table, self.clock, amounts, counted.price, taken)
 
     def _rows(self, counted: Counted, now: float) -> list[int]:
-        bases = [self.table.row(key, now) for _, key in counted.rules]
-        if None in bases:
-            raise _over("subjects", 0, 0, WINDOW_SECONDS, counted.model)
-        return [base for base in bases if base is not None]
+        bases = []
+        for _, key in counted.rules:
+            base = self.table.row(key, now)
+            if base is None:
+                raise _over("subjects", 0, 0, WINDOW_SECONDS, counted.model)
+            bases.append(base)
+        return bases
 
     def _places(
         self, base: int, rule: Rule, amounts: Sequence[int], model: str, now: float
     ) -> list[tuple[int, int]]:
         """The dimensions of a rule that have room, with their places. Raises `Refused` LIM-RATE."""
         table = self.table
-        running = table.running(base)
-        if rule.concurrency is not None and running >= rule.concurrency:
+        if rule.concurrency is not None and (running := table.running(base)) >= rule.concurrency:
             raise _over("concurrency", rule.concurrency, running, 1.0, model, rule.name)
         places = []
-        for dimension, cap in enumerate(rule.caps):
-            if cap is None:
-                continue
+        for dimension, cap in rule.capped:
             place = table.advance(base, dimension, now)
-            asked = table.total(place) + amounts[dimension]
-            if amounts[dimension] and asked > cap:
+            amount = amounts[dimension]
+            asked = table.total(place) + amount
+            if asked > cap and amount:
                 wait = table.wait(place, dimension, max(1, asked - cap), now)
                 raise _over(DIMENSIONS[dimension], cap, asked, wait, model, rule.name)
             places.append((dimension, place))

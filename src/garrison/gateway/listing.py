@@ -24,7 +24,11 @@ def show_models(exchange: Exchange, snapshot: Snapshot, principal: Principal, re
     """
 
     def may_use(endpoint: Endpoint) -> bool:
-        return any(may_invoke(snapshot, principal.subject, endpoint, task).allowed for task in endpoint.tasks)
+        parties = [each for each in (principal.subject, principal.agent) if each is not None]
+        return any(
+            all(may_invoke(snapshot, party, endpoint, task).allowed for party in parties)
+            for task in endpoint.tasks
+        )
 
     record.policy_version = snapshot.policy.version
     target = exchange.head.target if exchange.head is not None else MODELS

@@ -20,6 +20,7 @@ from garrison.gateway.config import HttpLimits, UpstreamLimits
 from garrison.gateway.delivery import answer, check_images
 from garrison.gateway.doors import MODELS, door_of, error_text, model_asked
 from garrison.gateway.exchange import Exchange
+from garrison.gateway.failures import Failures
 from garrison.gateway.http_parse import Head
 from garrison.gateway.limits import Limiter
 from garrison.gateway.listing import probe, show_models
@@ -62,6 +63,7 @@ class Plane:
     clock_text: ClockText = field(default_factory=ClockText)
     active: dict[Exchange, Principal] = field(default_factory=dict)
     shared: SharedLimits | None = None
+    failures: Failures = field(default_factory=Failures)
     health: Health = field(default_factory=lambda: Health(time.monotonic, random.random))
 
     def tick(self) -> None:
@@ -97,7 +99,7 @@ async def handle(plane: Plane, exchange: Exchange) -> None:
         head = route(exchange, record)
         snapshot = plane.snapshots.current(wall := plane.wall())
         record.snapshot_version = snapshot.version
-        principal = identify(head, snapshot, wall)
+        principal = identify(head, snapshot, wall, exchange.certificate, exchange.peer, plane.failures)
         record.subject, record.token_id = principal.subject, principal.token_id
         plane.active[exchange] = principal
         door = door_of(head.target)
@@ -118,6 +120,8 @@ async def handle(plane: Plane, exchange: Exchange) -> None:
         await answer(plane, exchange, door, admitted, record, redaction)
         record.complete()
     except GarrisonError as error:
+        if error.code.startswith("TOK-"):
+            authentication_failed(plane, exchange, record, error)
         refuse(exchange, record, error)
     except asyncio.CancelledError:
         cut_short(exchange, record)
@@ -157,6 +161,14 @@ def route(exchange: Exchange, record: Record) -> Head:
                 fix="send Content-Type: application/json and no Content-Encoding",
             )
     return head
+
+
+def authentication_failed(plane: Plane, exchange: Exchange, record: Record, error: GarrisonError) -> None:
+    """Count it by source and reason, and note both: who claimed it only when that was proved."""
+    reason, name = (*getattr(error, "__notes__", ()), "", "")[:2]
+    plane.failures.failed(exchange.peer, plane.wall())
+    plane.metrics.count("garrison_gateway_authentication_failures_total", (("reason", reason or error.code),))
+    record.unproved = {"source": exchange.peer, "reason": reason, "identity": name}
 
 
 def refuse(exchange: Exchange, record: Record, error: GarrisonError) -> None:

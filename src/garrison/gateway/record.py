@@ -40,6 +40,7 @@ class Record:
     policy_version: str = ""
     snapshot_version: int = 0
     stream: bool = False
+    unproved: dict[str, str] | None = None  # of a failed authentication: source, reason, identity
     counted: Counted | None = None
     spend: Spend | None = None
     reservation: Reservation | None = None
@@ -110,6 +111,8 @@ class Record:
             "policy_version": self.policy_version,
             "snapshot_version": self.snapshot_version,
         }
+        if self.unproved is not None:
+            data["authentication"] = self.unproved
         if self.token_id:
             data["token_id"] = self.token_id
             data["via"] = self.subject.via

@@ -22,6 +22,7 @@ _STATUS = {
     "HTTP-TIMEOUT": 408,
     "HTTP-TYPE": 415,
     "LIM-RATE": 429,
+    "LIM-AUTH": 429,
 }
 # The `type` words of the OpenAI API; clients show them and some decide by them.
 _TYPES = {

@@ -104,6 +104,7 @@ class Connection(asyncio.Protocol):
         "_server",
         "_transport",
         "_writable",
+        "certificate",
         "deadline",
         "peer",
     )
@@ -119,6 +120,7 @@ class Connection(asyncio.Protocol):
         self._head_begun = False
         self.deadline = inf
         self.peer = ""
+        self.certificate = b""
 
     # --- asyncio.Protocol ---
 
@@ -131,6 +133,9 @@ class Connection(asyncio.Protocol):
             return
         address = transport.get_extra_info("peername")
         self.peer = address[0] if isinstance(address, tuple) else ""
+        tls = transport.get_extra_info("ssl_object")
+        if tls is not None:
+            self.certificate = tls.getpeercert(True) or b""
         self._transport.set_write_buffer_limits(high=server.limits.write_buffer)
         wire = transport.get_extra_info("socket")
         if wire is not None:  # else the kernel would hold megabytes for a client that does not read
@@ -201,6 +206,7 @@ class Connection(asyncio.Protocol):
             self._refuse(error)
             return
         exchange = Exchange(self, head, None, self.peer, limits)
+        exchange.certificate = self.certificate
         if exchange.body_complete:
             self.deadline = inf
         else:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from garrison.core.errors import Usage
+from garrison.core.errors import Refused, Usage
 from garrison.gateway.counters import SLOTS, WINDOWS
 from garrison.gateway.limits import Counted, Limiter, Spend, refused_elsewhere
 from garrison.gateway.record import Record
@@ -173,7 +173,7 @@ class SharedLimits:
         name = self._name
         keys, words, dims = [], [name, str(SLOTS), str(HEARTBEAT_SECONDS)], []
         for rule, key in counted.rules:
-            used = [(dim, cap) for dim, cap in enumerate(rule.caps) if cap is not None]
+            used = rule.capped
             keys.append("garrison:" + key.replace("\0", "|"))
             dims.append([dim for dim, _ in used])
             words += [str(-1 if rule.concurrency is None else rule.concurrency), str(len(used))]
@@ -257,10 +257,13 @@ async def count_together(shared: SharedLimits, limiter: Limiter, record: Record)
         return
     try:
         reservation.later = await shared.reserve(counted, spend)
+    except Refused:
+        reservation.cancel()
+        raise
     except Away:
         if not limiter.alone:
             limiter.alone = True
-            reservation.settle(0)
+            reservation.cancel()
             record.reservation = limiter.reserve(counted, spend)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from garrison.core.decision import Endpoint, Tier
+from garrison.core.decision import Endpoint, Subject, Tier
 from garrison.core.digest import is_digest
 from garrison.core.errors import GarrisonError, Refused, Undecided
 from garrison.core.event import parse_time
@@ -27,6 +27,7 @@ from garrison.trust.issuers import MAX_ISSUERS, parse_issuer
 from garrison.trust.jwks import key_set
 from garrison.trust.keys.public import PublicKey
 from garrison.trust.policy import Policy
+from garrison.trust.roles import kind_of
 
 PAYLOAD_TYPE = "application/vnd.garrison.snapshot+json"
 MAX_BYTES = 16 << 20  # some 50,000 revocations and 1,000 routes take 5 MB
@@ -49,6 +50,7 @@ class Snapshot:
     rules: Mapping[str, RouteRules]  # of the routes that have any, by name
     limit_rules: tuple[Rule, ...] = ()
     prices: Mapping[str, Price] = field(default_factory=dict)
+    workloads: Mapping[str, Subject] = field(default_factory=dict)  # who may come with a certificate alone
     # (id of the principal, model, task, tag): who may use what, the name it is served by, how it is counted
     admitted: dict[tuple[int, str, str, str], tuple[Principal, Endpoint, str, Counted]] = field(
         default_factory=dict
@@ -116,6 +118,9 @@ def open_snapshot(
             limit_rules=tuple(
                 parse_rule(item) for item in strict_list(body.get("limit_rules", []), MAX_RULES)
             ),
+            workloads={
+                item["name"]: _workload(item) for item in strict_list(body.get("workloads", []), MAX_API_KEYS)
+            },
             prices={
                 item["model"]: Price(_whole(item["input"]), _whole(item["output"]))
                 for item in strict_list(body.get("prices", []), MAX_ROUTES)
@@ -137,6 +142,13 @@ def _foreign(items: Any) -> ForeignTokens:
         keys = key_set(strict_list(item["keys"], 256), issuer.algorithms)
         known.append(IssuerKeys(issuer, keys, float(_whole(item["until"]))))
     return ForeignTokens.of(known)
+
+
+def _workload(item: Any) -> Subject:
+    roles = frozenset(strict_list(item["roles"], 64))
+    return Subject(
+        kind_of(roles), item["name"], roles, frozenset(strict_list(item["models"], 4_096)), via="mtls"
+    )
 
 
 def _api_keys(items: Any) -> dict[str, ApiKey]:

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -125,12 +126,12 @@ def issue_server(
     key = ec.generate_private_key(ec.SECP256R1())
     ends = min(now + ttl, authority.not_valid_after_utc)
     certificate = (
-        _builder(subject, authority.subject, key.public_key(), now, ends)
+        builder(subject, authority.subject, key.public_key(), now, ends)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_usage(digital_signature=True), critical=True)
+        .add_extension(key_usage(digital_signature=True), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(_authority_id(authority), critical=False)
+        .add_extension(authority_id(authority), critical=False)
         .sign(TokenPrivateKey(signer), SHA256())
     )
     certificate.verify_directly_issued_by(authority)
@@ -163,7 +164,14 @@ def server_context_from(descriptor: int) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_3
     context.set_alpn_protocols(["http/1.1"])
-    context.load_cert_chain(f"/proc/self/fd/{descriptor}")
+    path = f"/proc/self/fd/{descriptor}"
+    context.load_cert_chain(path)
+    # A client may show a certificate, and then it has to be one that our authority issued for clients.
+    with open(path, "rb") as file:
+        last = file.read(MAX_CA_FILE).rpartition(b"-----BEGIN CERTIFICATE-----")
+    context.load_verify_locations(cadata=(last[1] + last[2]).decode("ascii"))
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_STRICT
     return context
 
 
@@ -246,16 +254,21 @@ def _self_signed(signer: Signer, now: datetime) -> x509.Certificate:
     # The key's own id makes the name unique, so that two machines' authorities are never mixed up.
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"Garrison local CA {signer.key_id[:12]}")])
     return (
-        _builder(name, name, key.public_key(), now, now + CA_LIFETIME)
+        builder(name, name, key.public_key(), now, now + CA_LIFETIME)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_usage(key_cert_sign=True, crl_sign=True), critical=True)
+        .add_extension(key_usage(key_cert_sign=True, crl_sign=True), critical=True)
         .sign(key, SHA256())
     )
 
 
-def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime, ends: datetime
+def builder(
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey | Ed25519PublicKey,
+    now: datetime,
+    ends: datetime,
 ) -> x509.CertificateBuilder:
+    """What every certificate of ours begins with."""
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -268,12 +281,12 @@ def _builder(
     )
 
 
-def _authority_id(authority: x509.Certificate) -> x509.AuthorityKeyIdentifier:
+def authority_id(authority: x509.Certificate) -> x509.AuthorityKeyIdentifier:
     identifier = authority.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
 
 
-def _usage(**wanted: bool) -> x509.KeyUsage:
+def key_usage(**wanted: bool) -> x509.KeyUsage:
     names = (
         "digital_signature",
         "content_commitment",

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import hmac
 import json
 import secrets
 from collections.abc import Mapping, Sequence
@@ -171,17 +170,13 @@ class TokenVerifier:
         self._verified: dict[bytes, tuple[float, Principal]] = {}
         self._refused: dict[bytes, tuple[float, Denied]] = {}
 
-    def verify(self, token: str, now: float, certificate: str = "") -> Principal:
-        """The principal of a good token at `now` (seconds since 1970). `certificate` is the thumbprint of the
-        client certificate that was shown, if any.
+    def verify(self, token: str, now: float) -> Principal:
+        """The principal of a good token at `now` (seconds since 1970). The caller compares `certificate`.
 
-        Raises `Refused` (HTTP 401) TOK-MISSING, TOK-INVALID, TOK-EXPIRED, TOK-REVOKED or TOK-BOUND, and
-        `Undecided` TOK-ISSUER when the keys of its issuer are too old.
+        Raises `Refused` (HTTP 401) TOK-MISSING, TOK-INVALID, TOK-EXPIRED or TOK-REVOKED, and `Undecided`
+        TOK-ISSUER when the keys of its issuer are too old.
         """
-        principal = self.remembered(token, now) or self._first_look(token, now)
-        if principal.certificate and not hmac.compare_digest(principal.certificate, certificate):
-            raise refusal("TOK-BOUND", "certificate", principal.subject.name)
-        return principal
+        return self.remembered(token, now) or self._first_look(token, now)
 
     def remembered(self, token: str, now: float) -> Principal | None:
         """What is known of a token without any cryptography but a digest; None when nothing is.

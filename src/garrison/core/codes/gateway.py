@@ -285,6 +285,17 @@ Wait as long as the Retry-After header says, set a lower max_tokens, or ask an
 operator for a higher limit.
 """,
     ),
+    "LIM-AUTH": Code(
+        "too many bad tokens from one address",
+        """\
+An address that showed 50 access tokens within ten seconds that were not good has
+to wait, because checking a signature costs more than a whole request. Tokens that
+are known to be good go on working from that address.
+
+Wait as long as the Retry-After header says. garrison posture counts failed
+authentication by source and reason.
+""",
+    ),
     "LIM-SYNTAX": Code(
         "not a limit",
         """\

@@ -144,6 +144,24 @@ worth nothing without the key of that certificate.
 Send it over mutual TLS with the certificate that it was issued for.
 """,
     ),
+    "CERT-REQUEST": Code(
+        "not a signing request",
+        """\
+A workload makes its own key and sends a signing request (PKCS#10, in PEM) that
+this key signed. The key itself never leaves the workload.
+
+    openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes \\
+      -keyout app.key -subj / -out app.csr
+    garrison user certificate app --csr app.csr --out app.pem
+""",
+    ),
+    "CERT-WEAK": Code(
+        "the key is too weak for a certificate",
+        """\
+Certificates are issued for EC keys on P-256 or P-384, Ed25519 keys, and RSA keys
+of at least 3072 bits.
+""",
+    ),
     "TOK-ISSUER": Code(
         "the token's issuer has been away for too long",
         """\
