@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import shutil
 import ssl
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import openai
 import pytest
-from tests.flows.server import Server
+from tests.fakes.onnx_graph import external_data
+from tests.flows.server import Server, run
+
+REQUESTS, PARTS = 1000, 4  # four callers, since one may ask 600 times a minute
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("serving")]
 
@@ -114,3 +120,45 @@ def test_a_retired_version_does_not_serve(serving: Server, model_directory: Path
     _approved(serving, model_directory, "old@1")
     serving.ok("model", "retire", "old@1")
     assert serving.cli("serve", "old@1").code == "ART-RETIRED"
+
+
+@pytest.mark.row("B09", kind="R")
+@pytest.mark.row("A08", kind="R")
+def test_a_thousand_inferences_while_versions_are_replaced_and_none_fails(
+    serving: Server, tmp_path: Path
+) -> None:
+    """An ONNX graph whose tensor lies in a file beside it: version 1 adds (10, 20, 30), version 2 (1, 2, 3)."""
+    _approved(serving, external_data(tmp_path / "one"), "adder@1")
+    _approved(serving, external_data(tmp_path / "two", (1, 2, 3)), "adder@2")
+    assert serving.ok("serve", "adder@1", "--isolation", "bwrap")["tasks"] == ["infer"]
+    context = ssl.create_default_context(cafile=serving.ready["ca"])
+    body = json.dumps({"inputs": [{"name": "x", "datatype": "FP32", "shape": [3], "data": [0, 0, 0]}]})
+    expected = {"1": [10.0, 20.0, 30.0], "2": [1.0, 2.0, 3.0]}
+    seen: Counter[str] = Counter()
+
+    def ask(part: int) -> int:
+        words = ["token", "issue", "--subject", f"app{part}", "--role", "user", "--model", "adder"]
+        token = run(["--data", str(serving.data), *words]).out.strip()
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        connection = http.client.HTTPSConnection("127.0.0.1", serving.port, context=context, timeout=30)
+        right = 0
+        for _ in range(REQUESTS // PARTS):
+            connection.request("POST", "/v2/models/adder/infer", body, headers)
+            response = connection.getresponse()
+            answer = json.loads(response.read())
+            assert response.status == 200, answer
+            version = answer["model_version"]
+            assert answer["outputs"][0]["data"] == expected[version]
+            seen[version] += 1
+            right += 1
+        connection.close()
+        return right
+
+    with ThreadPoolExecutor(PARTS) as pool:
+        asked = [pool.submit(ask, part) for part in range(PARTS)]
+        while not all(each.done() for each in asked):
+            assert serving.ok("serve", "adder@2", "--isolation", "bwrap")["version"] == 2
+            assert serving.ok("deploy", "rollback", "adder")["version"] == 1
+        assert sum(each.result() for each in asked) == REQUESTS
+    serving.ok("deploy", "stop", "adder")
+    assert set(seen) <= {"1", "2"}

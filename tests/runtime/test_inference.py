@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import os
 import shutil
-import struct
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.fakes.onnx_graph import external_data
 from tests.runtime.stage import Served, SignedModel, need, sign_model
 from tests.runtime.test_serving import ask
 
 from garrison.core.errors import Refused, Undecided
+from garrison.runtime.running import innermost
 
 
 def wheel_file(package: str, path: str) -> Path:
@@ -96,6 +99,25 @@ def test_tensors_in_files_beside_the_graph_are_shown_read_only(
     assert served.events[0].data["verified_digest"] == served.events[0].data["loaded_digest"]
 
 
+@pytest.mark.row("A08", kind="R")
+def test_what_happens_to_the_files_after_the_load_reaches_no_server(served: Served, tmp_path: Path) -> None:
+    model = sign_model(external_data(tmp_path / "m"), "beside")
+    body = {"inputs": [tensor("x", "FP32", [3], [0, 0, 0])]}
+
+    async def story() -> Any:
+        endpoint = await served.supervisor.start(served.spec(model, need("bwrap")))
+        (model.directory / "weights.data").write_bytes(b"\0" * 12)
+        answer = await asyncio.to_thread(ask, endpoint.address, "/v2/infer", body)
+        os.kill(innermost(served.supervisor.states()[0].pid), signal.SIGKILL)
+        await served.until(lambda: served.supervisor.states()[0].state == "failed")
+        await served.supervisor.close()
+        return answer
+
+    status, answer = asyncio.run(story())
+    assert (status, answer["outputs"][0]["data"]) == (200, [10.0, 20.0, 30.0])
+    assert [event.code for event in served.events] == ["", "RUN-CRASHED", "ART-TAMPER"]
+
+
 def test_a_level_without_a_directory_refuses_such_a_model(served: Served, tmp_path: Path) -> None:
     model = sign_model(external_data(tmp_path / "m"), "beside")
     with pytest.raises(Refused, match="files beside one another"):
@@ -126,36 +148,3 @@ def test_a_skops_file_with_a_type_of_its_own_never_runs(served: Served, tmp_path
         answers(served, sign_model(tmp_path / "m", "risk"), need("bwrap"))
     assert refusal.value.code == "RUN-NOT-READY"
     assert "rmtree" in refusal.value.what
-
-
-def external_data(directory: Path) -> Path:
-    """y = x + w with w = (10, 20, 30) in `weights.data`: a ModelProto written by hand, field by field."""
-    directory.mkdir()
-    (directory / "weights.data").write_bytes(b"".join(struct.pack("<f", value) for value in (10, 20, 30)))
-    entry = field(13, field(1, b"location") + field(2, b"weights.data"))
-    weights = varint(1, 3) + varint(2, 1) + field(8, b"w") + entry + varint(14, 1)
-    node = field(1, b"x") + field(1, b"w") + field(2, b"y") + field(4, b"Add")
-    kind = field(1, varint(1, 1) + field(2, field(1, varint(1, 3))))
-    value = {name: field(1, name) + field(2, kind) for name in (b"x", b"y")}
-    graph = (
-        field(1, node) + field(2, b"g") + field(5, weights) + field(11, value[b"x"]) + field(12, value[b"y"])
-    )
-    model = varint(1, 8) + field(7, graph) + field(8, field(1, b"") + varint(2, 17))
-    (directory / "model.onnx").write_bytes(model)
-    return directory
-
-
-def field(number: int, content: bytes) -> bytes:
-    return bytes([number << 3 | 2]) + length(len(content)) + content
-
-
-def varint(number: int, value: int) -> bytes:
-    return bytes([number << 3]) + length(value)
-
-
-def length(value: int) -> bytes:
-    encoded = b""
-    while value > 0x7F:
-        encoded += bytes([value & 0x7F | 0x80])
-        value >>= 7
-    return encoded + bytes([value])
