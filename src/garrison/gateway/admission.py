@@ -201,7 +201,8 @@ def admit(
     record.reservation = limiter.reserve(counted, spend)
     body = call.body
     texts = strings_of(body)
-    record.scanned_in = sum(len(text) if text.isascii() else len(text.encode()) for text in texts)
+    joined = "".join(texts)
+    record.scanned_in = len(joined) if joined.isascii() else len(joined.encode())
     if not inspector.is_clean(texts, Direction.INPUT):
         body = inspected(call, inspector, record, leaves=not endpoint.version)
     record.prompt_tokens = characters // CHARACTERS_PER_TOKEN

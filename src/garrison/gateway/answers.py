@@ -119,7 +119,7 @@ def _chat_choice(choice: dict[str, Any], redaction: Redaction, is_json: bool) ->
     shown: dict[str, Any] = {"role": "assistant", "content": None}
     for name, shown_as in TEXT_FIELDS.items():
         text = message.get(name)
-        if isinstance(text, str):
+        if isinstance(text, str) and not shown.get(shown_as):  # some servers say reasoning by both its names
             as_json = is_json and name == "content"
             shown[shown_as] = redaction.arguments(text) if as_json else redaction.whole(text)
     calls = message.get("tool_calls")

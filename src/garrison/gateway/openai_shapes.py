@@ -33,7 +33,8 @@ _CHAT = _SAMPLING | words(
 # They speak to a vendor's account, not to a model: accepted so that clients work, never passed on.
 DROPPED = words("user metadata store service_tier safety_identifier prompt_cache_key")
 _MESSAGE = words("role content name tool_calls tool_call_id refusal reasoning_content")
-_ROLES = ("assistant", "developer", "system", "tool", "user")  # no set: a caller may send what cannot be hashed
+# No set: a caller may send what cannot be hashed.
+_ROLES = ("assistant", "developer", "system", "tool", "user")
 _TEXT_PART, _IMAGE_PART = words("type text"), words("type image_url")
 # Words of the API itself, which say nothing to a model beyond their meaning: not worth an inspection.
 _VOCABULARY = (
@@ -110,19 +111,24 @@ def parse_call(operation: Operation, raw: bytes, depth: int) -> Call:
         images = _messages(body.get("messages"))
     else:
         _check_inputs(body, "prompt" if operation is COMPLETIONS else "input")
-    stream = flag(body, "stream")
-    options = body.pop("stream_options", None) or {}
-    if not isinstance(options, dict):
-        raise wrong("stream_options", "an object")
-    if options and not options.keys() <= {"include_usage", "include_obfuscation"}:
-        raise wrong("stream_options", "an object with include_usage only")
+    stream = "stream" in body and flag(body, "stream")
+    wants_usage = "stream_options" in body and _wants_usage(body.pop("stream_options"))
     if stream and (body.get("logprobs") or body.get("top_logprobs")):
         raise wrong("logprobs", "left out of streams: they would show what is redacted later")
-    most = count(body, "max_completion_tokens", MAX_TOKENS) or count(body, "max_tokens", MAX_TOKENS)
-    choices = count(body, "n", MAX_CHOICES) or 1
-    wants_usage = options.get("include_usage") is True
+    most = count(body, "max_tokens", MAX_TOKENS) if "max_tokens" in body else None
+    if "max_completion_tokens" in body:
+        most = count(body, "max_completion_tokens", MAX_TOKENS) or most
+    choices = (count(body, "n", MAX_CHOICES) or 1) if "n" in body else 1
     is_json = "response_format" in body and wants_json(body["response_format"])
     return Call(operation, model, body, stream, wants_usage, choices, most, len(raw), is_json, images)
+
+
+def _wants_usage(options: Any) -> bool:
+    if options is None:
+        return False
+    if not isinstance(options, dict) or not options.keys() <= {"include_usage", "include_obfuscation"}:
+        raise wrong("stream_options", "an object with include_usage only")
+    return options.get("include_usage") is True
 
 
 def wants_json(form: Any) -> bool:

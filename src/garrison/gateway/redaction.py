@@ -75,6 +75,8 @@ class Redaction:
         if not text:
             return text
         self._count(text)
+        if self._inspector.is_clean((text,), Direction.OUTPUT):
+            return text
         shown = self._whole(text)
         return text if self.rules.is_audit else shown
 
@@ -88,17 +90,22 @@ class Redaction:
         try:
             value: Any = orjson.loads(text)
         except orjson.JSONDecodeError:
-            shown = self._whole(text)
+            shown = self._inspected(text)
         else:
-            seen = rewrite_strings(value, self._whole) if _depth_is_bounded(text) else "[REDACTED:nesting]"
+            seen = (
+                rewrite_strings(value, self._inspected) if _depth_is_bounded(text) else "[REDACTED:nesting]"
+            )
             if seen != value or "\\" in text:
                 text = orjson.dumps(seen).decode()
-            shown = self._whole(text)
+            shown = self._inspected(text)
         return given if self.rules.is_audit else shown
 
-    def _whole(self, text: str) -> str:
+    def _inspected(self, text: str) -> str:
         if not text or self._inspector.is_clean((text,), Direction.OUTPUT):
             return text
+        return self._whole(text)
+
+    def _whole(self, text: str) -> str:
         redactor = StreamRedactor(self._inspector)
         shown = redactor.feed(text) + redactor.close()
         self._seen += redactor.findings

@@ -125,9 +125,12 @@ class Stream:
         delta = (item.get("delta") if self._chat else item) or {}
         if not isinstance(delta, dict):
             raise malformed("a delta that is not an object")
-        for field_name, name in self._fields.items():
-            text = delta.get(field_name)
-            if isinstance(text, str) and text:
+        # In the order of their meaning where that matters; else in the order they came, which is less to look at.
+        for said in self._fields if self._in_blocks else delta:
+            name, text = self._fields.get(said), delta.get(said)
+            if name is not None and isinstance(text, str) and text:
+                if said == "reasoning" and delta.get("reasoning_content"):
+                    continue  # the same, by its two names
                 if self._in_blocks and name != choice.current:
                     self._switch(index, choice, name, out)
                 choice.pending[name] = choice.pending.get(name, "") + text
