@@ -6,10 +6,13 @@ import asyncio
 import http.client
 import json
 import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -167,3 +170,199 @@ def test_who_is_locked_out_is_cut_in_the_middle_of_a_stream_within_five_seconds(
     assert b"[DONE]" not in rest
     assert took < 5, took
     assert gate.code(issued["token"]) == "TOK-REVOKED"
+
+
+@pytest.mark.row("C05", kind="R")
+def test_nothing_is_answered_to_nobody(gate: Gate) -> None:
+    result = gate.server.ok("gateway", "selftest", "--anon")
+    assert result["answered"] == []
+    assert result["tried"] > 500
+    assert {probe["bytes"] for probe in result["probes"].values()} <= {0, 3}
+
+
+@pytest.mark.row("B08", kind="R")
+def test_bad_certificates_are_turned_away_at_both_ends_and_good_ones_are_not(gate: Gate) -> None:
+    result = gate.server.ok("mesh", "check")
+    assert [(row["tried"], row["accepted"], row["good_certificate"]) for row in result["hops"]] == [
+        (7, [], "let in")
+    ] * 2
+    incoming, outgoing = (row["met"] for row in result["hops"])
+    assert incoming.pop("wrong SAN") == "401"
+    assert set(incoming.values()) == set(outgoing.values()) == {"tls"}
+    assert result["sockets"]
+    assert all(row["closed"] for row in result["sockets"])
+
+
+@dataclass
+class Workload:
+    """A service account with a key of its own and a certificate for it."""
+
+    name: str
+    file: Path
+    token_id: str
+
+
+def enrolled(gate: Gate, place: Path, name: str) -> Workload:
+    key, request, out = (place / f"{name}.{kind}" for kind in ("key", "csr", "pem"))
+    words = ["openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    subprocess.run(
+        [*words, "-keyout", key, "-subj", "/CN=x", "-out", request], check=True, capture_output=True
+    )
+    gate.server.ok("user", "add", name, "--role", "service", "--model", "open")
+    issued = gate.server.ok("user", "certificate", name, "--csr", str(request), "--out", str(out))
+    assert issued["spiffe"] == f"spiffe://garrison/{name}"
+    together = place / f"{name}.both"
+    together.write_bytes(out.read_bytes() + key.read_bytes())
+    return Workload(name, together, issued["token_id"])
+
+
+def shown(
+    gate: Gate, workload: Workload | None, token: str = "", path: str = "/v1/chat/completions"
+) -> tuple[int, str]:
+    """Status and code of a request with a client certificate, a token, or both."""
+    connection = gate.connect(**({"certfile": workload.file} if workload else {}))
+    headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {token}"} if token else {})}
+    try:
+        connection.request("POST", path, body=json.dumps(BODY), headers=headers)
+        with connection.getresponse() as answer:
+            body = json.loads(answer.read())
+            return answer.status, body.get("error", {}).get("code", "")
+    finally:
+        connection.close()
+
+
+@pytest.mark.row("B08", kind="R")
+def test_a_workload_is_let_in_by_its_certificate_until_that_is_revoked(gate: Gate, tmp_path: Path) -> None:
+    app, other = enrolled(gate, tmp_path, "app-one"), enrolled(gate, tmp_path, "app-two")
+    assert shown(gate, app) == (200, "")
+    assert shown(gate, None) == (401, "TOK-MISSING")
+    gate.server.ok("token", "revoke", app.token_id)
+    gate.until(lambda: shown(gate, app) == (401, "TOK-REVOKED"), 5)
+    assert shown(gate, other) == (200, "")
+    gate.server.ok("user", "disable", "app-two")
+    gate.until(lambda: shown(gate, other)[0] == 401, 5)
+
+
+@pytest.mark.row("C06", kind="R")
+def test_a_token_bound_to_a_certificate_is_worth_nothing_without_its_key(gate: Gate, tmp_path: Path) -> None:
+    app, thief = enrolled(gate, tmp_path, "bound-app"), enrolled(gate, tmp_path, "thief")
+    issue = [
+        "token",
+        "issue",
+        "--subject",
+        "dora",
+        "--role",
+        "user",
+        "--model",
+        "open",
+        "--bind",
+        str(app.file),
+    ]
+    token = gate.server.ok(*issue)["token"]
+    assert shown(gate, app, token) == (200, "")
+    assert shown(gate, thief, token) == (401, "TOK-BOUND")
+    assert shown(gate, None, token) == (401, "TOK-BOUND")
+    (tmp_path / "token").write_text(token)
+    assert gate.server.cli("--token-file", str(tmp_path / "token"), "user", "list").code == "TOK-BOUND"
+
+
+@pytest.mark.row("C27", kind="R")
+def test_an_agent_has_what_both_it_and_its_user_have(gate: Gate, tmp_path: Path) -> None:
+    def issued(subject: str, role: str, *models: str) -> Path:
+        words = [word for model in models for word in ("--model", model)]
+        answer = gate.server.ok("token", "issue", "--subject", subject, "--role", role, *words)
+        file = tmp_path / f"{subject}.jwt"
+        file.write_text(answer["token"])
+        ids[subject] = answer["token_id"]
+        return file
+
+    def exchanged(user: Path, agent: Path) -> str:
+        words = ["--subject-token", str(user), "--actor-token", str(agent)]
+        return str(gate.server.ok("token", "exchange", *words)["access_token"])
+
+    ids: dict[str, str] = {}
+    user, agent = issued("uma", "user", "open"), issued("bot", "service", "open", "closed")
+    narrow, stranger = issued("una", "user", "closed"), issued("bit", "service", "closed")
+    both = exchanged(user, agent)
+    assert gate.code(both) == ""
+    assert gate.code(exchanged(narrow, agent)) == "RBAC-DELEGATE"  # what the user may not, the agent may not
+    assert gate.code(exchanged(user, stranger)) == "RBAC-DELEGATE"  # and the other way round
+    (tmp_path / "both").write_text(both)
+    assert gate.server.cli("--token-file", str(tmp_path / "both"), "user", "list").code == "RBAC-DELEGATE"
+    words = ["token", "exchange", "--subject-token", str(tmp_path / "both"), "--actor-token", str(agent)]
+    assert gate.server.cli(*words).code == "TOK-EXCHANGE"
+    assert gate.server.cli(*words[:3], str(user), "--actor-token", str(user)).code in (
+        "TOK-EXCHANGE",
+        "RBAC-403",
+    )
+    gate.server.ok("token", "revoke", ids["uma"])  # with the user's own token goes what came from it
+    gate.until(lambda: gate.code(both) == "TOK-REVOKED", 5)
+
+
+@pytest.mark.row("C06", kind="R")
+def test_an_api_key_is_short_scoped_kept_as_a_hash_and_revoked_like_a_token(gate: Gate) -> None:
+    issued = gate.server.ok(
+        "token", "issue", "--subject", "legacy", "--model", "open", "--api-key", "--ttl", "1h"
+    )
+    key = issued["token"]
+    assert gate.code(key) == ""
+    assert gate.code(key, body=BODY | {"model": "other"}) == "RBAC-MODEL"
+    assert gate.code(key[:-1] + ("A" if key[-1] != "A" else "B")) == "TOK-INVALID"
+    assert gate.server.cli("token", "issue", "--subject", "x", "--api-key").code == "ARG-MISSING"
+    long = gate.server.cli("token", "issue", "--subject", "x", "--model", "open", "--api-key", "--ttl", "30d")
+    assert (long.status, long.code) == (1, "TOK-TTL")
+    secret = key.removeprefix("garrison-key-").encode()
+    files = [path for path in gate.server.data.rglob("*") if path.is_file()]
+    assert not [path for path in files if secret in path.read_bytes()]
+    gate.server.ok("token", "revoke", issued["token_id"])
+    gate.until(lambda: gate.code(key) == "TOK-REVOKED", 5)
+
+
+@pytest.mark.row("C07", kind="R")
+def test_a_limit_that_was_set_holds_over_all_workers_and_a_budget_by_the_price(gate: Gate) -> None:
+    gate.server.ok("limit", "set", "trial", "--identity", "tess", "--requests-per-minute", "25")
+    token = gate.server.ok("token", "issue", "--subject", "tess", "--role", "user", "--model", "open")[
+        "token"
+    ]
+    with ThreadPoolExecutor(
+        6
+    ) as pool:  # each request over a connection of its own: the kernel picks a worker
+        codes = list(pool.map(lambda _: gate.code(token), range(40)))
+    assert (codes.count(""), codes.count("LIM-RATE")) == (25, 15)
+    gate.server.ok("limit", "remove", "trial")
+    gate.server.ok("limit", "price", "open", "--input", "1", "--output", "1000000")
+    gate.server.ok("limit", "set", "acme", "--tenant", "acme", "--money-per-day", "20")
+    issue = [
+        "token",
+        "issue",
+        "--subject",
+        "acme-app",
+        "--role",
+        "user",
+        "--model",
+        "open",
+        "--tenant",
+        "acme",
+    ]
+    token = gate.server.ok(*issue)["token"]
+    dear = BODY | {"max_tokens": 10}  # reserves 10 and costs 7
+    gate.until(lambda: gate.code(token, body=dear) == "")
+    assert [gate.code(token, body=dear) for _ in range(2)] == ["", "LIM-RATE"]
+    status, answer = gate.ask(token, dear)
+    assert (status, answer["error"]["evidence"]["limit"]) == (429, "money_per_day")
+    listed = gate.server.ok("limit", "list")
+    assert [one["name"] for one in listed["limits"]] == ["default", "acme"]
+
+
+@pytest.mark.row("C24", kind="R")
+def test_fifty_bad_logins_are_counted_by_reason_and_slowed_down(gate: Gate) -> None:
+    good = gate.server.token(model="open")
+    assert [gate.code(good) for _ in range(12)] == [""] * 12  # both workers know it now
+    head, body, _ = good.split(".")
+    codes = [gate.code(f"{head}.{body}.{'A' * 80}{number:06d}") for number in range(120)]
+    assert set(codes) == {"TOK-INVALID", "LIM-AUTH"}
+    assert codes.count("TOK-INVALID") <= 2 * 50  # of each of the two workers
+    assert gate.code(good) == ""  # what is known to be good goes on
+    failed = gate.server.ok("audit", "list", "--kind", "model.invoke", "--limit", "200")["events"]
+    reasons = [one["data"]["authentication"] for one in failed if "authentication" in one.get("data", {})]
+    assert {"source": "127.0.0.1", "reason": "signature", "identity": ""} in reasons

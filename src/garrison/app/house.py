@@ -31,7 +31,7 @@ from garrison.runtime.supervisor import Supervisor
 from garrison.storage.local import write_atomically
 from garrison.storage.sql import Database
 from garrison.trust import dsse
-from garrison.trust.identity import TokenVerifier, refusal
+from garrison.trust.identity import Principal, TokenVerifier, refusal
 from garrison.trust.keyring import RELEASE
 from garrison.trust.keys.base import Signer
 from garrison.trust.keys.pkcs11 import Token
@@ -116,8 +116,8 @@ class House:
         """Do asynchronous work from a verb's thread and wait for it."""
         return asyncio.run_coroutine_threadsafe(work, self.loop).result()
 
-    def identify(self, token: str) -> Subject:
-        """The subject of an access token. Raises `Refused` TOK-*."""
+    def principal(self, token: str) -> Principal:
+        """Whose access token that is, ours or another issuer's. Raises `Refused` TOK-*, `Undecided` TOK-ISSUER."""
         with self.database.read() as connection:
             revoked, disabled = self._withdrawn(connection)
         verifier = TokenVerifier(
@@ -126,7 +126,11 @@ class House:
             revoked_subjects=frozenset(disabled),
             others=self.issuers.tokens(),
         )
-        principal = verifier.verify(token, self.now().timestamp())
+        return verifier.verify(token, self.now().timestamp())
+
+    def identify(self, token: str) -> Subject:
+        """The subject of an access token that came over the control socket. Raises as `principal`."""
+        principal = self.principal(token)
         if principal.certificate:  # nobody shows one over this door
             raise refusal("TOK-BOUND", "certificate", principal.subject.name)
         if principal.agent is not None:

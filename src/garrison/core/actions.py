@@ -49,6 +49,7 @@ class Action(StrEnum):
     TOKEN_ISSUE = "token.issue"
     APIKEY_ISSUE = "apikey.issue"
     TOKEN_REVOKE = "token.revoke"
+    CERT_ISSUE = "certificate.issue"
     TOKEN_EXCHANGE = "token.exchange"
     GATEWAY_SELFTEST = "gateway.selftest"
     MESH_CHECK = "mesh.check"
@@ -111,6 +112,7 @@ DESCRIPTIONS: dict[Action, str] = {
     Action.TOKEN_ISSUE: "a short-lived access token was signed",
     Action.TOKEN_REVOKE: "a token or every token of a subject stopped being accepted",
     Action.APIKEY_ISSUE: "a short-lived API key was made for a client that cannot fetch tokens",
+    Action.CERT_ISSUE: "a client certificate was issued to a workload",
     Action.TOKEN_EXCHANGE: "an agent got a token to act for somebody, with the rights that both have",
     Action.GATEWAY_SELFTEST: "the gateway was asked for everything without a token",
     Action.MESH_CHECK: "bad certificates were shown at every hop between services",

@@ -166,7 +166,8 @@ def route(exchange: Exchange, record: Record) -> Head:
 def authentication_failed(plane: Plane, exchange: Exchange, record: Record, error: GarrisonError) -> None:
     """Count it by source and reason, and note both: who claimed it only when that was proved."""
     reason, name = (*getattr(error, "__notes__", ()), "", "")[:2]
-    plane.failures.failed(exchange.peer, plane.wall())
+    if reason not in ("missing", "shape"):  # what was refused without any work may be tried on
+        plane.failures.failed(exchange.peer, plane.wall())
     plane.metrics.count("garrison_gateway_authentication_failures_total", (("reason", reason or error.code),))
     record.unproved = {"source": exchange.peer, "reason": reason, "identity": name}
 

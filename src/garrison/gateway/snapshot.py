@@ -122,7 +122,7 @@ def open_snapshot(
                 item["name"]: _workload(item) for item in strict_list(body.get("workloads", []), MAX_API_KEYS)
             },
             prices={
-                item["model"]: Price(_whole(item["input"]), _whole(item["output"]))
+                item["model"]: Price(_whole(item["asked"]), _whole(item["answered"]))
                 for item in strict_list(body.get("prices", []), MAX_ROUTES)
             },
         )

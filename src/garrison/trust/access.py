@@ -5,11 +5,13 @@ Pure: events in, values out. What no event tells of does not exist, so there is 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from garrison.core.actions import Action
+from garrison.core.errors import Usage
 from garrison.core.event import Event
 from garrison.trust.api_keys import ApiKey, parse_api_key
 from garrison.trust.issuers import Issuer, parse_issuer
@@ -35,7 +37,12 @@ class Access:
 
 
 def fold(access: Access, event: Event) -> None:
-    """Add one event that was allowed."""
+    """Add one event that was allowed. One that cannot be read gives nobody anything."""
+    with contextlib.suppress(KeyError, TypeError, ValueError, Usage):
+        _fold(access, event)
+
+
+def _fold(access: Access, event: Event) -> None:
     data = event.data
     if event.action is Action.ISSUER_WRITE:
         if data.get("removed") is True:
@@ -49,5 +56,5 @@ def fold(access: Access, event: Event) -> None:
         else:
             target[event.resource] = dict(data["limit"])
     elif event.action is Action.APIKEY_ISSUE:
-        key = parse_api_key(data["api_key"])
+        key = parse_api_key(data["issued_key"])
         access.api_keys[key.key_id] = key

@@ -267,6 +267,7 @@ def builder(
     key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey | Ed25519PublicKey,
     now: datetime,
     ends: datetime,
+    begins: datetime | None = None,
 ) -> x509.CertificateBuilder:
     """What every certificate of ours begins with."""
     return (
@@ -275,7 +276,7 @@ def builder(
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - BACKDATE)
+        .not_valid_before(begins or now - BACKDATE)
         .not_valid_after(ends)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
     )

@@ -20,12 +20,12 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from garrison.core.errors import Refused, Usage
-from garrison.trust.ca import MAX_LEAF_LIFETIME, TokenPrivateKey, authority_id, builder, key_usage
+from garrison.trust.ca import TokenPrivateKey, authority_id, builder, key_usage
 from garrison.trust.keys.base import Signer
 
 DOMAIN = "garrison"  # the trust domain of the local authority (SPIFFE ID, section 2.1)
 PREFIX = f"spiffe://{DOMAIN}/"
-CLIENT_LIFETIME = timedelta(hours=24)
+CLIENT_LIFETIME = timedelta(hours=24)  # also the longest: a revocation is remembered for a day
 MAX_REQUEST = 16 * 1024  # bytes of a signing request; one is about 500
 MIN_RSA_BITS = 3_072
 _CURVES = (ec.SECP256R1, ec.SECP384R1)
@@ -53,11 +53,11 @@ def issue_client(
 
     Raises `Usage` CERT-REQUEST, `Refused` CERT-WEAK or CA-TTL.
     """
-    if not timedelta(0) < ttl <= MAX_LEAF_LIFETIME:
+    if not timedelta(0) < ttl <= CLIENT_LIFETIME:
         raise Refused(
             "CA-TTL",
             f"a client certificate does not live {ttl}",
-            fix=f"ask for at most {MAX_LEAF_LIFETIME.days} days; certificates are renewed, not kept",
+            fix="ask for at most 24h; certificates are renewed, not kept",
         )
     try:
         asked = x509.load_pem_x509_csr(request[:MAX_REQUEST])

@@ -22,6 +22,8 @@ ALONE: dict[str, str] = {
     "verify": "check files by signature",
     "image": "container images (OCI)",
     "inspect": "judge texts, as a filter",
+    "guard": "measure injection guards",
+    "dlp": "values that must not leave",
     "audit": "read and verify the ledger",
     "lineage": "how a model was made",
     "posture": "the state of five layers",
@@ -47,6 +49,8 @@ SERVER: dict[str, str] = {
     "token": "short-lived access tokens",
     "issuer": "other issuers of tokens",
     "limit": "how much may be used",
+    "gateway": "routes without a token",
+    "mesh": "bad certificates, each hop",
     "user": "identities and roles",
     "key": "keys in the PKCS#11 token",
     "owner": "who answers for a model",
@@ -99,6 +103,14 @@ def _alone(command: str) -> ModuleType:
             from garrison.app.cli import inspect  # hyperscan: 30 ms, extra server
 
             return inspect
+        case "guard":
+            from garrison.app.cli import guard  # hyperscan: 30 ms, extra server
+
+            return guard
+        case "dlp":
+            from garrison.app.cli import dlp  # hyperscan: 30 ms, extra server
+
+            return dlp
         case "audit":
             from garrison.app.cli import audit  # SQLAlchemy: 260 ms, extra server
 
@@ -176,6 +188,10 @@ def _with_server(command: str) -> ModuleType:
             from garrison.app.cli import identity  # http.client: 30 ms
 
             return identity
+        case "gateway" | "mesh":
+            from garrison.app.cli import selfcheck  # http.client: 30 ms
+
+            return selfcheck
         case "limit":
             from garrison.app.cli import limit  # http.client: 30 ms
 

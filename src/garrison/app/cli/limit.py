@@ -31,6 +31,7 @@ def add(subparsers: Any) -> None:
     for selector in ("identity", "model", "tenant"):
         new.add_argument(
             f"--{selector}",
+            dest=f"for_{selector}",  # args.identity is who asks
             metavar="NAME",
             help=f"this {selector} only; each: one count for each; default: all together",
         )
@@ -74,7 +75,7 @@ def micro(text: str) -> int:
 
 def run_set(args: argparse.Namespace) -> int:
     amounts = {name: getattr(args, name) for name in (*_AMOUNTS, "money_per_day")}
-    selectors = {"identity": args.identity, "model": args.model, "tenant": args.tenant}
+    selectors = {name: getattr(args, f"for_{name}") for name in ("identity", "model", "tenant")}
     return _show(args, link.call(args, "limit.set", name=args.name, **selectors, **amounts))
 
 
@@ -104,7 +105,7 @@ def run_list(args: argparse.Namespace) -> int:
         empty="no limits",
     )
     for one in result["prices"]:
-        prices = f"{one['input'] / _MICRO:g} in, {one['output'] / _MICRO:g} out, a million tokens"
+        prices = f"{one['asked'] / _MICRO:g} in, {one['answered'] / _MICRO:g} out, a million tokens"
         output.print_pairs([("price", f"{one['model']}: {prices}")])
     output.print_pairs([("counted", result["counted"])])
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from garrison.app.verbs.approval import APPROVAL_VERBS
 from garrison.app.verbs.attachments import ATTACHMENT_VERBS
 from garrison.app.verbs.base import Verb
+from garrison.app.verbs.credentials import CREDENTIAL_VERBS
 from garrison.app.verbs.datasets import DATASET_VERBS
 from garrison.app.verbs.deployment import DEPLOYMENT_VERBS
 from garrison.app.verbs.identity import IDENTITY_VERBS
@@ -17,6 +18,7 @@ from garrison.app.verbs.owner import OWNER_VERBS
 from garrison.app.verbs.registry import REGISTRY_VERBS
 from garrison.app.verbs.runtime import RUNTIME_VERBS
 from garrison.app.verbs.schedule import SCHEDULE_VERBS
+from garrison.app.verbs.selfcheck import SELFCHECK_VERBS
 from garrison.app.verbs.store import STORE_VERBS
 from garrison.app.verbs.versions import VERSION_VERBS
 
@@ -30,7 +32,9 @@ VERBS: dict[str, Verb] = {
         *DEPLOYMENT_VERBS,
         *IDENTITY_VERBS,
         *IMPORT_VERBS,
+        *CREDENTIAL_VERBS,
         *ISSUER_VERBS,
+        *SELFCHECK_VERBS,
         *KEY_VERBS,
         *LIMIT_VERBS,
         *OWNER_VERBS,

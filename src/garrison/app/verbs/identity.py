@@ -6,6 +6,9 @@ import secrets
 from datetime import timedelta
 from typing import Any
 
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
 from garrison.app.house import House
 from garrison.app.people import compare_users
 from garrison.app.verbs.base import Call, Verb, authorise, event_of, identity_name
@@ -17,9 +20,11 @@ from garrison.core.event import Outcome, format_time
 from garrison.trust import store
 from garrison.trust.identity import is_name, mint
 from garrison.trust.issuers import SEPARATOR
+from garrison.trust.mtls import read_shown
 from garrison.trust.people import People, facts_of_user
 from garrison.trust.roles import ROLES, kind_of
 
+MAX_CERTIFICATE = 16 * 1024  # bytes of PEM
 MAX_EMAIL = 254  # RFC 5321 section 4.5.3.1.3
 
 
@@ -143,7 +148,16 @@ def token_issue(house: House, call: Call) -> dict[str, Any]:
         raise Usage("ARG-MISSING", "ttl is not a whole number of seconds", fix="give a lifetime such as 10m")
     authorise(house, call.subject, Action.TOKEN_ISSUE, subject)
     now = house.now()
-    claims = {"sub": subject, "roles": sorted(roles), "models": sorted(models), "jti": secrets.token_hex(16)}
+    claims: dict[str, Any] = {
+        "sub": subject,
+        "roles": sorted(roles),
+        "models": sorted(models),
+        "jti": secrets.token_hex(16),
+    }
+    if tenant := call.optional("tenant"):
+        claims["tenant"] = identity_name(tenant)
+    if bound := call.optional("certificate"):
+        claims["cnf"] = {"x5t#S256": _thumbprint(bound)}
     token = mint(claims, house.token_signer, now, ttl=seconds)
     expires = now + timedelta(seconds=seconds)
     with house.ledger.transaction() as transaction:
@@ -160,6 +174,17 @@ def token_issue(house: House, call: Call) -> dict[str, Any]:
             )
         )
     return {"token": token, "token_id": claims["jti"], "expires": format_time(expires), "audit_id": audit_id}
+
+
+def _thumbprint(pem: str) -> str:
+    """Of the certificate that a token is bound to. Raises `Usage` TOK-CLAIMS."""
+    try:
+        certificate = x509.load_pem_x509_certificate(pem.encode()[:MAX_CERTIFICATE])
+    except ValueError as error:
+        raise Usage(
+            "TOK-CLAIMS", "that is not a certificate in PEM", fix="give the client's certificate"
+        ) from error
+    return read_shown(certificate.public_bytes(Encoding.DER)).thumbprint
 
 
 def token_revoke(house: House, call: Call) -> dict[str, Any]:

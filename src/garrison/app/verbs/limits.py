@@ -75,7 +75,7 @@ def price_set(house: House, call: Call) -> dict[str, Any]:
     if any(type(amount) is not int or not 0 <= amount <= MAX_AMOUNT for amount in amounts):
         raise Usage("LIM-SYNTAX", "a price is a number from 0", fix="garrison limit price --help")
     authorise(house, call.subject, Action.LIMIT_WRITE, model)
-    facts = {"model": model, "input": amounts[0], "output": amounts[1]}
+    facts = {"model": model, "asked": amounts[0], "answered": amounts[1]}
     with house.ledger.transaction() as transaction:
         event = event_of(house, call, Action.LIMIT_WRITE, model, price=True, limit=facts)
         audit_id = transaction.append(event)

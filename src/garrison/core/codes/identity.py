@@ -162,6 +162,16 @@ Certificates are issued for EC keys on P-256 or P-384, Ed25519 keys, and RSA key
 of at least 3072 bits.
 """,
     ),
+    "TOK-EXCHANGE": Code(
+        "these tokens make no delegated one",
+        """\
+An agent acts for somebody by a token made from two: the user's own and the agent's
+own. A token that is delegated already is not passed on, one that is bound to a
+certificate stays where it is, and nobody acts for themselves.
+
+    garrison token exchange --help
+""",
+    ),
     "TOK-ISSUER": Code(
         "the token's issuer has been away for too long",
         """\
