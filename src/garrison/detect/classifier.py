@@ -23,6 +23,11 @@ from garrison.detect.normalise import View
 
 WEIGHTS = "tier1.safetensors"
 DIGEST = "286bc7f5c4af4e27c5ec596045b32a1d92fd4729c9f2eb3c61bf369b3328526e"
+# Named in the model card; a figure on texts of these is a memory, not a measurement.
+FAMILIES = frozenset(
+    {"s-labs", "gpteacher", "llmail-inject", "neuralchemy", "oubliette", "yanismiraoui", "in-the-wild",
+     "protectai", "pyrit-templates", "pypi-docs"}
+)  # fmt: skip
 NOTED_FROM = 0.60  # reached by one in a hundred harmless texts; the score itself is always given
 MAX_JUDGED = 100_000  # characters of one text; the rest is for the signatures, and documents come in parts
 # Sizes in which a text is read. An order may fill a message or hide in two lines of a page.

@@ -159,7 +159,7 @@ class Inspector:
             hits = self._scan(plain.text, direction)
         signed = signatures.confirm(plain, rules, _orders_only(rules, hits))
         if HIDDEN.search(text):
-            signed.extend(signatures.hidden(text))
+            signed.extend(signatures.hidden(text, direction))
         judged = [self._tier1(plain, direction, rules, hits)]
         wanted = {rules[rule].id.removeprefix("view.") for _, rule in hits if rules[rule].kind == "view"}
         if wanted:

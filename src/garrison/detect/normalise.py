@@ -10,6 +10,7 @@ import base64
 import re
 import unicodedata
 import urllib.parse
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from itertools import islice
@@ -29,6 +30,7 @@ _MARK = re.compile("[\u0300-\u036f]")
 _WORD = re.compile(r"[^\W\d_]+")
 _FOREIGN = re.compile("[\u0370-\u03ff\u0400-\u052f]")
 _LATIN = re.compile("[A-Za-z]")
+_RUN = re.compile(r"[^\s]+")
 
 # Cyrillic and Greek letters that look like a Latin one (Unicode TR39 confusables, letters only).
 _LOOKALIKES = str.maketrans(
@@ -39,21 +41,19 @@ _LEET = str.maketrans("013457@$!|", "oieastasil")
 
 _BASE64 = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{20,}={0,2}")
 _HEX = re.compile(r"(?<![0-9A-Za-z])(?:(?:\\x|0x|%)?[0-9a-fA-F]{2}[ :,]?){12,}(?![0-9A-Za-z])")
-_PERCENT = re.compile(r"(?:[A-Za-z0-9+._-]{0,40}%[0-9a-fA-F]{2}){3,}[A-Za-z0-9+._-]{0,40}")
-_SPACED = re.compile(r"(?<!\w)(?:\w(?:[ ._*|-]{1,2})){7,}\w(?!\w)")
+_PERCENT = re.compile(r"(?=[^\s%+]{0,60}[%+])[A-Za-z0-9+._~%!*'()-]{12,}")
+# One sign at a time; what stands between them is never one of them, so nothing is tried twice.
+_SPACED = re.compile(r"(?<!\w)(?:[^\s._*|-][ ._*|-]{1,3}){7,}[^\s._*|-](?!\w)")
+_BETWEEN = re.compile(r"(?<=[^\s._*|-])[ ._*|-]{1,3}(?=[^\s._*|-])")
 _LEETED = re.compile(r"[A-Za-z][013457@$!][A-Za-z]|\b[013457@$!][A-Za-z]{2}")
 
 _ENGLISH = re.compile(
-    r"\b(?:the|and|you|your|all|to|of|is|in|that|this|me|are|not|with|ignore|instructions?|system|prompt|"
-    r"previous|now|tell|show|reveal|print|forget|disregard|rules?)\b",
+    r"\b(?:the|and|you|your|all|to|of|is|in|that|this|me|my|are|not|with|for|from|what|how|can|do|be|have|or|an|"
+    r"it|on|as|ignore|instructions?|system|prompt|previous|above|now|tell|show|reveal|print|forget|disregard|"
+    r"rules?|write|say|please|must|will|no|any)\b",
     re.IGNORECASE,
 )
-_ROT13 = re.compile(
-    r"\b(?:gur|naq|lbh|lbhe|nyy|vtaber|cerivbhf|vafgehpgvbaf?|flfgrz|cebzcg|qvfertneq|sbetrg)\b", re.I
-)
-_REVERSED = re.compile(
-    r"\b(?:eht|dna|uoy|ruoy|lla|erongi|suoiverp|snoitcurtsni|metsys|tpmorp|dragersid)\b", re.I
-)
+SHORT = 100  # characters of a text in which one decoded word is enough when there is none in plain sight
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +148,13 @@ def _whole_views(base: View, wanted: Set[str]) -> Iterator[View]:
     """Readings of the whole text, of which the head is enough."""
     head = base.text[:VIEW_BUDGET]
     origin = base.origin if base.origin is not None else range(len(base.text))
-    if "rot13" in wanted and len(_ROT13.findall(head)) >= 2:
-        yield View("rot13", head.translate(_ROT13_TABLE), origin)
-    if "reversed" in wanted and len(_REVERSED.findall(head)) >= 2:
-        yield View("reversed", head[::-1], [origin[i] for i in range(len(head) - 1, -1, -1)])
+    if "rot13" in wanted and _reads_better(turned := head.translate(_ROT13_TABLE), head):
+        yield View("rot13", turned, origin)
+    if "reversed" in wanted:
+        by_word = _RUN.sub(lambda match: match.group()[::-1], head)
+        if _reads_better(by_word, head):
+            yield View("reversed", head[::-1], [origin[i] for i in range(len(head) - 1, -1, -1)])
+            yield View("reversed", by_word, origin)
     if "leet" in wanted and len(_LEETED.findall(head)) >= 3:
         yield View("leet", head.translate(_LEET), origin)
 
@@ -173,10 +176,25 @@ class _Spread(Sequence[int]):
         return self._start + index * self._width // self._size
 
 
+def _reads_better(decoded: str, plain: str) -> bool:
+    """Whether the everyday words of English stand in the decoded text rather than in the plain one."""
+    hidden, shown = len(_ENGLISH.findall(decoded)), len(_ENGLISH.findall(plain))
+    return hidden > 2 * shown and (hidden >= 2 or (hidden == 1 and len(plain) < SHORT))
+
+
 def _english(text: str) -> bool:
     """Is there language in it? Keeps keys, pictures and digests from becoming views."""
     printable = sum(char.isprintable() or char.isspace() for char in text)
-    return len(text) >= 8 and printable >= 0.9 * len(text) and bool(_ENGLISH.search(text))
+    if len(text) < 8 or printable < 0.9 * len(text):
+        return False
+    return bool(_ENGLISH.search(text)) or _foreign(text)
+
+
+def _foreign(text: str) -> bool:
+    """Words of another language: random bytes are neither valid UTF-8 nor nine tenths letters and spaces."""
+    head = text[:400]
+    letters = sum(char.isalpha() or char.isspace() for char in head)
+    return not head.isascii() and letters >= 0.9 * len(head)
 
 
 def _from_base64(value: str) -> str | None:
@@ -197,12 +215,18 @@ def _from_hex(value: str) -> str | None:
 
 
 def _from_percent(value: str) -> str | None:
+    if value.count("%") + value.count("+") < 3:
+        return None
     return urllib.parse.unquote_plus(value, errors="replace")
 
 
 def _from_spaced(value: str) -> str | None:
-    """`i g n o r e  a l l`: a double separator, when there is one, is the space between words."""
-    return re.sub(r"(\w)[ ._*|-](?=\w)", r"\1", value)
+    """`i g n o r e   a l l`, `i-g-n-o-r-e a-l-l`: the commonest sign is between letters, any other between words."""
+    found = Counter(_BETWEEN.findall(value))
+    if not found:
+        return None
+    joint = found.most_common(1)[0][0]
+    return _BETWEEN.sub(lambda match: "" if match.group() == joint else " ", value)
 
 
 _ISLANDS: tuple[tuple[str, re.Pattern[str], Callable[[str], str | None]], ...] = (

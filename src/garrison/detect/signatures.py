@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from garrison.detect.base import TextFinding
+from garrison.detect.base import Direction, TextFinding
 from garrison.detect.normalise import View
 from garrison.detect.patterns import Hit
 from garrison.detect.rulepack import Rule
@@ -42,11 +42,15 @@ def confirm(view: View, rules: Sequence[Rule], hits: Iterable[Hit]) -> list[Text
     return findings
 
 
-def hidden(text: str) -> list[TextFinding]:
-    """Characters that a reader does not see and a model does."""
+def hidden(text: str, direction: Direction) -> list[TextFinding]:
+    """Characters that a reader does not see and a model does.
+
+    In a document somebody hid them from its reader. A caller hides them from nobody, so there the words count.
+    """
     tagged = _TAGGED.search(text)
     if tagged:
-        return [TextFinding("prompt.injection.tag-characters", "injection", 0.9, *tagged.span())]
+        score = 0.9 if direction is Direction.DOCUMENT else 0.5
+        return [TextFinding("prompt.injection.tag-characters", "injection", score, *tagged.span())]
     splits = [match.start() for match in _SPLIT_WORD.finditer(text)]
     if len(splits) >= _SPLITS:
         return [TextFinding("prompt.injection.split-words", "injection", 0.5, splits[0], splits[-1] + 1)]

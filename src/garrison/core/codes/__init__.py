@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from garrison.core.codes import (
     approvals,
     artifacts,
+    detection,
     evidence,
     gateway,
     identity,
@@ -45,6 +46,7 @@ CODES: dict[str, Code] = merged(
     identity.CODES,
     runtime.CODES,
     gateway.CODES,
+    detection.CODES,
     evidence.CODES,
     images.CODES,
     server.CODES,
