@@ -17,6 +17,7 @@ MARKER = b"a sentence that stands in this README and nowhere else on this machin
 
 
 @pytest.mark.row("A14", kind="R")
+@pytest.mark.row("A25", kind="R")
 def test_a_model_is_served_from_a_sealed_store_and_no_plain_byte_touches_its_disk(
     model_directory: Path, tmp_path: Path
 ) -> None:
@@ -45,9 +46,26 @@ def test_a_model_is_served_from_a_sealed_store_and_no_plain_byte_touches_its_dis
         assert _holding(server.data, needles) == []
         assert server.ok("deploy", "status")["deployments"][0]["state"] == "ready"
         assert (tmp_path / "elsewhere" / "README.md").read_bytes() == MARKER
+        _stolen_while_it_serves(server, model)
+        assert _holding(server.data, needles) == []
         assert server.stop() == 0
     finally:
         server.kill()
+
+
+def _stolen_while_it_serves(server: Server, model: Path) -> None:
+    """The release key is stolen: what serves is stopped at once, and serves again after a second look."""
+    answer = server.ok("key", "revoke", "release", "--reason", "compromise")
+    assert (answer["stopped"], answer["not_stopped"]) == (["smollm2@1"], [])
+    assert [row["ref"] for row in answer["affected"]] == ["smollm2@1"]
+    assert server.cli("ask", "smollm2", "Still there?", "--max-tokens", "4").status == 2
+    refused = server.cli("serve", "smollm2@1")
+    assert (refused.status, "KEY-REVOKED" in refused.out) == (1, True)
+    server.ok("user", "add", "alex", "--role", "admin")
+    server.ok("--as", "alex", "model", "resign", "smollm2@1", "--from", str(model))
+    server.ok("--as", "dana", "approve", "smollm2@1")
+    server.ok("serve", "smollm2@1")
+    assert server.cli("ask", "smollm2", "And now?", "--max-tokens", "4").status == 0
 
 
 def _holding(data: Path, needles: list[bytes]) -> list[Path]:
