@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
 from tests.runtime.stage import need
+from tests.runtime.test_seccomp import PINNED
 
 from garrison.app.cli.main import main
 from garrison.app.sandbox_page import BEGIN, END
@@ -86,3 +88,14 @@ def test_the_table_of_the_page_is_made_by_a_command(
     page.write_text("no marks")
     assert main(["runtime", "matrix", "--write", str(page)]) == 2
     capsys.readouterr()
+
+
+def test_the_filters_are_handed_out_with_their_digests(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["runtime", "filters", "--write", str(tmp_path / "out"), "--json"]) == 0
+    told = {row["file"]: row["sha256"] for row in json.loads(capsys.readouterr().out)["filters"]}
+    assert len(told) == 4
+    for name, digest in told.items():
+        assert hashlib.sha256((tmp_path / "out" / name).read_bytes()).hexdigest() == digest
+    assert told["server.x86_64.bpf"] == PINNED["x86_64"]

@@ -2,6 +2,8 @@
 
 A model server computes, reads descriptors that it was given and answers on one Unix socket. So it may not
 start programs or processes, reach the network, connect to anybody, or use the kernel's rarely needed doors.
+Calls come in three kinds: refused or judged by their arguments (`syscalls.py`), made as they come
+(`allowed.py`), and all others, the kernel's future ones too, which do not exist for it (ENOSYS).
 `filter_program(machine)` is a pure function: the same bytes for the same machine, so a release can pin a
 digest. Layout: linux/seccomp.h (`struct seccomp_data`), linux/filter.h (`struct sock_filter`).
 """
@@ -13,6 +15,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from garrison.confine import allowed
 from garrison.confine.syscalls import AARCH64, X86_64
 
 # Opcodes of classic BPF (linux/bpf_common.h), composed for the five instructions that are needed.
@@ -48,14 +51,18 @@ Instruction = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """`name` as `platform.machine()` spells it, `audit` from linux/audit.h, `calls` its numbers."""
+    """`name` as `platform.machine()` spells it, `audit` from linux/audit.h; numbers of what is judged and allowed."""
 
     name: str
     audit: int
     calls: Mapping[str, int]
+    allowed: Mapping[str, int]
 
 
-MACHINES = (Machine("x86_64", 0xC000003E, X86_64), Machine("aarch64", 0xC00000B7, AARCH64))
+MACHINES = (
+    Machine("x86_64", 0xC000003E, X86_64, allowed.X86_64),
+    Machine("aarch64", 0xC00000B7, AARCH64, allowed.AARCH64),
+)
 
 
 def machine_named(name: str) -> Machine | None:
@@ -76,11 +83,11 @@ def filter_program(machine: Machine, *, creates_files: bool = True) -> bytes:
     if machine.name == "x86_64":
         program += [(AT_LEAST, 0, 1, X32_BIT), _refuse(errno.ENOSYS)]
     for name, number in sorted(machine.calls.items()):
-        if name in CREATING and creates_files:
-            continue
-        block = _judge(name)
+        block = [_answer(ALLOW)] if name in CREATING and creates_files else _judge(name)
         program += [(EQUAL, 0, len(block), number), *block]
-    program.append(_answer(ALLOW))
+    for _, number in sorted(machine.allowed.items()):
+        program += [(EQUAL, 0, 1, number), _answer(ALLOW)]
+    program.append(_refuse(errno.ENOSYS))
     return b"".join(struct.pack("<HBBI", *instruction) for instruction in program)
 
 

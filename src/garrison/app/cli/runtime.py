@@ -6,6 +6,7 @@ With a server on the data directory the probe runs there and its result is an ev
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ from garrison.app.cli import link, output
 from garrison.app.parser_cell import ParserCell
 from garrison.app.probes import matrix_json, read_matrix
 from garrison.app.sandbox_page import page, replaced
+from garrison.confine.seccomp import MACHINES, filter_program
 from garrison.core.errors import Usage
 from garrison.runtime.probe import ATTACKS, CONTROL_MINIMUM, Matrix, control, probe
 from garrison.runtime.sandboxes.ladder import DEFAULT_LEVEL, LEVELS, availability, sandbox_for
+from garrison.storage.local import explained
 
 MEANING = "stopped: the try failed   OPEN: it succeeded   given: it succeeds by intention"
 TARGETS = ("servers", "tools")
@@ -61,6 +64,13 @@ def add(subparsers: Any) -> None:
         "--write", metavar="FILE", help="replace the table in this page instead of printing it"
     )
     table.set_defaults(run=run_matrix)
+    filters = verbs.add_parser(
+        "filters",
+        help="the digests of the system call filters, or the filters themselves as BPF",
+        epilog="example: garrison runtime filters --write filters",
+    )
+    filters.add_argument("--write", metavar="DIR", help="write one file for each machine and profile")
+    filters.set_defaults(run=run_filters)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -102,6 +112,31 @@ def run_matrix(args: argparse.Namespace) -> int:
         ) from None
     path.write_text(changed, "utf-8")
     return 1 if any(matrix.unwanted for matrix in found.values()) else 0
+
+
+def run_filters(args: argparse.Namespace) -> int:
+    """Every filter of this release: classic BPF, an array of struct sock_filter."""
+    made = {
+        f"{profile}.{machine.name}.bpf": filter_program(machine, creates_files=profile == "server")
+        for machine in MACHINES
+        for profile in ("server", "server-without-files")
+    }
+    rows = [{"file": name, "sha256": hashlib.sha256(data).hexdigest()} for name, data in made.items()]
+    if args.write is not None:
+        directory = Path(args.write)
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            for name, data in made.items():
+                (directory / name).write_bytes(data)
+        except OSError as error:
+            raise explained(error) from error
+    if args.json:
+        output.print_json({"schema": "garrison.filters/1", "filters": rows})
+    else:
+        output.print_table(
+            ("FILTER", "SHA-256"), [(row["file"], row["sha256"]) for row in rows], empty="none"
+        )
+    return 0
 
 
 def _show_matrix(matrix: Matrix, seen: Matrix | None) -> None:
