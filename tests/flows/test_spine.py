@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import anthropic
 import openai
 import pytest
 from tests.flows.server import Server, run
@@ -60,6 +61,46 @@ def test_an_unmodified_client_gets_an_answer_and_a_stream(serving: Server) -> No
         ]
     assert len(pieces) > 3
     assert "Paris" in "".join(pieces)
+
+
+def test_the_same_model_answers_at_every_door(serving: Server) -> None:
+    """Completions, responses and messages, whole and streamed, of the real model behind them."""
+    question, token = "What is the capital of France? Answer in one sentence.", serving.token()
+    with _client(serving, token) as client:
+        told = [
+            client.completions.create(
+                model="smollm2", prompt="The capital of France is", max_tokens=8, temperature=0
+            )
+            .choices[0]
+            .text,
+            client.responses.create(
+                model="smollm2", input=question, max_output_tokens=24, temperature=0
+            ).output_text,
+            "".join(
+                event.delta
+                for event in client.responses.create(
+                    model="smollm2", input=question, max_output_tokens=24, temperature=0, stream=True
+                )
+                if event.type == "response.output_text.delta"
+            ),
+        ]
+    context = ssl.create_default_context(cafile=serving.ready["ca"])
+    calm = {"temperature": 0}
+    asked: list[anthropic.types.MessageParam] = [{"role": "user", "content": question}]
+    with anthropic.Anthropic(
+        base_url=serving.url,
+        api_key=token,
+        http_client=anthropic.DefaultHttpxClient(verify=context),
+        max_retries=0,
+    ) as claude:
+        answer = claude.messages.create(model="smollm2", max_tokens=24, messages=asked, extra_body=calm)
+        told.append("".join(block.text for block in answer.content if block.type == "text"))
+        assert answer.usage.output_tokens > 3
+        with claude.messages.stream(
+            model="smollm2", max_tokens=24, messages=asked, extra_body=calm
+        ) as stream:
+            told.append("".join(stream.text_stream))
+    assert [text for text in told if "Paris" not in text] == []
 
 
 @pytest.mark.row("B07", kind="R")
