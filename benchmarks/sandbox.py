@@ -32,6 +32,7 @@ from pathlib import Path
 from garrison.runtime.health import HealthCheck
 from garrison.runtime.held import SEALS, Holding
 from garrison.runtime.running import innermost
+from garrison.runtime.sandboxes import cgroup
 from garrison.runtime.sandboxes.bare import Bare
 from garrison.runtime.sandboxes.base import MIB, Launch, Limits, Sandbox
 from garrison.runtime.sandboxes.bwrap import Bubblewrap
@@ -79,6 +80,9 @@ def start(sandbox: Sandbox, model: int, root: Path, taken: list[int]) -> Server:
         Launch(sandbox.level, program, directory, uid, output, SETTINGS, {"model": model}, limits)
     )
     os.close(output)
+    if sandbox.level == "none":  # the same weight against the rest of the machine as the others have
+        for entry in cgroup.enter(uid, limits):
+            Path(entry).write_text(str(process.pid))
     asyncio.run(healthy(directory / SOCKET_NAME, uid))
     return Server(sandbox.level, directory / SOCKET_NAME, process, time.perf_counter() - began)
 

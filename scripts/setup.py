@@ -24,6 +24,8 @@ NEEDED = {"softhsm2-util": "softhsm2", "bwrap": "bubblewrap"}
 FOR_TESTS = {
     "docker-registry": "docker-registry",
     "redis-server": "redis-server",
+    "runc": "runc",
+    "runsc": "runsc",
 }  # without it the tests that need it are skipped, and say so
 FOR_BENCHMARKS = {"nginx": "nginx", "wrk": "wrk"}
 SYSTEM_PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin", "/sbin"))

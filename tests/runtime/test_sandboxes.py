@@ -15,9 +15,12 @@ from tests.runtime.stage import need
 from garrison.core.errors import Undecided, Usage
 from garrison.runtime.probe import CONTROL_MINIMUM, control
 from garrison.runtime.sandboxes import start
-from garrison.runtime.sandboxes.base import Sandbox
+from garrison.runtime.sandboxes.base import Launch, Sandbox
 from garrison.runtime.sandboxes.bwrap import Bubblewrap
+from garrison.runtime.sandboxes.gvisor import Gvisor
 from garrison.runtime.sandboxes.ladder import LEVELS, sandbox_for
+from garrison.runtime.sandboxes.runc import Runc
+from garrison.runtime.sandboxes.users import free_uid
 
 needs_root = pytest.mark.skipif(
     os.geteuid() != 0, reason="only root can show what an unconfined root could do"
@@ -50,6 +53,37 @@ class TestGvisor(SandboxContract):
     @classmethod
     def sandbox(cls) -> Sandbox:
         return sandbox_for(need("gvisor"))
+
+
+@pytest.mark.row("B02", kind="R")
+def test_the_kernel_that_answers_inside_is_gvisors_own(short_path: Path) -> None:
+    sandbox = sandbox_for(need("gvisor"))
+    uid = free_uid(())
+    short_path.chmod(0o755)
+    program, sockets = short_path / "kernel.py", short_path / "run"
+    program.write_text(
+        "import json, os; print(json.dumps([os.uname().release, os.listdir('/proc/self/fd')]))"
+    )
+    sockets.mkdir(0o700)
+    os.chown(sockets, uid, uid)
+    readable, writable = os.pipe()
+    with os.fdopen(readable) as told:
+        process = sandbox.launch(Launch("kernel", program, sockets, uid, writable))
+        os.close(writable)
+        release, descriptors = json.loads(told.read())
+        assert process.wait(20) == 0
+    assert release != os.uname().release
+    assert release.startswith("4.4.0")  # what gVisor says it is, whatever the host runs
+    assert len(descriptors) <= 4
+
+
+@pytest.mark.row("B02", kind="R")
+@pytest.mark.parametrize("made", [Gvisor, Runc])
+def test_a_machine_without_the_runtime_refuses_the_level(made: type[Gvisor | Runc], tmp_path: Path) -> None:
+    absent = made(binary=str(tmp_path / "runtime"))
+    assert not absent.available().ok
+    with pytest.raises(Undecided, match="cannot be had"):
+        absent.launch(Launch("x", tmp_path / "x.py", tmp_path, 70_900, 2))
 
 
 @needs_root

@@ -36,6 +36,7 @@ from garrison.storage.local import explained
 
 ACTOR = "service:runtime"
 SPARE_CPUS = 1.0  # beside the computing threads: for those that read and write
+IDLE_TICKS = 2  # hundredths of a second between two looks: gVisor's kernel uses that much for itself
 CRASH_SECONDS = 0.2  # a server that stopped answering because it ended is reported ended by then
 MAX_SOCKET_PATH = 107  # bytes in sockaddr_un without its end
 
@@ -299,7 +300,7 @@ class Supervisor:
                 used = running.cpu_ticks()
                 if healthy:
                     answered = time.monotonic()
-                elif not (used != ticks or running.wants_to_run()) or (
+                elif not (used - ticks > IDLE_TICKS or running.wants_to_run()) or (
                     time.monotonic() - answered > self._timing.busy
                 ):
                     return "RUN-HUNG", {"silent_seconds": round(time.monotonic() - answered, 3)}

@@ -115,7 +115,9 @@ class Gvisor:
 
 
 def find(binary: str = "") -> str | None:
-    return binary or shutil.which("runsc", path="/usr/bin:/usr/local/bin:/usr/sbin")
+    if binary:
+        return shutil.which(binary)
+    return shutil.which("runsc", path="/usr/bin:/usr/local/bin:/usr/sbin")
 
 
 @lru_cache(maxsize=4)

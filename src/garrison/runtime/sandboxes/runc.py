@@ -85,4 +85,6 @@ class Runc:
 
 
 def find(binary: str = "") -> str | None:
-    return binary or shutil.which("runc", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
+    if binary:
+        return shutil.which(binary)
+    return shutil.which("runc", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
