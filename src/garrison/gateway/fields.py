@@ -14,10 +14,10 @@ from garrison.core.errors import Usage
 
 MAX_NAME = 128
 STEERING = re.compile(
-    r"(^|[_-])(api_?(base|key|type|version)|base_?(url|model)|url|uri|host|endpoint|upstream|provider|headers?|"
+    r"(^|_)(api_?(base|key|type|version)|base_?(url|model)|url|uri|host|endpoint|upstream|provider|headers?|"
     r"proxy|fallbacks?|router?|route|deployment|extra_(body|query)|model_list|organization|region|timeout|"
     r"metadata_url|aws_[a-z_]+|vertex_[a-z_]+|azure_[a-z_]+|credentials?|command|mock_response|num_retries|"
-    r"max_retries|litellm_[a-z_]+|custom_llm_provider|x-portkey-[a-z-]+|mcp_servers|callbacks?)($|[_-])",
+    r"max_retries|litellm_[a-z_]+|custom_llm_provider|x_portkey_[a-z_]+|mcp_servers|callbacks?)($|_)",
     re.IGNORECASE,
 )
 
@@ -96,7 +96,7 @@ def wrong(name: str, expected: str) -> Usage:
 
 def unknown(name: str, where: str) -> Usage:
     shown = name[:64] if re.fullmatch(r"[A-Za-z0-9_.-]+", name) else "with an unusual name"
-    if STEERING.search(name):
+    if STEERING.search(name.replace("-", "_")):
         return Usage(
             "GW-STEER",
             f"the field {shown} would choose where the request goes; only the signed configuration does that",

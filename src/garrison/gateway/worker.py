@@ -14,6 +14,7 @@ import json
 import os
 import secrets
 import signal
+import socket
 import ssl
 import sys
 import time
@@ -42,6 +43,8 @@ from garrison.trust.ca import server_context_from
 from garrison.trust.keys.public import PublicKey, key_id_of, parse_public
 
 GC_THRESHOLD = (20_000, 20, 50)  # a request makes no cycles; the collector's passes cost more than they find
+# A worker whose successor serves already: who is shaking hands with it still gets an answer.
+RETIRED_LINGER_SECONDS = 2.0
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -69,13 +72,21 @@ async def run(config: WorkerConfig) -> None:
     """Serve until SIGTERM, SIGINT or the end of the parent, then drain."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
+    retired = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+
+    def retire() -> None:
+        retired.set()
+        stop.set()
+
+    loop.add_signal_handler(signal.SIGUSR1, retire)
     spool = SpoolWriter(Path(config.spool), config.worker_id, dumps=orjson.dumps)
     outbox = Outbox(spool, loop)
     plane = build(config, outbox, loop)
     server = Server(lambda exchange: handle(plane, exchange), config.http, loop, outbox)
-    port = await server.listen(config.host, config.port, _tls(config), shared=True)
+    inherited = None if config.listen_fd is None else socket.socket(fileno=config.listen_fd)
+    port = await server.listen(config.host, config.port, _tls(config), inherited=inherited)
     scraper = Server(lambda exchange: _scrape(plane, server, exchange), config.http, loop)
     scrape_port = await _listen_for_scrapes(scraper, config)
     if config.parent_fd is not None:
@@ -111,7 +122,7 @@ async def run(config: WorkerConfig) -> None:
         except TimeoutError:
             continue
     ticking = loop.create_task(_tick_on(plane, server))
-    await server.drain(config.drain_seconds)
+    await server.drain(config.drain_seconds, RETIRED_LINGER_SECONDS if retired.is_set() else 0.0)
     ticking.cancel()
     await scraper.drain(0)
     plane.pool.close()
@@ -182,6 +193,7 @@ async def _scrape(plane: Plane, server: Server, exchange: Exchange) -> None:
         "garrison_gateway_connections_refused": server.refused,
         "garrison_gateway_events_unrecorded": plane.outbox.unrecorded,
         "garrison_gateway_snapshots_rejected": plane.snapshots.rejected,
+        "garrison_gateway_upstreams_left_alone": plane.health.open,
     }
     answer_scrape(plane.metrics, gauges, exchange)
 

@@ -126,7 +126,7 @@ longer each time; one request finds out whether it is well again. Now all
 servers of the route are left alone.
 
 Try again after the stated seconds. An operator sees who fails in the events
-(data.upstream) and in garrison posture.
+(data.upstream); /metrics has garrison_gateway_upstreams_left_alone.
 """,
     ),
     "GW-KEY": Code(

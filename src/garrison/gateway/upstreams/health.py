@@ -54,7 +54,7 @@ class Health:
         raise Undecided(
             "GW-OPEN",
             "every model server of this route fails and is left alone for a moment",
-            fix="try again in a moment; an operator sees the cause in garrison posture",
+            fix="try again in a moment; an operator sees who fails in the events",
             retry_after=wait,
         )
 
