@@ -406,3 +406,40 @@ def test_an_event_counts_the_bytes_that_were_scanned(rig: Rig) -> None:
     assert chunk(b"")  # the fake's own framing is not used above: the answer ends with the connection
     facts = rig.event_of(rig.ask(chat("hello", stream=True)))["data"]
     assert (facts["scanned_out"], facts["ended"]) == (len("some words "), "cut")
+
+
+@pytest.mark.row("C13", kind="R")
+@pytest.mark.parametrize("door", ["chat/completions", "responses", "messages"])
+def test_a_route_says_how_its_answers_are_inspected(rig: Rig, door: str) -> None:
+    """Withheld, all at once, or only noted: at every door, and the event says which it was."""
+    spoken = ["The ", "key ", "is ", KEY[:9], KEY[9:], " and ", "more."]
+    bodies = {"chat/completions": chat(), "responses": RESPONSE, "messages": MESSAGE}
+    ends = (b"[DONE]", b"response.completed", b"message_stop")
+
+    def ask(streamed: bool, **rules: str) -> tuple[Any, dict[str, Any]]:
+        rig.published(routes=[{**rig.routes[0], **rules}])
+        answer = rig.ask(bodies[door] | {"stream": streamed}, path=f"/v1/{door}")
+        return answer, rig.event_of(answer)
+
+    rig.upstream.answer = lambda asked: (
+        stream([*(delta(content=piece) for piece in spoken), delta(finish="stop")])
+        if asked.body.get("stream")
+        else completion("".join(spoken))
+    )
+    for streamed, mode in ((False, "hold"), (False, "buffer"), (True, "buffer")):
+        answer, event = ask(streamed, stream=mode, found="block")
+        assert (answer.status, answer.code, event["code"]) == (403, "DLP-BLOCK", "DLP-BLOCK")
+    answer, event = ask(True, found="block")
+    assert (answer.status, event["code"], event["outcome"]) == (200, "DLP-BLOCK", "denied")
+    assert b"DLP-BLOCK" in answer.body
+    assert not any(end in answer.body for end in ends)
+    assert KEY.encode() not in answer.body
+    answer, event = ask(True, stream="buffer")
+    assert b"[REDACTED:aws-key]" in answer.body
+    assert KEY.encode() not in answer.body
+    for streamed in (False, True):
+        answer, event = ask(streamed, stream="audit")
+        assert (event["data"]["inspection"], event["data"]["redacted"]) == ("audit", False)
+        assert "dlp.aws-key" in {finding["rule_id"] for finding in event["findings"]}
+        assert event["data"]["scanned_out"] == len("".join(spoken))
+    assert any(end in answer.body for end in ends)

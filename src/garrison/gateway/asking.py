@@ -7,11 +7,9 @@ snapshot holds none.
 
 from __future__ import annotations
 
-import asyncio
-
 import orjson
 
-from garrison.core.errors import GarrisonError, Undecided, Usage
+from garrison.core.errors import Undecided, Usage
 from garrison.gateway.admission import Admitted
 from garrison.gateway.record import Record
 from garrison.gateway.upstreams.backend import Backend
@@ -43,15 +41,12 @@ async def ask(pool: Pool, health: Health, admitted: Admitted, record: Record) ->
         kind = KINDS[backend.kind]
         try:
             response = await _post(pool, backend, kind, admitted, record.rules.broker)
-        except asyncio.CancelledError:
-            health.let_go(backend)
-            raise
         except Undecided as error:
             health.failed(backend)
             if last or error.code not in _AGAIN or not health.may_retry():
                 raise
-        except GarrisonError:
-            health.let_go(backend)  # it was not asked
+        except BaseException:
+            health.let_go(backend)  # whether it is well was not found out
             raise
         else:
             if response.status not in AGAIN:
