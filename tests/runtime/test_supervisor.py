@@ -19,7 +19,7 @@ from garrison.core.actions import Action
 from garrison.core.digest import Ref
 from garrison.core.errors import GarrisonError, Refused, Undecided, Usage
 from garrison.core.event import Event
-from garrison.runtime.running import innermost
+from garrison.runtime.running import family, innermost
 from garrison.runtime.sandboxes.users import FIRST_UID, UIDS, free_uid
 from garrison.runtime.supervisor import ServerState, Supervisor, Timing
 
@@ -92,6 +92,26 @@ def test_a_crashed_server_is_noticed_at_once_and_comes_back_verified(
     crash = served.events[1]
     assert crash.data["status"] in (-9, 137)
     assert crash.data["verified_digest"] == crash.data["loaded_digest"] == embedding_model.manifest.digest
+
+
+@pytest.mark.row("B05", kind="R")
+@pytest.mark.parametrize("isolation", ["runc", "gvisor"])
+def test_a_killed_container_runtime_takes_its_server_with_it(
+    served: Served, embedding_model: SignedModel, isolation: str
+) -> None:
+    need(isolation)
+
+    async def story() -> None:
+        await served.supervisor.start(served.spec(embedding_model, isolation))
+        first = only(served)
+        everybody = family(first.pid)
+        assert len(everybody) >= 3
+        os.kill(first.pid, signal.SIGKILL)
+        await served.until(lambda: only(served).restarts == 1 and only(served).state == "ready")
+        await served.until(lambda: not any(is_alive(pid) for pid in everybody))
+        await served.supervisor.close()
+
+    asyncio.run(story())
 
 
 def test_a_hung_server_is_noticed_and_replaced(served: Served, embedding_model: SignedModel) -> None:

@@ -35,6 +35,7 @@ class Bare:
             "settings": start.program_settings(order),
             "any_user": True,
             "open": {},
+            "path": [],
             "modules": {name: str(path) for name, path in order.modules.items()},
         }
         with ExitStack() as open_files:

@@ -65,7 +65,7 @@ class Bubblewrap:
             )
             options = start.memory_file("options", arguments)
             open_files.callback(os.close, options)
-            command = [binary, "--args", str(options), "--", sys.executable, "-I", "-B"]
+            command = [binary, "--args", str(options), "--", sys.executable, "-I", "-S", "-B"]
             return start.spawn(
                 order,
                 command=[*command, str(start.CONFINE), str(inner_order)],

@@ -102,4 +102,6 @@ def _sweep(root: Path, keep: int) -> None:
         if group.name.isdigit() and int(group.name) != keep:
             with contextlib.suppress(OSError):
                 if time.time() - group.stat().st_mtime > SETTLED_SECONDS:
+                    for inner in (path for path in group.iterdir() if path.is_dir()):
+                        inner.rmdir()  # of a container whose runtime was killed
                     group.rmdir()

@@ -1,6 +1,7 @@
 """Runs inside: takes the last rights away, then becomes the program. A script; standard library only.
 
-Started as `python -I confine.py FD`; FD holds JSON: `limits` [[number, value]...], `read` and `write` (paths),
+Started as `python -I -S confine.py FD` (what packages hook into a start would run unconfined); FD holds
+`path` (where packages are), JSON: `limits` [[number, value]...], `read` and `write` (paths),
 `filter` (BPF, hex), `minimum_abi`, `program` (a Python file), `settings` (handed to it as `SETTINGS`), `open`
 (paths by name, opened and handed on where descriptors cannot be passed: FD is a path there too).
 `modules` are Python files by the full name under which the program imports them: no package is shown to it.
@@ -133,6 +134,7 @@ def main() -> None:
     if 0 in os.getresuid() and not order["any_user"]:
         raise PermissionError("user 0 never runs a model server")
     sys.argv = [order["program"]]
+    sys.path += order["path"]
     for name, path in order["open"].items():
         order["settings"]["files"][name] = os.open(path, os.O_RDONLY)
     os.chdir(order["directory"])

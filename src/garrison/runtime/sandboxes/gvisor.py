@@ -77,7 +77,7 @@ class Gvisor:
         config = oci.config(
             order,
             places,
-            [sys.executable, "-I", "-B", str(start.CONFINE), f"{start.MODEL_DIRECTORY}/.order"],
+            [sys.executable, "-I", "-S", "-B", str(start.CONFINE), f"{start.MODEL_DIRECTORY}/.order"],
             start.environment(order),
             uid=0,  # gVisor's own user 0, without capabilities: on the host it is the model's user
             model=place / "model",

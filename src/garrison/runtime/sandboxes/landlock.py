@@ -57,7 +57,7 @@ class Landlock:
             open_files.callback(os.close, inner_order)
             return start.spawn(
                 order,
-                command=[sys.executable, "-I", "-B", str(start.CONFINE), str(inner_order)],
+                command=[sys.executable, "-I", "-S", "-B", str(start.CONFINE), str(inner_order)],
                 environment=start.environment(order),
                 reach=(*places.directories, order.program, order.socket_directory),
                 descriptors=(inner_order,),

@@ -61,7 +61,7 @@ class Runc:
         config = oci.config(
             order,
             places,
-            [sys.executable, "-I", "-B", str(start.CONFINE), str(FIRST_KEPT)],
+            [sys.executable, "-I", "-S", "-B", str(start.CONFINE), str(FIRST_KEPT)],
             start.environment(order),
             uid=order.uid,
             model=place / "model" if order.tree else None,

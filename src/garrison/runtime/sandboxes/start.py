@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import site
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -92,6 +93,7 @@ def confinement(
         "settings": program_settings(order),
         "any_user": False,
         "open": {},
+        "path": site.getsitepackages(),
         "modules": {name: str(path) for name, path in order.modules.items()},
     }
 
