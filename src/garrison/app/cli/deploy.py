@@ -68,7 +68,7 @@ def add(subparsers: Any) -> None:
         "--task", action="append", choices=["chat", "completions", "embeddings", "infer"], help="default: all"
     )
     new.add_argument("--kind", choices=KINDS, help="whose API the server speaks; default: openai")
-    new.add_argument("--as", dest="model", metavar="MODEL", help="what the server calls the model")
+    new.add_argument("--model", metavar="MODEL", help="what the server calls the model")
     new.add_argument(
         "--key-file", metavar="FILE", help="file with the server's key; only the broker learns it"
     )
