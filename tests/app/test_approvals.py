@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,93 @@ def test_an_approval_for_one_environment_is_none_for_another(people: Household, 
         ("production", 0, True),
         ("staging", 1, False),
     ]
+
+
+def _listed(home: Household) -> set[str]:
+    return {row["ref"] for row in home.ask("approvals.list")["approvals"]}
+
+
+@pytest.mark.row("A25", kind="R")
+@pytest.mark.row("A23", kind="R")
+def test_what_an_approver_whose_key_is_stolen_approved_stops_counting_and_the_rest_stays(
+    people: Household, plain: Path, tmp_path: Path
+) -> None:
+    """dana's key is stolen after m@1; m@2 needed her, m@3 did not, and m@4 waits for a second person."""
+    people.ask("user.add", name="fred", roles=["approver"], email="fred@example.com")
+    begun = people.clock()
+    for ref, who in (("m@1", ("erin", "dana")), ("m@2", ("erin", "dana")), ("m@3", ("erin", "fred"))):
+        people.clock.move(hours=1)
+        people.publish(plain, ref, tier="secret")
+        for name in who:
+            people.clock.move(seconds=1)
+            people.ask("model.approve", name, ref=ref)
+    people.publish(plain, "m@4", tier="secret")
+    people.publish(plain, "open@1")
+    for ref in ("m@4", "open@1"):
+        people.ask("model.approve", "dana", ref=ref)
+    stolen = people.house.token.signer("approver.dana").key_id
+    assert refusal(lambda: people.ask("key.revoke", "dana", label="approver.dana")) == "RBAC-403"
+    since = (begun + timedelta(minutes=90)).isoformat()
+    done = people.ask("key.revoke", label="approver.dana", reason="compromise", since=since)
+    assert [row["ref"] for row in done["affected"]] == ["m@2", "open@1"]
+    people.clock.move(seconds=1)
+    assert any("m@4" in effect for effect in done["effects"])
+    assert _listed(people) == {"m@1", "m@3"}
+    known = people.house.registry.approved.current()
+    assert stolen not in {key.key_id for key in known.keys.values()}
+    for ref in ("m@2", "open@1"):
+        with pytest.raises(GarrisonError, match="ART-NOT-APPROVED"):
+            people.ask("deploy.apply", ref=ref)
+        assert state(people, ref) == "pending"
+    assert people.ask("model.approve", "fred", ref="m@4")["state"] == "pending"
+    again = people.ask("model.approve", "fred", ref="m@2")  # erin's yes still counts
+    assert (again["given"], again["state"]) == (["erin", "fred"], "approved")
+    people.ask("model.approve", "dana", ref="open@1")  # by a key of her own that is new
+    assert "approver-2.dana" in people.ask("approvals.list")["list"]["approver_keys"]
+    assert people.ask("key.revoke", label="approver.dana", reason="compromise")["affected_count"] == 1
+    assert _listed(people) == {"m@2", "m@3", "open@1"}
+    
+
+def test_the_yes_of_somebody_who_was_disabled_since_does_not_complete_an_approval(
+    people: Household, plain: Path
+) -> None:
+    people.publish(plain, "m@1", tier="secret")
+    people.ask("model.approve", "dana", ref="m@1")
+    people.ask("user.disable", name="dana")
+    assert people.ask("model.approve", "erin", ref="m@1")["given"] == ["erin"]
+
+
+@pytest.mark.row("A23", kind="R")
+def test_an_approver_whose_key_was_revoked_comes_back_as_such_after_a_restart(
+    tmp_path: Path, plain: Path
+) -> None:
+    data = tmp_path / "data"
+    with opened(data) as home:
+        invite(home)
+        for ref in ("m@1", "n@1"):
+            home.publish(plain, ref)
+            home.ask("model.approve", "erin" if ref == "n@1" else "dana", ref=ref)
+        home.ask("key.revoke", label="approver.dana", reason="compromise")
+        assert _listed(home) == {"n@1"}
+        trusted = tmp_path / "client"
+        trusted.mkdir()
+    client = Updater(
+        str(trusted),
+        "https://list.example/metadata/",
+        str(trusted),
+        "https://list.example/targets/",
+        fetcher=Folder(data / "tuf"),
+        bootstrap=(data / "tuf" / "metadata" / "1.root.json").read_bytes(),
+    )
+    client.refresh()
+    assert client.get_targetinfo("production/n/1.release.json") is not None
+    assert client.get_targetinfo("production/m/1.release.json") is None
+    with opened(data) as home:
+        assert _listed(home) == {"n@1"}
+        states = {key["label"]: key["state"] for key in home.ask("key.list")["keys"]}
+        assert states["approver.dana"] == "revoked"
+        home.ask("model.approve", "dana", ref="m@1")
+        assert _listed(home) == {"m@1", "n@1"}
 
 
 def test_a_row_that_says_approved_is_shown_as_edited_and_decides_nothing(

@@ -196,12 +196,37 @@ def test_papers_that_the_ledger_does_not_tell_of_are_not_signed_again(
 
 def test_who_signed_a_version_again_does_not_approve_it(versions: Household) -> None:
     versions.ask("key.rotate", role="release")
-    versions.ask("user.add", name="alex", roles=["admin", "approver"])
+    mail = "alex@example.com"
+    versions.ask("user.add", name="alex", roles=["admin", "approver"], email=mail)
+    versions.ask("user.add", name="alex-at-home", roles=["approver"], email=f" {mail.upper()}".strip())
     versions.ask("user.add", name="dana", roles=["approver"])
     versions.ask("model.resign", who="alex", ref="fraud@1")
-    with pytest.raises(Refused, match="alex signed fraud@1 again"):
-        versions.ask("model.approve", who="alex", ref="fraud@1")
+    for account in ("alex", "alex-at-home"):
+        with pytest.raises(Refused, match="alex signed fraud@1 again"):
+            versions.ask("model.approve", who=account, ref="fraud@1")
     assert versions.ask("model.approve", who="dana", ref="fraud@1")["state"] == "approved"
+
+
+def test_a_version_that_is_signed_again_keeps_the_trees_of_its_large_files(
+    home: Household, plain: Path
+) -> None:
+    header = b'{"w":{"dtype":"U8","shape":[67108864],"data_offsets":[0,67108864]}}'
+    with (plain / "model.safetensors").open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.truncate(8 + len(header) + 67_108_864)
+    home.publish(plain, "fraud@1")
+
+    def roots() -> Any:
+        with home.house.database.read() as connection:
+            release = store.find(connection, Ref.parse("fraud@1"))
+        assert release is not None
+        return json.loads(base64.b64decode(json.loads(release.statement)["payload"]))["predicate"]["trees"]
+
+    before = roots()
+    assert set(before) == {"model.safetensors"}
+    home.ask("key.rotate", role="release")
+    home.ask("model.resign", ref="fraud@1")
+    assert roots() == before
 
 
 @pytest.mark.row("A07", kind="R")

@@ -22,8 +22,8 @@ from garrison.core.event import Event, Outcome
 from garrison.evidence.ledger import Ledger, Transaction
 from garrison.storage.local import write_atomically
 from garrison.storage.sql import Database
+from garrison.trust import approvers, keyring
 from garrison.trust import key_store as store
-from garrison.trust import keyring
 from garrison.trust.keyring import KEYRING_FILE, RELEASE, ROOT, ROOT_FILE, KeyRecord, Keyring, State
 from garrison.trust.keys import added
 from garrison.trust.keys.added import AddedToken
@@ -68,6 +68,11 @@ class Keychain:
         """The key that vouches for the age of the approved list now; the token's own when the keyring names none."""
         record = self.ring.active(keyring.TIMESTAMP)
         return self.token.signer(keyring.TIMESTAMP) if record is None else self.signer(record)
+
+    def approver(self, name: str) -> Signer:
+        """The key with which the approval of a person is signed, made when there is none. Raises as the token."""
+        revoked = {record.label for record in self.ring.keys if record.state is State.REVOKED}
+        return self.token.ensure(approvers.in_force(name, revoked))
 
     def signer(self, record: KeyRecord) -> Signer:
         """A key of the keyring as a signer. Nothing is opened before it signs."""

@@ -32,7 +32,6 @@ from garrison.runtime.supervisor import Supervisor
 from garrison.storage.local import explained, full_disk_explained, write_atomically
 from garrison.storage.schema import upgrade
 from garrison.storage.sql import Database, open_database
-from garrison.trust.approvers import label_of
 from garrison.trust.keyring import RELEASE
 from garrison.trust.keys.pkcs11 import Token
 from garrison.trust.keys.public import PublicKey
@@ -202,7 +201,7 @@ def build(
         keys=keychain.ring.of_role(RELEASE),
         now=now,
         approved=approved,
-        approver=lambda name: token.ensure(label_of(name)),
+        approver=keychain.approver,
     )
     approved.repaired.extend(carry_over(registry))
     if approved.sign_with(keychain.list_signer()):

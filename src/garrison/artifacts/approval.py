@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -29,6 +29,7 @@ from garrison.evidence.told import told, told_last
 from garrison.trust import approvals, approved
 from garrison.trust.approvals import Approval
 from garrison.trust.approved import ApprovedEntry
+from garrison.trust.people import is_one_person
 from garrison.trust.store import User
 from garrison.trust.tuf import entries, shape
 from garrison.trust.tuf.check import ApprovedList
@@ -36,10 +37,12 @@ from garrison.trust.tuf.check import ApprovedList
 
 @dataclass(frozen=True, slots=True)
 class Assent:
-    """One person's yes, with what it is bound to. `publisher_human` tells the publisher's other accounts."""
+    """One person's yes, with what it is bound to. `human_of` tells which accounts are one person's, `is_disabled`
+    whose yes does not count towards a new approval any more."""
 
     user: User
-    publisher_human: str
+    human_of: Callable[[str], str]
+    is_disabled: Callable[[str], bool]
     policy_version: str
     lifetime: timedelta
     via: str
@@ -70,6 +73,7 @@ def approve(registry: Registry, ref: Ref, assent: Assent) -> dict[str, Any]:
         is_listed = _is_current(registry, known, release, environment, assent.policy_version)
         yeses = _told(connection, ref, environment, registry.approved.environment)
         counted = approvals.counting(yeses, release.digest, assent.policy_version, now)
+        counted = [one for one in counted if not assent.is_disabled(one.approver)]
         if not is_listed:
             wanted = Approval(
                 assent.user.name,
@@ -79,10 +83,10 @@ def approve(registry: Registry, ref: Ref, assent: Assent) -> dict[str, Any]:
                 now,
                 now + assent.lifetime,
             )
-            approvals.check(
-                wanted, counted, publisher=release.publisher, publisher_human=assent.publisher_human
-            )
-            _refuse_signer(connection, release, assent.user.name)
+            publisher = release.publisher
+            human = assent.human_of(publisher)
+            approvals.check(wanted, counted, publisher=publisher, publisher_human=human)
+            _refuse_signer(connection, release, assent)
             store.approve(connection, ref, wanted)
             counted = [*counted, wanted]
         needed = approvals.required(release.tier)
@@ -292,12 +296,26 @@ def _told(connection: sa.Connection, ref: Ref, environment: str, default: str) -
     begun = events.Filter(action=Action.APPROVALS_RESET.value, outcome=Outcome.ALLOWED.value, limit=1)
     ended += [record.seq for record in told_last(connection, begun)]
     rows = {(row.approver, row.time): row for row in store.approvals_of(connection, ref)}
+    is_revoked = revoked_yes(connection)
     found = [
         _approval(e, rows)
         for seq, e in of(Action.ARTIFACT_APPROVE)
-        if e.data.get("environment", default) == environment and seq > max(ended, default=0)
+        if e.data.get("environment", default) == environment
+        and seq > max(ended, default=0)
+        and not is_revoked(seq, e.actor)
     ]
     return [approval for approval in found if approval is not None]
+
+
+def revoked_yes(connection: sa.Connection) -> Callable[[int, str], bool]:
+    """Whether an approval on record (its number, who) stopped counting when that person's key was revoked."""
+    wanted = events.Filter(action=Action.KEY_REVOKE.value, outcome=Outcome.ALLOWED.value)
+    spans = [
+        (f"user:{data['approver']}", int(data["from_record"]), int(data["to_record"]))
+        for data in (record.event.data for record in told(connection, wanted))
+        if "approver" in data
+    ]
+    return lambda seq, actor: any(who == actor and first <= seq < last for who, first, last in spans)
 
 
 def _binding(assent: Assent, now: datetime) -> dict[str, str]:
@@ -319,18 +337,20 @@ def _approval(event: Event, rows: Mapping[tuple[str, datetime], Approval]) -> Ap
     return None if row is None else replace(row, digest=event.digest)
 
 
-def _refuse_signer(connection: sa.Connection, release: Release, name: str) -> None:
+def _refuse_signer(connection: sa.Connection, release: Release, assent: Assent) -> None:
     """Who signed a version again looked at it once; the second look is somebody else's."""
+    name = assent.user.name
     wanted = events.Filter(
         action=Action.ARTIFACT_RESIGN.value, model=str(release.ref), outcome=Outcome.ALLOWED.value, limit=1
     )
     for record in told_last(connection, wanted):
-        if record.event.actor.partition(":")[2] == name:
+        signer = record.event.actor.partition(":")[2]
+        if is_one_person(signer, name, assent.human_of):
             raise Refused(
                 "APP-SELF",
-                f"{name} signed {release.ref} again; another person must approve it",
+                f"{signer} signed {release.ref} again; another person must approve it",
                 fix="ask somebody else who has the role approver",
-                evidence={"signed_again": name, "approver": name},
+                evidence={"signed_again": signer, "approver": name},
             )
 
 

@@ -100,14 +100,16 @@ def read_back(
     sink: Sink | None = None,
     progress: Progress | None = None,
     recall: Recall | None = None,
+    roots: dict[str, str] | None = None,
 ) -> Manifest:
-    """Hash the stored files of a version; `recall` recognises what this machine hashed before.
+    """Hash the stored files of a version; `recall` recognises what this machine hashed before, `roots` is filled
+    with the chunk-tree roots that a signer keeps.
 
     Raises `Refused` OBJ-MISSING, ART-TAMPER, and as `read_tree`.
     """
     files = files_of(registry, release)
     if isinstance(files, StoredFiles):
-        return files.read(sink, progress)
+        return files.read(sink, progress, roots)
     if not files.is_dir():
         raise Refused(
             "OBJ-MISSING",
@@ -116,7 +118,13 @@ def read_back(
             fix=f"garrison model pull {release.ref} --repair lays them out again, or says which bytes are gone",
         )
     return read_tree(
-        files, sink=sink, progress=progress, allow_hard_links=True, list_empty=True, recall=recall
+        files,
+        sink=sink,
+        progress=progress,
+        allow_hard_links=True,
+        list_empty=True,
+        recall=recall,
+        roots=roots,
     )
 
 

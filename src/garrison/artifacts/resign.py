@@ -9,6 +9,7 @@ has to be given again, by somebody who did not sign.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,12 +32,18 @@ from garrison.trust import oms
 from garrison.trust import statement as statements
 from garrison.trust.keyring import signer_id
 from garrison.trust.keys.public import PublicKey
+from garrison.trust.people import is_one_person
 from garrison.trust.statement import ReleaseStatement
 from garrison.trust.tree import read_tree
 
 
 def resign(
-    registry: Registry, ref: Ref, subject: Subject, progress: Progress, source: Path | None = None
+    registry: Registry,
+    ref: Ref,
+    subject: Subject,
+    progress: Progress,
+    human_of: Callable[[str], str],
+    source: Path | None = None,
 ) -> dict[str, Any]:
     """New bundle, statement and papers for the same bytes.
 
@@ -46,12 +53,16 @@ def resign(
     """
     with registry.database.read() as connection:
         release = recorded(store.find(connection, ref), ref)
-        told = _told(registry, connection, release, subject, source)
+        told = _told(registry, connection, release, source)
+        if told.is_late and is_one_person(subject.name, told.event.actor.partition(":")[2], human_of):
+            why = f"{subject.name} published it, and another person has to look at it"
+            raise _refused(ref, told.key.key_id, why)
         resign_papers.renew(registry, connection, release)  # refused before anything is changed
     if release.retired is not None:
         raise withdrawn(ref)
     progress(f"reading {ref}")
-    manifest = _as_recorded(registry, release, told.event)
+    roots: dict[str, str] = {}
+    manifest = _as_recorded(registry, release, told.event, roots)
     owner, tier = str(told.event.data["owner"]), Tier(str(told.event.data["tier"]))
     with layout.opened_tree(registry, release) as tree:
         wanted = Publication(tree, ref, owner, tier)
@@ -68,6 +79,7 @@ def resign(
         scanner=scanning.RULESET,
         report=sha256_bytes(canonical_json(report)),
         source=release.source,
+        roots=roots,
     )
     bundle = oms.bundle(manifest, str(ref), registry.signer)
     envelope = statements.sign(statement, registry.signer)
@@ -125,10 +137,8 @@ class _Told:
     is_late: bool
 
 
-def _told(
-    registry: Registry, connection: sa.Connection, release: Release, subject: Subject, source: Path | None
-) -> _Told:
-    """What the ledger tells of the publication, when that may be signed again by this person."""
+def _told(registry: Registry, connection: sa.Connection, release: Release, source: Path | None) -> _Told:
+    """What the ledger tells of the publication, when that may be signed again."""
     ref, key_id = release.ref, signer_id(release.statement)
     seq, event = published(connection, ref)
     key = next((key for key in registry.keys if key.key_id == key_id), None)
@@ -139,8 +149,6 @@ def _told(
     is_late = key.revocation is not None and seq >= first_after(connection, key.revocation.since)
     if is_late and source is None:
         raise _refused(ref, key_id, "it was published after the moment from which its key is not believed")
-    if is_late and subject.actor == event.actor:
-        raise _refused(ref, key_id, f"{subject.name} published it, and another person has to look at it")
     if source is not None and read_tree(source).digest != event.digest:
         raise _refused(ref, key_id, f"{source} is not what the ledger says was published")
     return _Told(seq, event, key, is_late)
@@ -156,9 +164,9 @@ def _refused(ref: Ref, key_id: str, why: str) -> Refused:
     )
 
 
-def _as_recorded(registry: Registry, release: Release, told: Event) -> Manifest:
-    """Every stored byte, hashed, whatever store it lies in; the digest has to be the ledger's."""
-    found = layout.with_modes_of(layout.read_back(registry, release), release.manifest)
+def _as_recorded(registry: Registry, release: Release, told: Event, roots: dict[str, str]) -> Manifest:
+    """Every stored byte, hashed, whatever store it lies in; the digest has to be the ledger's. Fills `roots`."""
+    found = layout.with_modes_of(layout.read_back(registry, release, roots=roots), release.manifest)
     if found.digest != told.digest:
         raise Refused(
             "ART-TAMPER",

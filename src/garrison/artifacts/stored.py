@@ -16,6 +16,7 @@ from threading import Lock
 from garrison.core.digest import FileEntry, Manifest
 from garrison.core.errors import Refused
 from garrison.storage.objects import READ_BYTES, ObjectStore
+from garrison.trust import chunks
 from garrison.trust.tree import Progress, Sink
 
 MAX_THREADS = 4
@@ -32,8 +33,13 @@ class StoredFiles:
     def size(self) -> int:
         return self.manifest.size
 
-    def read(self, sink: Sink | None = None, progress: Progress | None = None) -> Manifest:
-        """Hash every file, handing its bytes to `sink`.
+    def read(
+        self,
+        sink: Sink | None = None,
+        progress: Progress | None = None,
+        roots: dict[str, str] | None = None,
+    ) -> Manifest:
+        """Hash every file, handing its bytes to `sink`; `roots` is filled as by `read_tree`.
 
         Raises `Refused` ART-TAMPER naming a file whose object was changed, OBJ-MISSING one that is gone, and
         what the store raises when it does not answer.
@@ -50,15 +56,23 @@ class StoredFiles:
         entries = sorted(self.manifest, key=lambda entry: -entry.size)
         threads = min(MAX_THREADS, len(os.sched_getaffinity(0)))
         with ThreadPoolExecutor(threads, thread_name_prefix="read") as pool:
-            reading = [pool.submit(self._read, entry, sink, advance) for entry in entries]
+            reading = [pool.submit(self._read, entry, sink, advance, roots) for entry in entries]
             try:
                 return Manifest.of(future.result() for future in reading)
             except BaseException:
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
 
-    def _read(self, entry: FileEntry, sink: Sink | None, advance: Callable[[int], None]) -> FileEntry:
+    def _read(
+        self,
+        entry: FileEntry,
+        sink: Sink | None,
+        advance: Callable[[int], None],
+        roots: dict[str, str] | None,
+    ) -> FileEntry:
         writer = sink(entry.path) if sink is not None else None
+        is_wanted = roots is not None and chunks.is_worth_it(entry.size, self.size)
+        grown = chunks.Growing() if is_wanted else None
         hasher, size = hashlib.sha256(), 0
         try:
             with self.objects.open(entry.digest) as stream:
@@ -67,10 +81,14 @@ class StoredFiles:
                     if size > entry.size:
                         break
                     hasher.update(chunk)
+                    if grown is not None:
+                        grown.update(memoryview(chunk))
                     if writer is not None:
                         writer.write(memoryview(chunk))
                     advance(len(chunk))
             digest = "sha256:" + hasher.hexdigest()
+            if grown is not None and roots is not None:
+                roots[entry.path] = grown.root()
             if writer is not None:
                 writer.commit(digest)
         except BaseException as error:

@@ -22,7 +22,7 @@ from typing import Any
 from garrison.core.digest import canonical_json, sha256_bytes
 from garrison.core.errors import GarrisonError, Refused, Undecided, Usage
 from garrison.core.event import format_time, parse_time
-from garrison.trust import dsse, strict_json
+from garrison.trust import approvers, dsse, strict_json
 from garrison.trust.keys.algorithm import Algorithm
 from garrison.trust.keys.base import Signer
 from garrison.trust.keys.public import PublicKey, Revocation, load_public, public_from_pem
@@ -122,7 +122,7 @@ def role_of(label: str, builtin: Iterable[str]) -> str:
     """The role that a key has by its label when it is first seen."""
     if label in builtin:
         return label
-    return APPROVER if label.startswith(f"{APPROVER}.") else SPARE
+    return APPROVER if approvers.is_label(label) else SPARE
 
 
 def encode(keyring: Keyring) -> bytes:

@@ -6,7 +6,7 @@ not exist, whatever a row in the database says (`differences` names such rows).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -89,6 +89,11 @@ class People:
         """The models for which a person answers, alone or in a group."""
         answering = {name, *(group for group, members in self.groups.items() if name in members)}
         return tuple(sorted(model for model, owner in self.owners.items() if owner in answering))
+
+
+def is_one_person(one: str, other: str, human_of: Callable[[str], str]) -> bool:
+    """Whether two accounts are one person's; `human_of` gives what tells people apart when accounts do not."""
+    return human_of(one).casefold() == human_of(other).casefold()
 
 
 def fold(people: People, seq: int, event: Event) -> None:

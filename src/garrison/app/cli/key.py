@@ -87,7 +87,9 @@ def _add_revoke(keys: Any) -> None:
         help="what a key signed stops counting",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="""\
-example: garrison key revoke release --reason compromise --since 2026-01-31T09:00:00Z
+examples:
+  garrison key revoke release --reason compromise --since 2026-01-31T09:00:00Z
+  garrison key revoke approver.dana --reason compromise --since 2026-01-31T09:00:00Z
 
 What the ledger had on record before --since goes on verifying. Without --since:
 nothing does when the key was compromised, all of it for other reasons.""",

@@ -31,13 +31,15 @@ def approve(house: House, call: Call) -> dict[str, Any]:
     release = get(house.registry, ref)
     facts = {"publisher": release.publisher, "approver": call.subject.name}
     authorise(house, call.subject, Action.ARTIFACT_APPROVE, ref.name, **facts)
-    user, publisher = house.user(call.subject.name), house.user(release.publisher)
-    person = house.people().persons.get(call.subject.name)
+    user = house.user(call.subject.name)
+    persons = house.people().persons
+    person = persons.get(call.subject.name)
     fresh = person.fresh_role(("approver", "admin"), house.now()) if person else None
     flag = f"{fresh[0]} since {format_time(fresh[1])}, given by {fresh[2]}" if fresh else ""
     assent = Assent(
         user=user or User(call.subject.name),
-        publisher_human="" if publisher is None else publisher.human,
+        human_of=lambda name: human_of(house, name),
+        is_disabled=lambda name: name in persons and persons[name].disabled,
         policy_version=house.policy.version,
         lifetime=timedelta(days=house.settings.approval_days),
         via=call.subject.via,
@@ -45,6 +47,11 @@ def approve(house: House, call: Call) -> dict[str, Any]:
         fresh_role=flag,
     )
     return {**approval.approve(house.registry, ref, assent), "fresh_role": flag}
+
+
+def human_of(house: House, name: str) -> str:
+    """What tells the person behind an account from others. Raises `Refused` DB-EDITED."""
+    return (house.user(name) or User(name)).human
 
 
 def unapprove(house: House, call: Call) -> dict[str, Any]:

@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from garrison.app import serving
 from garrison.app.house import House
 from garrison.app.keychain import BUILT_IN, HOME, Keychain
+from garrison.app.verbs.approval import human_of
+from garrison.app.verbs.approver_keys import record_of, revoke_approver, stop_serving
 from garrison.app.verbs.base import Call, Verb, authorise, event_of
 from garrison.app.verbs.tokens import add_token, cluster_of
 from garrison.artifacts import revocation
@@ -17,9 +18,19 @@ from garrison.artifacts.resign import resign
 from garrison.artifacts.revocation import Affected
 from garrison.core.actions import Action
 from garrison.core.digest import Ref
-from garrison.core.errors import GarrisonError, Refused, Usage
+from garrison.core.errors import Refused, Usage
 from garrison.core.event import Event, format_time
-from garrison.trust.keyring import REASONS, RELEASE, SPARE, TIMESTAMP, KeyRecord, Keyring, State, role_of
+from garrison.trust.keyring import (
+    APPROVER,
+    REASONS,
+    RELEASE,
+    SPARE,
+    TIMESTAMP,
+    KeyRecord,
+    Keyring,
+    State,
+    role_of,
+)
 from garrison.trust.keys.algorithm import Algorithm
 from garrison.trust.keys.public import Revocation, public_from_pem
 
@@ -170,9 +181,13 @@ def key_revoke(house: House, call: Call) -> dict[str, Any]:
     name, reason = call.text("label"), call.optional("reason") or "unspecified"
     authorise(house, call.subject, Action.KEY_REVOKE, name)
     chain, now = house.keychain, house.now()
-    record = chain.ring.find(name)
+    record = record_of(house, name)
     if reason not in REASONS:
         raise Usage("ARG-MISSING", f"{reason[:40]!a} is no reason", fix=f"choose one of {', '.join(REASONS)}")
+    if record.role == APPROVER:
+        return revoke_approver(
+            house, call, record, reason, _moment(call.optional("since"), reason, record, now)
+        )
     if record.role not in (*REPLACED, SPARE):
         raise Refused(
             "KEY-ROLE",
@@ -204,7 +219,9 @@ def key_revoke(house: House, call: Call) -> dict[str, Any]:
         hit = revocation.affected(connection, public)
     listed = [_affected_json(house, one) for one in hit]
     stops = reason == "compromise" and not call.flag("keep_serving")
-    stopped, not_stopped = _stop(house, call, [row for row in listed if row["serving"]] if stops else [])
+    stopped, not_stopped = stop_serving(
+        house, call, [row for row in listed if row["serving"]] if stops else []
+    )
     return {
         "label": record.label,
         "key_id": record.key_id,
@@ -242,7 +259,10 @@ def model_resign(house: House, call: Call) -> dict[str, Any]:
     ref = Ref.parse(call.text("ref"))
     authorise(house, call.subject, Action.ARTIFACT_RESIGN, ref.name)
     source = call.optional("source")
-    return resign(house.registry, ref, call.subject, call.progress, Path(source) if source else None)
+    copy = Path(source) if source else None
+    return resign(
+        house.registry, ref, call.subject, call.progress, lambda name: human_of(house, name), source=copy
+    )
 
 
 def algorithm_named(name: str | None) -> Algorithm:
@@ -357,18 +377,6 @@ def _affected_json(house: House, one: Affected) -> dict[str, Any]:
         current = house.serving(Ref.parse(one.ref).name)
         serves = current is not None and str(current.ref) == one.ref
     return {"ref": one.ref, "digest": one.digest, "time": one.time, "serving": serves, "next": one.fix}
-
-
-def _stop(house: House, call: Call, rows: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
-    """Take revoked versions out of service. One that can't be stopped is told; at its next start it is refused."""
-    stopped, failed = [], []
-    for row in rows:
-        try:
-            serving.stop(house, Ref.parse(row["ref"]).name, call.subject)
-            stopped.append(row["ref"])
-        except GarrisonError as error:
-            failed.append(f"{row['ref']}: {error.code} {error.what}")
-    return stopped, failed
 
 
 KEY_VERBS = (

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from securesystemslib.signer import SSlibKey
 
 from garrison.core.digest import canonical_json
+from garrison.trust.approvers import is_label
 from garrison.trust.keys.base import Signer
 from garrison.trust.keys.public import PublicKey, public_from_pem
 from garrison.trust.tuf import shape
@@ -41,6 +42,7 @@ class Draft:
 
     roles: Mapping[str, RoleDraft] = field(default_factory=dict)
     approvers: Sequence[PublicKey] = ()
+    revoked: frozenset[str] = frozenset()  # ids of approvers' keys that count no more
     withdrawn: frozenset[str] | None = None
     environments: tuple[str, ...] | None = None
 
@@ -159,6 +161,7 @@ def _is_targets_due(
         or withdrawn != current.withdrawn
         or bool(set(draft.roles) - set(current.roles))
         or any(key.key_id not in known for key in draft.approvers)
+        or bool(draft.revoked & known)
         or draft.environments not in (None, current.environments)
     )
 
@@ -201,8 +204,8 @@ def _delegating(
     current: ApprovedList, draft: Draft, withdrawn: frozenset[str], keys: ServerKeys, now: datetime
 ) -> dict[str, Any]:
     """The top-level targets: no target of its own, but whose signatures each environment's file needs."""
-    approvers = {key.label: key for key in current.keys.values() if key.label.startswith("approver.")}
-    approvers |= {key.label: key for key in draft.approvers}
+    known = [key for key in current.keys.values() if is_label(key.label) and key.key_id not in draft.revoked]
+    approvers = {key.label: key for key in (*known, *draft.approvers)}
     key_ids = sorted(key.key_id for key in approvers.values())
     environments = current.environments if draft.environments is None else draft.environments
     named = {*current.roles, *draft.roles}

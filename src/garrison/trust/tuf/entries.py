@@ -14,7 +14,7 @@ from typing import Any
 from garrison.core.digest import Ref, is_digest
 from garrison.core.errors import Refused, Usage
 from garrison.core.event import format_time, parse_time
-from garrison.trust import strict_json
+from garrison.trust import approvers, strict_json
 from garrison.trust.approved import ApprovedEntry
 from garrison.trust.keys.base import Signer
 from garrison.trust.keys.public import PublicKey, public_from_pem
@@ -172,7 +172,7 @@ def unknown_environment(name: str, approved: ApprovedList) -> Refused:
 
 
 def approver_keys(approved: ApprovedList) -> tuple[PublicKey, ...]:
-    return tuple(key for key in approved.keys.values() if key.label.startswith("approver."))
+    return tuple(key for key in approved.keys.values() if approvers.is_label(key.label))
 
 
 def _parsed(path: str, target: Any, threshold: int) -> Listed:
