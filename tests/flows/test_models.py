@@ -15,6 +15,8 @@ import pytest
 from tests.fakes.onnx_graph import external_data
 from tests.flows.server import Server, run
 
+from garrison.runtime.sandboxes.ladder import availability
+
 REQUESTS, PARTS = 1000, 4  # four callers, since one may ask 600 times a minute
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("serving")]
@@ -87,6 +89,15 @@ def test_a_switch_and_a_rollback_under_load_fail_no_request(
     serving.ok("deploy", "stop", "switch")
 
 
+def _once(server: Server, context: ssl.SSLContext, body: str) -> list[float]:
+    headers = {"Authorization": f"Bearer {server.token(model='adder')}", "Content-Type": "application/json"}
+    connection = http.client.HTTPSConnection("127.0.0.1", server.port, context=context, timeout=30)
+    connection.request("POST", "/v2/models/adder/infer", body, headers)
+    answer = json.loads(connection.getresponse().read())
+    connection.close()
+    return list(answer["outputs"][0]["data"])
+
+
 @pytest.mark.row("A05", kind="R")
 def test_one_changed_byte_in_the_stored_model_stops_the_next_serve(
     serving: Server, model_directory: Path
@@ -123,6 +134,7 @@ def test_a_retired_version_does_not_serve(serving: Server, model_directory: Path
 
 
 @pytest.mark.row("B09", kind="R")
+@pytest.mark.row("B02", kind="R")
 @pytest.mark.row("A08", kind="R")
 def test_a_thousand_inferences_while_versions_are_replaced_and_none_fails(
     serving: Server, tmp_path: Path
@@ -160,5 +172,9 @@ def test_a_thousand_inferences_while_versions_are_replaced_and_none_fails(
             assert serving.ok("serve", "adder@2", "--isolation", "bwrap")["version"] == 2
             assert serving.ok("deploy", "rollback", "adder")["version"] == 1
         assert sum(each.result() for each in asked) == REQUESTS
+    for level in (level.level for level in availability() if level.ok and level.level in ("runc", "gvisor")):
+        served = serving.ok("serve", "adder@2", "--isolation", level)
+        assert (served["isolation"], served["version"]) == (level, 2)
+        assert _once(serving, context, body) == expected["2"]
     serving.ok("deploy", "stop", "adder")
     assert set(seen) <= {"1", "2"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 
 from garrison.core.errors import Usage
 from garrison.core.plugins import with_installed
@@ -34,7 +35,7 @@ def sandbox_for(level: str) -> Sandbox:
             fix=f"did you mean {near[0]}?" if near else f"choose one of {', '.join(LEVELS)}",
         )
     if level not in offered:
-        raise unavailable(level, (f"{level} is not part of this release",))
+        raise unavailable(level, absent())
     found = offered[level].available()
     if not found.ok:
         raise unavailable(level, found.missing)
@@ -44,8 +45,13 @@ def sandbox_for(level: str) -> Sandbox:
 def availability() -> tuple[Availability, ...]:
     """Every known level, weakest first."""
     offered = {sandbox.level: sandbox for sandbox in with_installed(BUILT_IN, "sandboxes")}
-    absent = ("not part of this release",)
     return tuple(
-        offered[level].available() if level in offered else Availability(level, False, absent)
+        offered[level].available() if level in offered else Availability(level, False, absent())
         for level in LEVELS
     )
+
+
+def absent() -> tuple[str, ...]:
+    """Why the one level without a sandbox, microvm, cannot be had: what this machine lacks, and this release."""
+    kvm = () if os.access("/dev/kvm", os.R_OK | os.W_OK) else ("no KVM here: /dev/kvm cannot be opened",)
+    return (*kvm, "this release starts no guest, with or without KVM")
