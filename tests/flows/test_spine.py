@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import socket
 import ssl
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -15,6 +17,7 @@ from pathlib import Path
 import anthropic
 import openai
 import pytest
+from tests.fakes.upstream import Upstream, completion
 from tests.flows.server import Server, run
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("serving")]
@@ -101,6 +104,43 @@ def test_the_same_model_answers_at_every_door(serving: Server) -> None:
         ) as stream:
             told.append("".join(stream.text_stream))
     assert [text for text in told if "Paris" not in text] == []
+
+
+def test_a_vendors_model_is_routed_with_a_key_that_only_the_broker_learns(
+    serving: Server, tmp_path: Path
+) -> None:
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    vendor = Upstream(answer=lambda asked: completion("hello from afar"))
+    address = asyncio.run_coroutine_threadsafe(vendor.start_http(), loop).result(10)
+    key = tmp_path / "key"
+    key.write_text("sk-provider-31415926\n")
+    key.chmod(0o600)
+    kind = ("--kind", "azure", "--model", "dep", "--key-file", str(key), "--tier", "public")
+    serving.ok("route", "add", "far", "--upstream", address, *kind, "--stream", "buffer")
+    servers = tmp_path / "servers.json"
+    first = {"id": "down", "kind": "openai", "address": "http://127.0.0.1:1"}
+    servers.write_text(json.dumps([first, {"id": "up", "kind": "openai", "address": address, "order": 1}]))
+    serving.ok("route", "add", "near", "--servers", str(servers), "--tier", "public")
+    for name in ("far", "near"):
+        with _client(serving, serving.token(model=name)) as client:
+            answer = client.chat.completions.create(
+                model=name, messages=[{"role": "user", "content": "hello"}]
+            )
+        assert answer.choices[0].message.content == "hello from afar"
+    far, near = vendor.asked
+    assert far.path.startswith("/openai/deployments/dep/chat/completions")
+    assert far.headers["api-key"] == "sk-provider-31415926"
+    assert "api-key" not in near.headers
+    assert "sk-provider" not in json.dumps(serving.ok("deploy", "status"))
+    asyncio.run_coroutine_threadsafe(vendor.stop(), loop).result(10)
+    while vendor.running:  # kept-alive connections of workers and broker; they close when they have been idle
+        for task in asyncio.all_tasks(loop):
+            loop.call_soon_threadsafe(task.cancel)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
 
 
 @pytest.mark.row("B07", kind="R")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import Any
 
@@ -101,7 +102,13 @@ def status(house: House, call: Call) -> dict[str, Any]:
     return {
         "deployments": serving.states(house),
         "routes": [
-            {"name": r.name, "upstream": r.upstream, "tier": r.tier.value, "tasks": sorted(r.tasks)}
+            {
+                "name": r.name,
+                "upstream": r.upstream,
+                "tier": r.tier.value,
+                "tasks": sorted(r.tasks),
+                "options": json.loads(r.options) if r.options else {},
+            }
             for r in routes
         ],
     }
