@@ -39,6 +39,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "user.certificate": {"name": "erin", "request": "x"},
     "gateway.selftest": {},
     "mesh.check": {},
+    "mesh.rotate": {},
     "limit.set": {"name": "x", "concurrency": 1},
     "limit.remove": {"name": "x"},
     "limit.price": {"model": "x", "input": 1, "output": 1},

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
+from garrison.app.detection import detection
 from garrison.app.issuer_keys import IssuerRing
 from garrison.app.keychain import Keychain
 from garrison.app.people import PeopleView, check_row, row_of
@@ -92,6 +93,7 @@ class House:
     routed: dict[str, Any] = field(default_factory=dict)
     endpoints: dict[Ref, Endpoint] = field(default_factory=dict)
     settled: Callable[[int], object] = lambda _version: None
+    rotate: Callable[[], object] = lambda: None
     broker: Callable[[Mapping[str, dict[str, Any]]], str] = lambda _keys: ""
     deploying: Lock = field(default_factory=Lock)
     scheduling: Lock = field(default_factory=Lock)
@@ -242,6 +244,7 @@ class House:
                         if not one.disabled and kind_of(one.roles) == "service"
                     ],
                     "prices": [people.access.prices[name] for name in sorted(people.access.prices)],
+                    "detect": detection(people.access, self.settings, now),
                     "max_token_lifetime": 86_400,
                     "issuers": self.issuers.as_json(),
                     "api_keys": [

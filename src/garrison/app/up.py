@@ -103,6 +103,7 @@ async def _serve(
         _plane(house, authority, ca_signer), lambda name, status: _worker_died(house, name, status)
     )
     house.settled = lambda version: house.run(workers.loaded(version))
+    house.rotate = lambda: house.run(workers.rotate())
     control = api.build(house)
     tasks = [
         asyncio.create_task(_fold(spool, stop)),

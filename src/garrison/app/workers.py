@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from garrison.gateway.counters import make_shared
 READY_SECONDS = 30.0  # the first start compiles the patterns; later ones are ready in a second
 RESTART_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0)  # pauses between restarts; the last one repeats
 STEADY_SECONDS = 30.0  # a worker that lived this long starts over at the first pause
+BACKLOG = 512
 DRAIN_SECONDS = 35.0  # a little more than a worker gives its own requests
 LOADED_SECONDS = 3.0  # a worker looks for a new snapshot four times a second
 
@@ -74,12 +76,18 @@ class Workers:
         # One place for each worker, and for each of those that drain while their successors serve already.
         self._regions = 2 * plane.workers + 2
         self._limits = make_shared(self._regions)
+        self._sockets: list[socket.socket] = []
         self._newest = 0  # a worker that starts later may not serve by an older snapshot
 
     async def start(self) -> None:
         """Start all of them and wait until each answers. Raises `Undecided` GW-START when one can't."""
-        for index in range(self._plane.workers):
-            self._keep(index, await self._launch(index))
+        self._open_sockets()
+        try:
+            for index in range(self._plane.workers):
+                self._keep(index, await self._launch(index))
+        except BaseException:
+            self._close_sockets()
+            raise
 
     async def rotate(self) -> None:
         """Replace every worker, one by one, by a fresh one with a fresh certificate; no request fails."""
@@ -91,7 +99,7 @@ class Workers:
                 old = self._workers[index]
                 old.retired = True
                 self._keep(index, new)
-            _terminate(old)
+            _terminate(old, signal.SIGUSR1)
 
     async def loaded(self, version: int) -> bool:
         """Wait until every worker serves by snapshot `version` or a newer one; False when one is late."""
@@ -119,6 +127,7 @@ class Workers:
         if self._tasks:
             await asyncio.wait(self._tasks)
         os.close(self._limits)
+        self._close_sockets()
 
     @property
     def metrics(self) -> list[str]:
@@ -128,6 +137,34 @@ class Workers:
             for w in self._workers.values()
             if w.said.get("metrics")
         ]
+
+    def _open_sockets(self) -> None:
+        """One listening socket for each place. Who waits in its queue outlives the worker that has it."""
+        if self._sockets:
+            return
+        host, port = self._plane.host, self._plane.port
+        try:
+            for _ in range(self._plane.workers):
+                family = socket.AF_INET6 if ":" in host else socket.AF_INET
+                listening = socket.socket(family, socket.SOCK_STREAM)
+                self._sockets.append(listening)
+                listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                listening.bind((host, port))
+                port = listening.getsockname()[1]
+                listening.listen(BACKLOG)
+        except OSError as error:
+            self._close_sockets()
+            raise Undecided(
+                "GW-START",
+                f"the gateway cannot listen on {host}:{port}: {error.strerror}",
+                fix=f"see who holds it with ss -ltnp 'sport = :{port}', or choose another with --listen",
+            ) from error
+
+    def _close_sockets(self) -> None:
+        for listening in self._sockets:
+            listening.close()
+        self._sockets.clear()
 
     def _keep(self, index: int, worker: _Worker) -> None:
         self._workers[index] = worker
@@ -170,7 +207,7 @@ class Workers:
                 "garrison.gateway.worker",
                 "--config",
                 str(config),
-                pass_fds=(tls, parent_read, tells, config, self._limits),
+                pass_fds=(tls, parent_read, tells, config, self._limits, self._sockets[index].fileno()),
                 env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"},
                 stdin=asyncio.subprocess.DEVNULL,
                 start_new_session=True,
@@ -203,6 +240,7 @@ class Workers:
                 "ready_fd": tells,
                 "parent_fd": parent,
                 "metrics_port": plane.metrics_port,
+                "listen_fd": self._sockets[index].fileno(),
                 "limits_fd": self._limits,
                 "limit_region": region,
                 "limit_regions": self._regions,
@@ -256,9 +294,9 @@ class Workers:
                 self._heard.notify_all()
 
 
-def _terminate(worker: _Worker) -> None:
+def _terminate(worker: _Worker, number: signal.Signals = signal.SIGTERM) -> None:
     with contextlib.suppress(ProcessLookupError):
-        worker.process.send_signal(signal.SIGTERM)
+        worker.process.send_signal(number)
 
 
 def _pipe(*, read: contextlib.ExitStack, write: contextlib.ExitStack) -> tuple[int, int]:

@@ -56,7 +56,8 @@ class WorkerConfig:
     """What one worker process is told, as JSON on an inherited descriptor or in a file. No secrets.
 
     `tls_fd` is an inherited memfd holding the PEM chain and key; without it the worker serves plain HTTP
-    and then refuses any address but loopback. `limits_fd` is an inherited table of counters that
+    and then refuses any address but loopback. `listen_fd` is a socket that
+    listens already and outlives this worker. `limits_fd` is an inherited table of counters that
     `limit_regions` workers share, this one as number `limit_region`; without it a worker counts alone.
     `limits_redis` counts for `limit_replicas` gateways together. `ready_fd` gets one JSON line; end
     of file on `parent_fd` stops us.
@@ -74,6 +75,7 @@ class WorkerConfig:
     ready_fd: int | None = None
     parent_fd: int | None = None
     metrics_port: int | None = None
+    listen_fd: int | None = None
     limits_fd: int | None = None
     limit_region: int = 0
     limit_regions: int = 1

@@ -44,19 +44,24 @@ class Server:
         self.outbox = outbox
         self.connections: set[Connection] = set()
         self.draining = False
+        self.lingers_until = 0.0  # loop time, while draining
         self.refused = 0  # connections turned away because there were too many
         self._listener: asyncio.Server | None = None
 
     async def listen(
-        self, host: str, port: int, tls: ssl.SSLContext | None = None, *, shared: bool = False
+        self,
+        host: str,
+        port: int,
+        tls: ssl.SSLContext | None = None,
+        *,
+        inherited: socket.socket | None = None,
     ) -> int:
-        """Accept on `host:port` (0 picks one) and return the port. `shared` lets other workers listen too."""
+        """Accept on `host:port` (0 picks one), or on a socket that outlives this worker, and return the port."""
+        where = {"host": host, "port": port} if inherited is None else {"sock": inherited}
         self._listener = await self.loop.create_server(
             lambda: Connection(self),
-            host,
-            port,
+            **where,
             ssl=tls,
-            reuse_port=shared,
             backlog=512,
             ssl_handshake_timeout=self.limits.head_seconds if tls else None,
         )
@@ -75,18 +80,25 @@ class Server:
         for connection in [each for each in self.connections if each.deadline < now]:
             connection.expire()
 
-    async def drain(self, seconds: float) -> None:
-        """Stop accepting, let requests in flight end, cut what is left after `seconds`."""
+    async def drain(self, seconds: float, linger: float = 0.0) -> None:
+        """Stop accepting, let requests in flight end, cut what is left after `seconds`.
+
+        Who was accepted and has not asked yet, or is still shaking hands, may ask once within `linger`.
+        """
         self.draining = True
         if self.outbox is not None:
             self.outbox.flush()  # connections are closed below: what is for them goes first
         if self._listener is not None:
             self._listener.close()
         until = self.loop.time() + seconds
+        self.lingers_until = self.loop.time() + linger
         for connection in list(self.connections):
             connection.close_if_idle()
-        while self.connections and self.loop.time() < until:
+        while (self.connections or self.loop.time() < self.lingers_until) and self.loop.time() < until:
             await asyncio.sleep(0.02)
+            if self.loop.time() >= self.lingers_until:
+                for connection in list(self.connections):
+                    connection.close_if_idle()
         for connection in list(self.connections):
             connection.abort()
         await asyncio.sleep(LAST_EVENTS_SECONDS if seconds else 0)
@@ -107,6 +119,7 @@ class Connection(asyncio.Protocol):
         "certificate",
         "deadline",
         "peer",
+        "served",
     )
 
     def __init__(self, server: Server) -> None:
@@ -121,13 +134,15 @@ class Connection(asyncio.Protocol):
         self.deadline = inf
         self.peer = ""
         self.certificate = b""
+        self.served = False
 
     # --- asyncio.Protocol ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         server = self._server
-        if server.draining or len(server.connections) >= server.limits.connections:
+        too_late = server.draining and server.loop.time() >= server.lingers_until
+        if too_late or len(server.connections) >= server.limits.connections:
             server.refused += 1
             self._transport.abort()
             return
@@ -235,6 +250,7 @@ class Connection(asyncio.Protocol):
     def _begin(self, exchange: Exchange) -> None:
         self._head_begun = False
         self._exchange = exchange
+        self.served = True
         exchange.turn = Turn(self._server.serve(exchange))
         exchange.turn.resume()
 
@@ -303,7 +319,8 @@ class Connection(asyncio.Protocol):
 
     def close_if_idle(self) -> None:
         if self._exchange is None and self._transport is not None:
-            self._transport.close()
+            if self.served or self._server.loop.time() >= self._server.lingers_until:
+                self._transport.close()
         elif self._exchange is not None:
             self._exchange.keep_alive = False
 

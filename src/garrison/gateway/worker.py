@@ -24,11 +24,10 @@ import orjson
 import uvloop
 
 from garrison.core.errors import GarrisonError, Undecided, Usage
-from garrison.detect.base import Direction
-from garrison.detect.inspect import Inspector
 from garrison.evidence.spool_writer import SpoolWriter
 from garrison.gateway.config import MAX_CONFIG_BYTES, WorkerConfig, parse_worker_config
 from garrison.gateway.counters import Table
+from garrison.gateway.detection import Detection
 from garrison.gateway.exchange import Exchange
 from garrison.gateway.limits import Limiter
 from garrison.gateway.metrics import Metrics, answer_scrape
@@ -145,11 +144,8 @@ def build(config: WorkerConfig, outbox: Outbox, loop: asyncio.AbstractEventLoop)
     )
     if snapshots.refresh() is None and snapshots.problem is not None:
         raise snapshots.problem
-    inspector = Inspector(
-        cache=Path(config.patterns) if config.patterns else None,
-        directions=(Direction.INPUT, Direction.OUTPUT),
-        score_all=False,
-    )
+    detection = Detection(Path(config.patterns) if config.patterns else None)
+    current = snapshots.newest
     table = Table(
         config.limit_regions, config.limit_region, -1 if config.limits_fd is None else config.limits_fd
     )
@@ -158,7 +154,8 @@ def build(config: WorkerConfig, outbox: Outbox, loop: asyncio.AbstractEventLoop)
         snapshots=snapshots,
         limiter=limiter,
         shared=_shared(config, loop),
-        inspector=inspector,
+        inspector=detection.renew({} if current is None else current.detect),
+        detection=detection,
         pool=Pool(config.upstream, loop, outbox),
         outbox=outbox,
         metrics=Metrics(),

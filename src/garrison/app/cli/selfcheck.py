@@ -26,6 +26,12 @@ def add(subparsers: Any) -> None:
         "check", help="exit 1 when one is accepted anywhere", epilog="example: garrison mesh check"
     )
     check.set_defaults(run=run_mesh)
+    rotate = hops.add_parser(
+        "rotate",
+        help="new certificates for the gateway now, without a failed request",
+        epilog="example: garrison mesh rotate",
+    )
+    rotate.set_defaults(run=run_rotate)
 
 
 def run_selftest(args: argparse.Namespace) -> int:
@@ -47,6 +53,15 @@ def run_selftest(args: argparse.Namespace) -> int:
         ]
     )
     return 1 if result["answered"] else 0
+
+
+def run_rotate(args: argparse.Namespace) -> int:
+    result = link.call(args, "mesh.rotate")
+    if args.json:
+        output.print_json(result)
+    else:
+        output.print_pairs([("rotated", "every worker has a new certificate"), ("audit", result["audit_id"])])
+    return 0
 
 
 def run_mesh(args: argparse.Namespace) -> int:
