@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ from garrison.runtime.sandboxes.base import MIB, Launch
 from garrison.runtime.sandboxes.places import HERE, Places
 
 CONTAIN = HERE / "contain.py"
+PREFIX = "garrison-oci-"
 SLACK = 4 * MIB  # of the bundle's own files
 
 
@@ -37,8 +39,13 @@ class Bundle:
 
 
 def new_place() -> Path:
-    """An empty directory that a tmpfs will cover; `contain.py` removes it."""
-    return Path(tempfile.mkdtemp(prefix="garrison-oci-"))
+    """An empty directory that a tmpfs will cover; `contain.py` removes it, or the next Garrison if that was killed."""
+    for left in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        maker = left.name.removeprefix(PREFIX).partition("-")[0]
+        if not Path("/proc", maker).exists():
+            with contextlib.suppress(OSError):
+                left.rmdir()
+    return Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
 
 
 def places_of(order: Launch, places: Places) -> Places:
