@@ -20,7 +20,7 @@ from garrison.gateway.openai_shapes import Call
 from garrison.gateway.redaction import Redaction
 from garrison.gateway.upstreams.connection import malformed
 
-MAX_ARGUMENTS = 1 << 20  # characters of all tool calls and JSON of one answer: they are held in memory
+MAX_HELD = 1 << 20  # characters of one answer that are held in memory: tool calls, JSON, a buffered answer
 _TEXT = {"text": "text"}
 
 
@@ -80,6 +80,7 @@ class Stream:
         if self._kept is None:
             return b"".join(out)
         self._kept += out
+        self._hold(sum(map(len, out)) >> 2)  # an event is several times as long as its text
         if not self.done:
             return b""
         kept, self._kept = self._kept, []
@@ -206,8 +207,8 @@ class Stream:
 
     def _hold(self, characters: int) -> None:
         self._held += characters
-        if self._held > MAX_ARGUMENTS:
-            raise malformed(f"tool calls or JSON of more than {MAX_ARGUMENTS} characters")
+        if self._held > MAX_HELD:
+            raise malformed(f"more than {MAX_HELD} characters of tool calls, JSON or an answer that is held")
 
     def _flush(self, choice: _Choice, shown: dict[str, Any]) -> None:
         """Everything held back for a choice that has ended."""
