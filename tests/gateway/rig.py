@@ -11,6 +11,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -72,6 +73,7 @@ class Rig:
     tls: ssl.SSLContext | None = None
     wall_offset: float = 0.0
     version: int = 0
+    background: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
     token_key: FileSigner = field(default_factory=lambda: FileSigner("token"))
     snapshot_key: FileSigner = field(default_factory=lambda: FileSigner("snapshot"))
 
@@ -94,7 +96,9 @@ class Rig:
 
     async def _build(self) -> None:
         key = PublicKey(self.snapshot_key.key_id, "snapshot", self.snapshot_key.public_pem())
-        snapshots = SnapshotFile(self.snapshot_path, key, audience="garrison", issuer="garrison")
+        snapshots = SnapshotFile(
+            self.snapshot_path, key, audience="garrison", issuer="garrison", background=self.background
+        )
         snapshots.refresh()
         spool = self.directory / "spool"
         self.spool = SpoolWriter(spool, "rig", dumps=orjson.dumps)
@@ -126,6 +130,7 @@ class Rig:
         self.run(self._close())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join()
+        self.background.shutdown()
         self.loop.close()
 
     async def _close(self) -> None:

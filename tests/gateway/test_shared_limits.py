@@ -163,7 +163,8 @@ def test_counters_that_hang_cost_a_moment_and_are_then_left_alone(
 
 
 @pytest.mark.parametrize(
-    "address", ["", "http://x", "redis://", "redis://user:pw@host", "redis://host/1", "/tmp/x", "redis://:pw@h"]
+    "address",
+    ["", "http://x", "redis://", "redis://user:pw@host", "redis://host/1", "/tmp/x", "redis://:pw@h"],
 )
 def test_what_is_no_address_of_counters_is_refused(address: str) -> None:
     with pytest.raises(Usage):

@@ -72,7 +72,9 @@ def _get(issuer: Issuer, address: str, most: int) -> bytes:
         connection.request("GET", target, headers=headers)
         with connection.getresponse() as response:
             if response.status != 200 or response.getheader("Content-Encoding"):
-                raise _failed(issuer, f"{url.hostname} answered {response.status}; redirects are not followed")
+                raise _failed(
+                    issuer, f"{url.hostname} answered {response.status}; redirects are not followed"
+                )
             body = response.read(most + 1)
     except (OSError, http.client.HTTPException) as error:
         raise _failed(issuer, f"{url.hostname} broke off ({type(error).__name__})") from error

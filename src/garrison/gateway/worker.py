@@ -18,6 +18,7 @@ import socket
 import ssl
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import orjson
@@ -141,6 +142,7 @@ def build(config: WorkerConfig, outbox: Outbox, loop: asyncio.AbstractEventLoop)
         audience=config.audience,
         issuer=config.issuer,
         minimum_version=config.minimum_snapshot,
+        background=ThreadPoolExecutor(1, thread_name_prefix="snapshot"),
     )
     if snapshots.refresh() is None and snapshots.problem is not None:
         raise snapshots.problem
