@@ -95,22 +95,24 @@ def run(args: argparse.Namespace) -> int:
 
 def run_matrix(args: argparse.Namespace) -> int:
     """Needs no server. Raises `Usage` PATH-FILE for a page without the marks of the table."""
-    found = {level.level: probe(sandbox_for(level.level)) for level in availability() if level.ok}
-    found["tools"] = probe(ParserCell())
-    text = page(found, availability(), control() if os.geteuid() == 0 else None)
-    if args.write is None:
-        output.print_line(text)
-        return 0
-    path = Path(args.write)
+    path = None if args.write is None else Path(args.write)
     try:
-        changed = replaced(path.read_text("utf-8"), text)
+        before = "" if path is None else path.read_text("utf-8")
+        if path is not None:
+            replaced(before, "")
     except (OSError, ValueError) as error:
         raise Usage(
             "PATH-FILE",
             f"{args.write} is no page with the marks of the table: {error}",
             fix="give docs/isolation.md, or leave --write out",
         ) from None
-    path.write_text(changed, "utf-8")
+    found = {level.level: probe(sandbox_for(level.level)) for level in availability() if level.ok}
+    found["tools"] = probe(ParserCell())
+    text = page(found, availability(), control() if os.geteuid() == 0 else None)
+    if path is None:
+        output.print_line(text)
+    else:
+        path.write_text(replaced(before, text), "utf-8")
     return 1 if any(matrix.unwanted for matrix in found.values()) else 0
 
 
