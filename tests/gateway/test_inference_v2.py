@@ -71,6 +71,12 @@ def test_a_model_describes_its_tensors_and_nothing_of_its_server(plane: Rig, pat
     assert ready.json == {"name": "risk", "ready": True}
 
 
+@pytest.mark.parametrize("path", ["/v2/health/live", "/v2/health/ready"])
+def test_clients_of_the_protocol_find_its_probes(plane: Rig, path: str) -> None:
+    answer = plane.ask(b"", path=path, method="GET", token=None)
+    assert (answer.status, answer.body) == (200, b"ok\n")
+
+
 @pytest.mark.parametrize(
     ("path", "method", "token", "status", "code"),
     [

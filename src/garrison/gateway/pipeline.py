@@ -37,7 +37,7 @@ from garrison.gateway.upstreams.pool import Pool
 from garrison.trust.identity import Principal, refusal
 
 GRACE_SECONDS = 60.0  # an answer that has begun may end this long after its token has expired
-PROBES = ("/livez", "/readyz")
+PROBES = ("/livez", "/readyz", "/v2/health/live", "/v2/health/ready")
 
 
 class Inspector(Inspect, OutputInspector, Protocol):
