@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import http.client
 import json
+import os
+import signal
+import sqlite3
 import ssl
 import subprocess
 import threading
@@ -393,6 +397,28 @@ def test_certificates_rotate_under_load_and_no_request_fails(gate: Gate) -> None
     assert len(statuses) > 20
     assert set(statuses) == {200}
     assert not {serial() for _ in range(12)} & before
+
+
+@pytest.mark.row("C05", kind="R")
+def test_with_the_database_locked_or_the_control_process_frozen_requests_go_on(gate: Gate) -> None:
+    """On the last snapshot; that its end is an end is proved where a clock can be moved."""
+    token = gate.server.token(model="open")
+    with contextlib.closing(
+        sqlite3.connect(gate.server.data / "garrison.db", isolation_level=None)
+    ) as database:
+        database.execute("BEGIN IMMEDIATE")
+        assert [gate.code(token) for _ in range(6)] == [""] * 6
+        assert gate.code("nobody") == "TOK-INVALID"
+        database.execute("ROLLBACK")
+    os.kill(gate.server.ready["pid"], signal.SIGSTOP)
+    try:
+        assert [gate.code(token) for _ in range(6)] == [""] * 6
+        assert gate.code("nobody") == "TOK-INVALID"
+    finally:
+        os.kill(gate.server.ready["pid"], signal.SIGCONT)
+    issued = gate.server.ok("token", "issue", "--subject", "ida", "--role", "user", "--model", "open")
+    gate.server.ok("token", "revoke", issued["token_id"])
+    gate.until(lambda: gate.code(issued["token"]) == "TOK-REVOKED", 5)
 
 
 @pytest.mark.row("C24", kind="R")
