@@ -43,6 +43,8 @@ class Action(StrEnum):
     RUNTIME_PROBE = "runtime.probe"
     ROUTE_ADD = "route.add"
     LIMIT_WRITE = "limit.write"
+    DLP_WRITE = "dlp.write"
+    GUARD_EXCEPT = "guard.except"
     ISSUER_WRITE = "issuer.write"
     ISSUER_REFRESH = "issuer.refresh"
     MODEL_INVOKE = "model.invoke"
@@ -105,6 +107,8 @@ DESCRIPTIONS: dict[Action, str] = {
     Action.RUNTIME_CRASH: "a model server ended, hung or ran out of memory and was dealt with",
     Action.RUNTIME_PROBE: "escape attempts were made inside a sandbox and counted",
     Action.ROUTE_ADD: "a model that something else serves was put behind the gateway",
+    Action.DLP_WRITE: "a pattern or a set of fingerprinted documents was added or taken away",
+    Action.GUARD_EXCEPT: "a rule was excepted for a model until a date, with who answers for it, or no longer",
     Action.LIMIT_WRITE: "a limit on use, or the price of a model, was set or taken away",
     Action.ISSUER_WRITE: "another issuer of tokens was trusted, or is not any more",
     Action.ISSUER_REFRESH: "the keys of an issuer changed, or could not be fetched",

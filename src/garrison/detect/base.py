@@ -34,7 +34,7 @@ class Outcome(StrEnum):
 class TextFinding:
     """One observation. `start`/`end` are code points of the inspected text, half-open; never the content.
 
-    `kind` is `injection`, `jailbreak`, `exfiltration`, `pii.<type>` or `secret.<type>`. `view` names the
+    `kind` is `injection`, `jailbreak`, `exfiltration`, `proprietary`, `pii.<type>` or `secret.<type>`. `view` names the
     decoding that showed it (`base64`, `rot13` ...), empty when it stood in plain sight.
     """
 

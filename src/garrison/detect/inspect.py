@@ -21,6 +21,7 @@ from garrison.detect import signatures
 from garrison.detect.base import Direction, Effect, Inspection, Outcome, TextFinding
 from garrison.detect.classifier import Classifier
 from garrison.detect.normalise import HIDDEN, View, normalise, views
+from garrison.detect.own import NOTHING_OWN, Own
 from garrison.detect.patterns import BlockScanner, Hit, StreamScanner, TextStream, encode
 from garrison.detect.redact import Redaction
 from garrison.detect.rulepack import Rule, built_in_rules
@@ -50,7 +51,8 @@ class Inspector:
     `block_at` is the injection score that blocks. `effects` overrides what happens to `secret`, `pii` or
     `exfiltration` values per direction. `cache` is a directory for compiled databases, private to this user;
     only what `directions` need is compiled. `score_all` asks the classifier also about texts in which no word
-    of an order stands: their score is under `block_at` in any case, so a gateway need not know it.
+    of an order stands: their score is under `block_at` in any case, so a gateway need not know it. `own` is what
+    a customer added: patterns and registered documents.
     Raises `Usage` DLP-RULE for a rule that does not compile, `Refused` DLP-WEIGHTS.
     """
 
@@ -63,8 +65,9 @@ class Inspector:
         cache: Path | None = None,
         directions: Collection[Direction] = tuple(Direction),
         score_all: bool = True,
+        own: Own = NOTHING_OWN,
     ) -> None:
-        known = built_in_rules() if rules is None else tuple(rules)
+        known = (*(built_in_rules() if rules is None else tuple(rules)), *own.rules)
         self._block_at = block_at
         incoming = [rule for rule in known if rule.directions - {Direction.OUTPUT}]
         outgoing = [rule for rule in known if Direction.OUTPUT in rule.directions and rule.is_dlp]
@@ -76,10 +79,12 @@ class Inspector:
         self._block = BlockScanner(incoming, cache) if judges else None
         self._classifier = Classifier() if judges else None
         self._score_all = score_all
+        self._blocking = own.blocking  # a value that ends a request; in an answer it is replaced
         self._quiet: OrderedDict[bytes, None] = OrderedDict()
         self._secret = secrets.token_bytes(32)
         self._stream = StreamScanner(outgoing, cache) if Direction.OUTPUT in directions else None
         self._answers = BlockScanner(outgoing, cache) if Direction.OUTPUT in directions else None
+        self._copies = {way: copies for way in directions if (copies := own.copies_in(way)) is not None}
         self._joins = not any(_ABSOLUTE.search(rule.trigger) for rule in known)
 
     def inspect(self, text: str, direction: Direction) -> Inspection:
@@ -102,6 +107,9 @@ class Inspector:
         """
         joined = SEPARATOR.join(texts)
         if len(joined) > MAX_TEXT or (not self._joins and len(texts) != 1):
+            return False
+        copies = self._copies.get(direction)
+        if copies is not None and any(copies.find(text) for text in texts):
             return False
         if direction is Direction.OUTPUT:
             return self._answers is not None and self._answers.is_silent(joined)
@@ -129,7 +137,11 @@ class Inspector:
         """For `StreamRedactor`."""
         if self._stream is None:
             raise ValueError("this inspector was made without Direction.OUTPUT")
-        return self._stream.open(), Redaction(self._rules[Direction.OUTPUT])
+        return self._stream.open(), self._redaction(Direction.OUTPUT)
+
+    def _redaction(self, direction: Direction) -> Redaction:
+        copies = self._copies.get(direction)
+        return Redaction(self._rules[direction], None if copies is None else copies.open())
 
     def _inspect_output(self, text: str) -> Inspection:
         redactor = StreamRedactor(self)
@@ -139,17 +151,18 @@ class Inspector:
     def _inspect_incoming(self, text: str, direction: Direction) -> Inspection:
         rules = self._rules[direction]
         hits = self._scan(text, direction)
-        if not hits and text.isascii() and not self._score_all:
+        copies = direction in self._copies
+        if not hits and not copies and text.isascii() and not self._score_all:
             return Inspection(Outcome.ALLOW, 0.0, (), text)
         values = [hit for hit in hits if rules[hit[1]].is_dlp]
         passed, findings = text, list[TextFinding]()
-        if values:
-            redaction = Redaction(rules)
+        if values or copies:
+            redaction = self._redaction(direction)
             passed = redaction.feed(text, values) + redaction.feed("", (), last=True)
             findings.extend(redaction.findings)
         score, orders = self._orders(text, direction, hits)
-        findings.extend(orders)
-        return _inspection(text, passed, tuple(findings), score, blocked=score >= self._block_at)
+        blocked = score >= self._block_at or any(finding.rule_id in self._blocking for finding in findings)
+        return _inspection(text, passed, (*findings, *orders), score, blocked=blocked)
 
     def _orders(self, text: str, direction: Direction, hits: list[Hit]) -> tuple[float, list[TextFinding]]:
         """The score of the text as an order, and the findings, in the plain reading and in hidden ones."""

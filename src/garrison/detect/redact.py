@@ -16,11 +16,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from garrison.detect.base import Effect, TextFinding
+from garrison.detect.copies import CopyStream
 from garrison.detect.patterns import Hit
 from garrison.detect.rulepack import MAX_REACH, Rule
 
 CONTEXT = 128  # characters before a value in which its rule may look for a word such as "passport"
 
+WIDTH = "width"  # the boundary of a rule whose values have a greatest length, and may hold white space
 _SPACE = "[ \u00a0\u2009\u202f]"
 # After white space, or after a character of a script that is written without spaces. One space between
 # digits or capitals is no cut: cards, IBANs and telephone numbers are written in groups.
@@ -69,8 +71,11 @@ class _Growing:
 class Redaction:
     """Feed text with its trigger hits, get text that may pass on. Offsets count from the first feed."""
 
-    def __init__(self, rules: Sequence[Rule]) -> None:
+    def __init__(self, rules: Sequence[Rule], copies: CopyStream | None = None) -> None:
         self._rules = rules
+        self._copies = copies
+        # A value with spaces in it may begin this far back, across any cut.
+        self._back = max((rule.reach for rule in rules if rule.boundary == WIDTH), default=0)
         self._buffer = ""
         self._base = 0  # absolute offset of buffer[0]
         self._out = 0  # absolute: everything before it was passed on or replaced
@@ -117,6 +122,11 @@ class Redaction:
         if self._windows or hits:
             self._judge(end, hits)
         limit = end if last else max(self._cut, end - MAX_REACH)
+        if self._back and not last:
+            limit = min(limit, end - self._back)
+        if self._copies is not None:
+            self._mark(self._copies.feed(text, last=last))
+            limit = end if last else min(limit, self._copies.safe)
         if self._windows:
             limit = min(limit, min(window.start for window in self._windows))
         if self._growing:
@@ -124,6 +134,12 @@ class Redaction:
         passed = self._emit(limit)
         self._forget()
         return passed
+
+    def _mark(self, found: Sequence[tuple[int, int, Rule]]) -> None:
+        """Take in what another detector found. Passages that overlap become one: `_emit` joins them."""
+        for start, end, rule in found:
+            notes = rule.effect is Effect.NOTE
+            (self._notes if notes else self._spans).append(_Span(rule, start, end))
 
     def _move_cut(self, fresh: int, end: int) -> None:
         """Look for the last cut, near the end first; the last character before may have become one now."""
@@ -141,6 +157,8 @@ class Redaction:
     def _start(self, rule: Rule, hit: int) -> int:
         """The last cut before the hit, at most `reach` back."""
         floor = max(0, hit - rule.reach)
+        if rule.boundary == WIDTH:
+            return floor
         start = floor
         low, high = max(floor - 1, self._base) - self._base, hit - self._base
         for match in _CUT.finditer(self._buffer, low, high):
@@ -152,6 +170,8 @@ class Redaction:
     def _end(self, window: _Window, end: int) -> tuple[int, bool] | None:
         """Where the window ends and whether the value may go on behind it; None: not known yet."""
         cap = window.hit + window.rule.ahead
+        if window.rule.boundary == WIDTH:
+            return (min(cap, end), False) if end >= cap or self._ended else None
         boundary = _BOUNDARIES[window.rule.boundary]
         found = boundary.search(
             self._buffer, max(window.searched, window.hit) - self._base, min(cap, end) - self._base

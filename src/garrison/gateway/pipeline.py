@@ -18,6 +18,7 @@ from garrison.core.errors import GarrisonError, Refused, Undecided, Usage
 from garrison.gateway.admission import Inspect, admit, identify, tag_of
 from garrison.gateway.config import HttpLimits, UpstreamLimits
 from garrison.gateway.delivery import answer, check_images
+from garrison.gateway.detection import Renewing
 from garrison.gateway.doors import MODELS, door_of, error_text, model_asked
 from garrison.gateway.exchange import Exchange
 from garrison.gateway.failures import Failures
@@ -63,12 +64,15 @@ class Plane:
     clock_text: ClockText = field(default_factory=ClockText)
     active: dict[Exchange, Principal] = field(default_factory=dict)
     shared: SharedLimits | None = None
+    detection: Renewing | None = None  # makes the inspector again when a snapshot asks for it
     failures: Failures = field(default_factory=Failures)
     health: Health = field(default_factory=lambda: Health(time.monotonic, random.random))
 
     def tick(self) -> None:
         """Called several times a second: take a new snapshot, end what is no longer allowed, or too slow."""
-        self.snapshots.refresh()
+        fresh = self.snapshots.refresh()
+        if fresh is not None and self.detection is not None:
+            self.inspector = self.detection.renew(fresh.detect)
         self.pool.tick(self.clock())
         if self.shared is not None:
             self.shared.tick()

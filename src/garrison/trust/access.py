@@ -1,4 +1,4 @@
-"""Issuers, limits, prices, API keys and blocked subjects, folded from the ledger's events. There is no table of them.
+"""Issuers, limits, prices, API keys, patterns, fingerprints, exceptions: folded from events, without a table.
 
 Pure: events in, values out. What no event tells of does not exist, so there is no row that could be edited.
 """
@@ -20,6 +20,8 @@ TELLING = (
     Action.ISSUER_WRITE,
     Action.LIMIT_WRITE,
     Action.APIKEY_ISSUE,
+    Action.DLP_WRITE,
+    Action.GUARD_EXCEPT,
 )
 
 
@@ -31,9 +33,20 @@ class Access:
     limits: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     prices: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     api_keys: dict[str, ApiKey] = field(default_factory=dict)
+    patterns: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    copies: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    exceptions: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # by "rule model"
 
     def copy(self) -> Access:
-        return Access(dict(self.issuers), dict(self.limits), dict(self.prices), dict(self.api_keys))
+        return Access(
+            dict(self.issuers),
+            dict(self.limits),
+            dict(self.prices),
+            dict(self.api_keys),
+            dict(self.patterns),
+            dict(self.copies),
+            dict(self.exceptions),
+        )
 
 
 def fold(access: Access, event: Event) -> None:
@@ -55,6 +68,22 @@ def _fold(access: Access, event: Event) -> None:
             target.pop(event.resource, None)
         else:
             target[event.resource] = dict(data["limit"])
+    elif event.action is Action.DLP_WRITE:
+        _keep(access.patterns, event, "pattern")
+        _keep(access.copies, event, "copies")
+    elif event.action is Action.GUARD_EXCEPT:
+        _keep(access.exceptions, event, "exception")
     elif event.action is Action.APIKEY_ISSUE:
         key = parse_api_key(data["issued_key"])
         access.api_keys[key.key_id] = key
+
+
+def _keep(target: dict[str, Mapping[str, Any]], event: Event, kind: str) -> None:
+    """Put in, or take out, what an event says of one kind."""
+    facts = event.data.get(kind)
+    if facts is None:
+        return
+    if event.data.get("removed") is True:
+        target.pop(event.resource, None)
+    else:
+        target[event.resource] = dict(facts)

@@ -53,6 +53,8 @@ ROLES: Mapping[str, frozenset[Action]] = MappingProxyType(
             Action.DEPLOY_APPLY,
             Action.DEPLOY_ROLLBACK,
             Action.DEPLOY_STOP,
+            Action.DLP_WRITE,
+            Action.GUARD_EXCEPT,
             Action.GATEWAY_SELFTEST,
             Action.IMAGE_PIN,
             Action.LIMIT_WRITE,

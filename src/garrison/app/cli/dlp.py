@@ -6,10 +6,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from garrison.app.cli import output
+from garrison.app.cli import link, output
 from garrison.app.cli.guard import judged_bars, print_gates, read_rows, share, show_rate
 from garrison.core.errors import Undecided
-from garrison.detect.base import Direction
+from garrison.detect.base import Direction, Effect
 from garrison.detect.dlp_trial import parse, report
 from garrison.detect.inspect import Inspector
 
@@ -17,11 +17,123 @@ _EXAMPLES = """examples:
   garrison dlp eval --set dlp.jsonl
   garrison dlp eval --set dlp.jsonl --direction output --min-recall 0.6 --min-precision 0.97"""
 
+_EFFECTS = [effect.value for effect in Effect]
+_PATTERN_EXAMPLES = """examples:
+  garrison dlp pattern add tickets --regex 'ACME-[0-9]{4,8}' --hit ACME-12345
+  garrison dlp pattern add bluebird --word 'Project Bluebird' --ignore-case
+  garrison dlp pattern add vault --regex 'vlt_[a-z0-9]{24}' --effect block"""
+_FINGERPRINT_EXAMPLES = """examples:
+  garrison dlp fingerprint add ./handbook --name handbook
+  garrison dlp fingerprint add offer.txt --name offer --direction output --direction input"""
+
 
 def add(subparsers: Any) -> None:
     dlp = subparsers.add_parser("dlp", help="values that must not leave")
     verbs = dlp.add_subparsers(dest="verb", required=True, metavar="VERB")
     _add_eval(verbs)
+    _add_patterns(verbs)
+    _add_fingerprints(verbs)
+    listing = verbs.add_parser("list", help="patterns and fingerprints", epilog="example: garrison dlp list")
+    listing.set_defaults(run=run_list)
+
+
+def _add_patterns(verbs: Any) -> None:
+    pattern = verbs.add_parser("pattern", help="values of your own").add_subparsers(
+        dest="pattern", required=True, metavar="VERB"
+    )
+    add_one = pattern.add_parser("add", help="look for a value of your own", epilog=_PATTERN_EXAMPLES)
+    add_one.add_argument("name", help="becomes the rule dlp.custom.NAME")
+    what = add_one.add_mutually_exclusive_group(required=True)
+    what.add_argument("--regex", metavar="RE", help="characters, sets, alternatives, bounded repeats of one")
+    what.add_argument("--word", metavar="TEXT", help="a code name, as whole words")
+    add_one.add_argument("--effect", choices=_EFFECTS, default="redact", help="block ends a request")
+    add_one.add_argument("--ignore-case", action="store_true", help="ASCII letters in either case")
+    _add_directions(add_one, "all")
+    add_one.add_argument("--hit", action="append", metavar="TEXT", help="an example that has to match")
+    add_one.add_argument("--miss", action="append", metavar="TEXT", help="an example that must not")
+    add_one.set_defaults(run=run_pattern_add)
+    _add_remove(pattern, "pattern", "tickets")
+
+
+def _add_fingerprints(verbs: Any) -> None:
+    fingerprint = verbs.add_parser(
+        "fingerprint", help="documents whose copies must not leave"
+    ).add_subparsers(dest="fingerprint", required=True, metavar="VERB")
+    add_one = fingerprint.add_parser("add", help="register documents", epilog=_FINGERPRINT_EXAMPLES)
+    add_one.add_argument("source", metavar="DIR|FILE", help="text files; links and binary files are left out")
+    add_one.add_argument("--name", required=True, help="becomes the rule dlp.copy.NAME")
+    add_one.add_argument("--effect", choices=_EFFECTS, default="redact", help="block ends a request")
+    _add_directions(add_one, "output")
+    add_one.set_defaults(run=run_fingerprint_add)
+    _add_remove(fingerprint, "fingerprint", "handbook")
+
+
+def _add_directions(parser: Any, default: str) -> None:
+    parser.add_argument(
+        "--direction",
+        action="append",
+        choices=[way.value for way in Direction],
+        help=f"where to look; may be given again (default: {default})",
+    )
+
+
+def _add_remove(verbs: Any, kind: str, name: str) -> None:
+    remove = verbs.add_parser(
+        "remove", help="forget one", epilog=f"example: garrison dlp {kind} remove {name}"
+    )
+    remove.add_argument("name", help="as garrison dlp list shows it")
+    remove.set_defaults(run=lambda args: run_remove(args, kind))
+
+
+def run_pattern_add(args: argparse.Namespace) -> int:
+    facts = {
+        key: getattr(args, key) for key in ("name", "regex", "word", "effect", "ignore_case", "hit", "miss")
+    }
+    return _show(args, link.call(args, "dlp.pattern.add", **facts, directions=args.direction))
+
+
+def run_fingerprint_add(args: argparse.Namespace) -> int:
+    source = link.absolute(args.source)
+    facts = {"name": args.name, "effect": args.effect, "directions": args.direction}
+    return _show(args, link.call(args, "dlp.fingerprint.add", source=source, **facts))
+
+
+def run_remove(args: argparse.Namespace, kind: str) -> int:
+    return _show(args, link.call(args, f"dlp.{kind}.remove", name=args.name))
+
+
+def run_list(args: argparse.Namespace) -> int:
+    result = link.call(args, "dlp.list")
+    if args.json:
+        output.print_json(result)
+        return 0
+    rows = [
+        (f"dlp.custom.{one['name']}", one["effect"], _ways(one), one["regex"]) for one in result["patterns"]
+    ]
+    rows += [
+        (f"dlp.copy.{one['name']}", one["effect"], _ways(one), f"{one['documents']} documents")
+        for one in result["copies"]
+    ]
+    output.print_table(
+        ("RULE", "EFFECT", "WHERE", "WHAT"), rows, empty="nothing was added: dlp pattern add --help"
+    )
+    return 0
+
+
+def _ways(one: dict[str, Any]) -> str:
+    return "all" if len(one["directions"]) == len(Direction) else ", ".join(one["directions"])
+
+
+def _show(args: argparse.Namespace, result: dict[str, Any]) -> int:
+    if args.json:
+        output.print_json(result)
+    else:
+        output.print_pairs([(key.replace("_", " "), _plain(value)) for key, value in result.items()])
+    return 0
+
+
+def _plain(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _add_eval(verbs: Any) -> None:
@@ -34,11 +146,14 @@ def _add_eval(verbs: Any) -> None:
     )
     evaluate.add_argument("--set", required=True, type=Path, metavar="FILE", help="JSON lines, also gzip")
     evaluate.add_argument(
-        "--direction", choices=[way.value for way in Direction], default=Direction.INPUT.value
+        "--direction",
+        choices=[way.value for way in Direction],
+        default=Direction.INPUT.value,
+        help="who wrote the texts (default: input)",
     )
     gate = evaluate.add_argument_group("gate", "exit 1 when the measured rate misses one of these")
-    gate.add_argument("--min-recall", type=share, metavar="R")
-    gate.add_argument("--min-precision", type=share, metavar="R")
+    gate.add_argument("--min-recall", type=share, metavar="R", help="of labelled spans")
+    gate.add_argument("--min-precision", type=share, metavar="R", help="of findings")
     gate.add_argument("--max-hard-negatives", type=share, metavar="R", help="harmless look-alikes hit")
     evaluate.set_defaults(run=run_eval)
 

@@ -43,7 +43,7 @@ def add(subparsers: Any) -> None:
         "--block-at", type=share, default=BLOCK_AT, metavar="S", help=f"score that blocks ({BLOCK_AT})"
     )
     gate = evaluate.add_argument_group("gate", "exit 1 when the measured rate misses one of these")
-    gate.add_argument("--min-recall", type=share, metavar="R")
+    gate.add_argument("--min-recall", type=share, metavar="R", help="of attacks, blocked")
     gate.add_argument("--max-false-alarms", type=share, metavar="R", help="of ordinary harmless texts")
     gate.add_argument(
         "--max-hard-false-alarms", type=share, metavar="R", help="of those with an attack's words"

@@ -24,4 +24,52 @@ to print and no bar to judge. That is not a pass.
 Take another set, or leave the option out.
 """,
     ),
+    "DLP-PATTERN": Code(
+        "not a pattern that can be looked for",
+        """\
+Patterns of your own are written in a small language, so that no text can make
+them take long: characters, sets ([A-Z0-9], \\d, \\w, \\s), alternatives, groups
+and bounded repeats of one character or set. No dot, no + or *, no negated set,
+no repeat of a group, no look-around; 4 to 256 characters long.
+
+    garrison dlp pattern add tickets --regex 'ACME-[0-9]{4,8}' --hit ACME-12345
+""",
+    ),
+    "DLP-COPIES": Code(
+        "the fingerprints of registered documents cannot be used",
+        """\
+The file of a set is missing, or is not the one that the ledger tells of. Until
+it is registered again nothing is inspected and so nothing is passed on.
+
+    garrison dlp fingerprint add DIR --name NAME
+    garrison dlp fingerprint remove NAME
+""",
+    ),
+    "DLP-EMPTY": Code(
+        "no document to register",
+        """\
+No text file there has eight words in a row. Binary files and links are left
+out: convert a document to text first.
+
+    garrison dlp fingerprint add DIR --name NAME
+""",
+    ),
+    "DLP-FULL": Code(
+        "no room for more patterns or documents",
+        """\
+The store is bounded so that every worker can keep it in memory: 256 patterns,
+32 sets, 10,000 documents, 8 million passages of eight words.
+
+    garrison dlp list
+    garrison dlp fingerprint remove NAME
+""",
+    ),
+    "DLP-UNKNOWN": Code(
+        "no pattern or set of that name",
+        """\
+Nothing of that name was added, or it was removed already.
+
+    garrison dlp list
+""",
+    ),
 }
