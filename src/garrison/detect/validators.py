@@ -262,8 +262,8 @@ def url_password(value: str) -> bool:
 
 VALIDATORS: Mapping[str, Callable[[str], bool]] = MappingProxyType(
     {
-        "aadhaar": aadhaar, "aws_key": aws_key, "aws_secret": aws_secret, "bsn": bsn, "card": card, "cpf": cpf, "dni": dni,
-        "email": email, "fiscal_it": fiscal_it, "iban": iban, "ipv4": ipv4, "ipv6": ipv6, "luhn": luhn,
+        "aadhaar": aadhaar, "aws_key": aws_key, "aws_secret": aws_secret, "bsn": bsn, "card": card, "cpf": cpf,
+        "dni": dni, "email": email, "fiscal_it": fiscal_it, "iban": iban, "ipv4": ipv4, "ipv6": ipv6, "luhn": luhn,
         "nhs": nhs, "nino": nino, "nir": nir, "password": password, "pesel": pesel, "phone": phone,
         "random_key": random_key, "ssn": ssn, "url_password": url_password, "varied": varied,
     }

@@ -85,8 +85,8 @@ def seven_zip(
         )
         header_streams += _coders([(LZMA2, b"\x18")]) + b"\x0c" + number(len(header))
         header = b"\x17" + header_streams + b"\x0a\1" + struct.pack("<I", zlib.crc32(header)) + b"\0\0"
-    start = struct.pack("<QQI", len(body), len(header), zlib.crc32(header))
-    return b"7z\xbc\xaf\x27\x1c\0\4" + struct.pack("<I", zlib.crc32(start)) + start + body + header
+    place = struct.pack("<QQI", len(body), len(header), zlib.crc32(header))
+    return b"7z\xbc\xaf\x27\x1c\0\4" + struct.pack("<I", zlib.crc32(place)) + place + body + header
 
 
 def zstd(data: bytes, *, level: int = 3, checked: bool = True) -> bytes:
