@@ -8,6 +8,7 @@ import gzip
 import io
 import json
 import random
+import re
 import tomllib
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -101,16 +102,52 @@ def trigger_words(seed: int, count: int) -> list[Text]:
 
 
 def documents_with_orders(clean: Sequence[Text], orders: Sequence[Text], seed: int, count: int) -> list[Text]:
-    """Clean documents with an order to the model put in at the start, at the end or between two lines."""
+    """Clean documents with an order to the model put in where a person or a program would put it."""
     draw = random.Random(seed)
     texts = []
-    for _ in range(count):
+    for number in range(count):
         host, order = draw.choice(clean), draw.choice(orders)
-        lines = host.text[:1000].splitlines() or [""]
-        place = draw.choice([0, len(lines), draw.randrange(len(lines) + 1)])
-        joined = "\n".join([*lines[:place], order.text[:600], *lines[place:]])
-        texts.append(Text(joined, True, order.family))
+        put = PLACES[number % len(PLACES)]
+        texts.append(Text(put(draw, host.text[:1000], order.text[:600].strip()), True, order.family))
     return texts
+
+
+def _between_lines(draw: random.Random, host: str, order: str) -> str:
+    lines = host.splitlines() or [""]
+    place = draw.choice([0, len(lines), draw.randrange(len(lines) + 1)])
+    return "\n".join([*lines[:place], order, *lines[place:]])
+
+
+def _in_a_paragraph(draw: random.Random, host: str, order: str) -> str:
+    ends = [match.end() for match in _SENTENCE.finditer(host)] or [len(host)]
+    place = draw.choice(ends)
+    return f"{host[:place]} {' '.join(order.split())} {host[place:].lstrip()}"
+
+
+def _unseen_by_readers(draw: random.Random, host: str, order: str) -> str:
+    shape = draw.choice(HIDING)
+    return _between_lines(draw, host, shape.replace("ORDER", order))
+
+
+def _in_a_field(draw: random.Random, host: str, order: str) -> str:
+    key = draw.choice(["description", "comment", "note", "body", "summary", "bio", "review", "content"])
+    parts = [line for line in host.splitlines() if line.strip()][:6] or ["-"]
+    rows: list[dict[str, Any]] = [{"id": number, key: line} for number, line in enumerate(parts)]
+    rows[draw.randrange(len(rows))][key] += " " + order
+    return json.dumps(rows, indent=draw.choice([None, 1, 2]), ensure_ascii=False)
+
+
+def _as_a_footer(draw: random.Random, host: str, order: str) -> str:
+    return f"{host}\n\n{draw.choice(FOOTERS)}\n{order}"
+
+
+_SENTENCE = re.compile(r"[.!?](?=\s)")
+HIDING = (
+    "<!-- ORDER -->", "<div style=\"display:none\">ORDER</div>", "<span style='font-size:0'>ORDER</span>",
+    "# ORDER", "// ORDER", "/* ORDER */", "[//]: # (ORDER)", "<p hidden>ORDER</p>", "TODO: ORDER", "> ORDER",
+)  # fmt: skip
+FOOTERS = ("--", "Best regards", "P.S.", "---", "Sent from my phone", "Note:", "Kind regards,\nThe team")
+PLACES = (_between_lines, _in_a_paragraph, _between_lines, _unseen_by_readers, _in_a_field, _as_a_footer)
 
 
 def composed_orders(seed: int, count: int) -> list[Text]:
