@@ -193,7 +193,7 @@ def test_what_an_approver_whose_key_is_stolen_approved_stops_counting_and_the_re
     assert "approver-2.dana" in people.ask("approvals.list")["list"]["approver_keys"]
     assert people.ask("key.revoke", label="approver.dana", reason="compromise")["affected_count"] == 1
     assert _listed(people) == {"m@2", "m@3", "open@1"}
-    
+
 
 def test_the_yes_of_somebody_who_was_disabled_since_does_not_complete_an_approval(
     people: Household, plain: Path

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
+import json
 import os
 import random
 import signal
@@ -27,7 +28,9 @@ from tests.flows.server import COMMAND, Server, environment, free_port
 from garrison.artifacts.left_over import look
 from garrison.core.errors import GarrisonError
 
-OLD = Path(__file__).parents[1] / "vectors" / "storage" / "spine.tar.gz"  # base@1, approved, by the release before schema 0002
+OLD = (
+    Path(__file__).parents[1] / "vectors" / "storage" / "spine.tar.gz"
+)  # base@1, approved, by the release before schema 0002
 LONGEST = 60.0  # seconds any one step may take
 CUT = {"SRV-CUT", "SRV-DOWN"}  # how a client sees the kill
 
@@ -86,6 +89,8 @@ class Told:
     unsure: set[str] = field(default_factory=set)  # asked to change, not answered: either is right
     rotated: str = ""
     revoked: set[str] = field(default_factory=set)
+    timestamp: str = ""  # the key that vouches for the list's age; empty while that is not known
+    disowned: set[str] = field(default_factory=set)  # approved by somebody whose key was revoked
 
 
 @dataclass
@@ -228,7 +233,8 @@ def _rotate(server: Server, _model: Path, told: Told, _ref: str) -> Callable[[],
 
 def _revoke(server: Server, model: Path, told: Told, ref: str) -> Callable[[], None]:
     _rotate(server, model, told, ref)()
-    retired = [key["label"] for key in server.ask("key.list")["keys"] if key["state"] == "retired"]
+    keys = server.ask("key.list")["keys"]
+    retired = [key["label"] for key in keys if (key["role"], key["state"]) == ("release", "retired")]
 
     def work() -> None:
         server.ask("key.revoke", label=retired[0], reason="superseded")
@@ -246,6 +252,29 @@ def _resign(server: Server, model: Path, told: Told, ref: str) -> Callable[[], N
     return work
 
 
+def _rotate_timestamp(server: Server, _model: Path, told: Told, _ref: str) -> Callable[[], None]:
+    def work() -> None:
+        told.timestamp = ""
+        told.timestamp = server.ask("key.rotate", role="timestamp")["label"]
+
+    return work
+
+
+def _revoke_approver(server: Server, model: Path, told: Told, ref: str) -> Callable[[], None]:
+    """Of a person of their own each time, so that what others approved has to stay."""
+    who = f"kim-{ref.partition('@')[2]}"
+    server.ask("user.add", name=who, roles=["approver"])
+    _publish(server, model, told, ref)()
+    server.ask("model.approve", identity=who, ref=ref)
+
+    def work() -> None:
+        told.unsure.add(ref)
+        server.ask("key.revoke", label=f"approver.{who}", reason="compromise")
+        told.disowned.add(ref)
+
+    return work
+
+
 # In about how many changes of the directory each is done: a kill after more of them proves nothing.
 VERBS: dict[Callable[[Server, Path, Told, str], Callable[[], None]], int] = {
     _publish: 16,
@@ -255,6 +284,8 @@ VERBS: dict[Callable[[Server, Path, Told, str], Callable[[], None]], int] = {
     _revoke: 3,
     _resign: 4,
     _unapprove: 4,
+    _rotate_timestamp: 6,
+    _revoke_approver: 5,
 }
 
 
@@ -265,6 +296,7 @@ def check(server: Server, told: Told) -> None:
     assert listed.keys() <= told.tried | {"base@1"}
     approved = {ref for ref, model in listed.items() if model["state"] == "approved"}
     assert told.approved - told.unsure <= approved
+    assert not told.disowned & approved
     for ref, model in listed.items():
         verified = server.ask("model.verify", ref=ref)
         assert verified["digest"] == model["digest"] == told.published.get(ref, model["digest"])
@@ -274,9 +306,13 @@ def check(server: Server, told: Told) -> None:
     objects = [path for path in (server.data / "objects" / "sha256").rglob("*") if path.is_file()]
     assert not [path for path in objects if path.stat().st_nlink < 2], "an object that no version has"
     keys = {key["label"]: key for key in server.ask("key.list")["keys"]}
-    active = [label for label, key in keys.items() if key["role"] == "release" and key["state"] == "active"]
-    assert len(active) == 1, f"not one key signs releases: {active}"
-    assert told.rotated in ("", *active)
+    for role, answered in (("release", told.rotated), ("timestamp", told.timestamp)):
+        active = [label for label, key in keys.items() if key["role"] == role and key["state"] == "active"]
+        assert len(active) == 1, f"not one key signs as {role}: {active}"
+        assert answered in ("", *active)
+        if role == "timestamp" and (newest := server.data / "tuf" / "metadata" / "timestamp.json").is_file():
+            (signature,) = json.loads(newest.read_bytes())["signatures"]
+            assert signature["keyid"] == keys[active[0]]["key_id"]
     assert all(keys[label]["state"] == "revoked" for label in told.revoked)
 
 

@@ -36,7 +36,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("kill")]
 KILLS = 20
 START_KILLS = 5
 SERVE_KILLS = 4
-SWEEP = 7  # one of each verb
+SWEEP = 9  # one of each verb
 MIGRATIONS = 2
 
 

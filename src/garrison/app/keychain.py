@@ -52,6 +52,7 @@ class Keychain:
     now: Callable[[], datetime]
     ring: Keyring
     tokens: dict[str, AddedToken]
+    repaired: list[str] = field(default_factory=list)
     _open: dict[str, Token] = field(default_factory=dict)
     _changing: threading.RLock = field(default_factory=threading.RLock)
 
@@ -155,8 +156,8 @@ def open_keychain(
     ring = Keyring(0, now(), ()) if stored is None else keyring.open_keyring(stored, root)
     _refuse_older(token, None if stored is None else ring)
     chain = Keychain(settings, database, ledger, token, now, ring, added.parse_all(tokens, root))
-    if stored is not None:
-        _write_copies(settings.data, token, ring, stored)
+    if stored is not None and _write_copies(settings.data, token, ring, stored):
+        chain.repaired.append(f"wrote {KEYRING_FILE} again: it was not the keyring in force")
     known = {key.key_id for key in ring.keys}
     missing = [key for key in token.list() if key.key_id not in known]
     if missing or stored is None:
@@ -208,18 +209,23 @@ def _rolled_back(what: str, evidence: dict[str, Any]) -> Refused:
     )
 
 
-def _write_copies(data: Path, token: Token, ring: Keyring, envelope: bytes) -> None:
-    """The token's note first: what it has seen cannot be taken back, and the file is written again anyway."""
+def _write_copies(data: Path, token: Token, ring: Keyring, envelope: bytes) -> bool:
+    """The token's note first: what it has seen cannot be taken back, and the file is written again anyway.
+
+    True when the file was another one.
+    """
     note = f"{ring.version} {ring.digest}".encode()
     if token.get_data(WITNESS_LABEL) != note:
         token.put_data(WITNESS_LABEL, note)
     path = data / KEYRING_FILE
-    if not path.is_file() or sha256_bytes(path.read_bytes()) != sha256_bytes(envelope):
+    is_other = not path.is_file() or sha256_bytes(path.read_bytes()) != sha256_bytes(envelope)
+    if is_other:
         write_atomically(path, envelope, mode=0o644)
     if not (data / ROOT_FILE).is_file():
         raise Undecided(
             "KEY-LOST", f"the root's public key {data / ROOT_FILE} is gone", fix="restart the server"
         )
+    return is_other
 
 
 def labels_by_kind(data: Path, tokens: Mapping[str, bytes]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -21,6 +21,7 @@ from garrison.app.keychain import BUILT_IN
 from garrison.app.keyring_loss import open_or_repair
 from garrison.app.lock import only_server
 from garrison.app.settings import Settings
+from garrison.artifacts import approved_files
 from garrison.artifacts.approved_carry import carry_over
 from garrison.artifacts.approved_list import ApprovedVersions
 from garrison.artifacts.registry import Registry
@@ -32,6 +33,7 @@ from garrison.runtime.supervisor import Supervisor
 from garrison.storage.local import explained, full_disk_explained, write_atomically
 from garrison.storage.schema import upgrade
 from garrison.storage.sql import Database, open_database
+from garrison.trust.approvers import is_label
 from garrison.trust.keyring import RELEASE
 from garrison.trust.keys.pkcs11 import Token
 from garrison.trust.keys.public import PublicKey
@@ -111,6 +113,8 @@ def open_keys(settings: Settings) -> tuple[Token, tuple[PublicKey, ...]]:
         path = settings.data / "keys" / "public" / f"{key.label}.pem"
         if not path.is_file():
             write_atomically(path, key.pem, mode=0o644)
+            if key.label in held and not is_label(key.label):  # an approver's is written at the next start
+                token.repaired += (f"wrote keys/public/{key.label}.pem again, which was not there",)
         elif path.read_bytes() != key.pem:
             raise _lost(f"{path} is not the public half of the key in the token", directory)
     return token, keys
@@ -204,6 +208,7 @@ def build(
         approver=keychain.approver,
     )
     approved.repaired.extend(carry_over(registry))
+    approved.repaired.extend([*keychain.repaired, *approved_files.repair(registry)])
     if approved.sign_with(keychain.list_signer()):
         approved.repaired.append("signed the approved list by the key that followed the one before")
     return House(

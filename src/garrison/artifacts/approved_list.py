@@ -95,7 +95,9 @@ class ApprovedVersions:
             noted = self.pin_store.get_data(TOKEN_LABEL)
             self._pins = told if noted is None else pinning.highest(pinning.parse(noted), told)
             if told == self._pins and self._complete(told):
-                self.repaired.append("completed a change of the approved list that was cut short")
+                self.repaired.append(
+                    "completed the approved list, whose newest change was cut short or undone"
+                )
             if told == self._pins and noted != told.as_bytes() and told.timestamp:
                 self.pin_store.put_data(TOKEN_LABEL, told.as_bytes())
 
@@ -197,7 +199,10 @@ class ApprovedVersions:
             return False
         with full_disk_explained():
             root = self._read(f"{pins.root}.root.json", shape.MAX_ROOT)
-            if not (metadata / "root.json").is_file() or (metadata / "root.json").read_bytes() != root:
+            is_root_behind = (
+                not (metadata / "root.json").is_file() or (metadata / "root.json").read_bytes() != root
+            )
+            if is_root_behind:
                 write_atomically(metadata / "root.json", root, mode=0o644)
             is_behind = (
                 not (metadata / "timestamp.json").is_file()
@@ -206,7 +211,7 @@ class ApprovedVersions:
             if is_behind:
                 write_atomically(metadata / "timestamp.json", data, mode=0o644)
                 sync_directory(metadata)
-        return is_behind
+        return is_behind or is_root_behind
 
     def _prune(self, pins: Pins) -> None:
         """Forget versions that no client is in the middle of; every root stays, to be followed."""
