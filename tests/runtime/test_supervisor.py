@@ -114,11 +114,17 @@ def test_a_killed_container_runtime_takes_its_server_with_it(
     asyncio.run(story())
 
 
-def test_a_hung_server_is_noticed_and_replaced(served: Served, embedding_model: SignedModel) -> None:
+@pytest.mark.parametrize("isolation", ["bwrap", "gvisor"])
+def test_a_hung_server_is_noticed_and_replaced(
+    served: Served, embedding_model: SignedModel, isolation: str
+) -> None:
+    need(isolation)
+
     async def story() -> None:
-        await served.supervisor.start(served.spec(embedding_model, need("bwrap")))
+        await served.supervisor.start(served.spec(embedding_model, isolation))
         stopped = innermost(only(served).pid)
-        os.kill(stopped, signal.SIGSTOP)
+        for pid in family(only(served).pid)[1:] if isolation == "gvisor" else [stopped]:
+            os.kill(pid, signal.SIGSTOP)
         await served.until(lambda: any(event.action is Action.RUNTIME_CRASH for event in served.events))
         await served.until(lambda: only(served).state == "ready")
         assert not is_alive(stopped)
