@@ -48,7 +48,6 @@ def infer(plane: Rig, body: Any = None, **how: Any) -> Answer:
     return plane.ask(asked() if body is None else body, path=how.pop("path", INFER), **how)
 
 
-@pytest.mark.row("B01", kind="R")
 def test_an_inference_passes_and_leaves_one_event(plane: Rig) -> None:
     answer = infer(plane, asked(tensor([[1.0, 2.0]]), id="mine"))
     assert answer.status == 200
