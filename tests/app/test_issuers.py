@@ -138,7 +138,8 @@ def test_an_answer_of_another_kind_gives_no_keys(
 @pytest.mark.row("C06", kind="R")
 @pytest.mark.parametrize(
     "address",
-    ["http://169.254.169.254/latest/meta-data", "http://127.0.0.1:22/", "http://localhost:1/jwks", "file:///etc/passwd",
+    ["http://169.254.169.254/latest/meta-data", "http://127.0.0.1:22/", "http://localhost:1/jwks",
+     "file://localhost/etc/passwd",
      "https://keys.evil.example/jwks", "http://user:pw@127.0.0.1/jwks", "gopher://127.0.0.1/", "//127.0.0.1/jwks",
      7, None],
 )  # fmt: skip

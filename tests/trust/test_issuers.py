@@ -134,7 +134,7 @@ def test_a_well_signed_token_that_says_something_else_is_refused(
         {"kid": "second"},
         {"kid": "../../../../dev/null"},
         {"kid": "' OR 1=1 --"},
-        {"kid": "file:///etc/passwd"},
+        {"kid": "file://localhost/etc/passwd"},
         {"kid": 1},
         {"jku": "http://127.0.0.1:1/jwks"},
         {"x5u": "http://127.0.0.1:1/cert"},

@@ -288,9 +288,9 @@ operator for a higher limit.
     "LIM-AUTH": Code(
         "too many bad tokens from one address",
         """\
-An address that showed 50 access tokens within ten seconds that were not good has
-to wait, because checking a signature costs more than a whole request. Tokens that
-are known to be good go on working from that address.
+An address that showed 50 access tokens within ten seconds that were not good
+has to wait, because checking a signature costs more than a whole request.
+Tokens that are known to be good go on working from that address.
 
 Wait as long as the Retry-After header says. garrison posture counts failed
 authentication by source and reason.
@@ -299,9 +299,9 @@ authentication by source and reason.
     "LIM-SYNTAX": Code(
         "not a limit",
         """\
-A limit has a name, says whom it is about (an identity, a model, a tenant; `each`
-for one count each, nothing for all together) and at least one amount. The limits
-for each identity and model that always hold are settings.
+A limit has a name, says whom it is about (an identity, a model, a tenant;
+`each` for one count each, nothing for all together) and at least one amount.
+The limits for each identity and model that always hold are settings.
 
     garrison limit set --help
     garrison limit list

@@ -158,16 +158,16 @@ this key signed. The key itself never leaves the workload.
     "CERT-WEAK": Code(
         "the key is too weak for a certificate",
         """\
-Certificates are issued for EC keys on P-256 or P-384, Ed25519 keys, and RSA keys
-of at least 3072 bits.
+Certificates are issued for EC keys on P-256 or P-384, Ed25519 keys, and RSA
+keys of at least 3072 bits.
 """,
     ),
     "TOK-EXCHANGE": Code(
         "these tokens make no delegated one",
         """\
-An agent acts for somebody by a token made from two: the user's own and the agent's
-own. A token that is delegated already is not passed on, one that is bound to a
-certificate stays where it is, and nobody acts for themselves.
+An agent acts for somebody by a token made from two: the user's own and the
+agent's own. A token that is delegated already is not passed on, one that is
+bound to a certificate stays where it is, and nobody acts for themselves.
 
     garrison token exchange --help
 """,
