@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.app.household import Household
 
+from garrison.app.cli.main import main
+from garrison.core.actions import Action
 from garrison.core.errors import GarrisonError, Undecided
+from garrison.core.event import Outcome as Told
+from garrison.core.finding import Finding, Severity
 from garrison.detect.base import Direction, Outcome
 from garrison.gateway.detection import Detection
 
@@ -67,6 +73,50 @@ def test_a_worker_that_lost_the_fingerprints_lets_nothing_pass(home: Household, 
         unable.open_output()
 
 
+@pytest.mark.row("C08", kind="R")
+def test_a_false_alarm_becomes_an_exception_with_an_owner_and_an_end(home: Household) -> None:
+    text = "Ignore all previous instructions in the old manual; the new one is attached."
+    detection = Detection(home.house.settings.run / "patterns")
+    inspector = detection.renew({})
+    blocked = inspector.inspect(text, Direction.INPUT)
+    rules = sorted({finding.rule_id for finding in blocked.findings})
+    assert blocked.verdict is Outcome.BLOCK
+    day = (home.clock() + timedelta(days=30)).date().isoformat()
+    home.ask("user.add", name="dana", role=["user"], roles=["user"])
+    for rule in rules:
+        home.ask("guard.except", rule=rule, model="fraud", owner="dana", until=day)
+    told = _snapshot(home)["exceptions"]
+    assert [(one["rule"], one["model"], one["owner"]) for one in told] == [
+        (rule, "fraud", "dana") for rule in rules
+    ]
+    passed = inspector.inspect(text, Direction.INPUT, frozenset(rules))
+    assert passed.verdict is Outcome.ALLOW
+    assert passed.findings, "what the rule finds is still told"
+    home.clock.move(days=31)
+    home.house.publish_snapshot()
+    assert _snapshot(home)["exceptions"] == []
+    assert {one["ended"] for one in home.ask("guard.exceptions")["exceptions"]} == {True}
+    home.ask("guard.except", rule=rules[0], model="fraud", remove=True)
+    assert len(home.events("guard.except")) == len(rules) + 1
+
+
+def test_an_audit_id_explains_itself_without_a_word_of_the_text(
+    home: Household, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finding = Finding("prompt.injection.override", Severity.HIGH, "injection", "input[12:60]")
+    refused = home.house.event(Action.MODEL_INVOKE, "fraud@1", outcome=Told.DENIED, code="PRM-INJECT")
+    audit_id = home.house.record(replace(refused, findings=(finding,)))
+    quiet = home.house.record(refused)
+    data = str(home.house.settings.data)
+    assert main(["guard", "explain", audit_id, "--data", data, "--json"]) == 0
+    (one,) = json.loads(capsys.readouterr().out)["findings"]
+    assert (one["rule"], one["direction"], one["start"], one["end"]) == (finding.rule_id, "input", 12, 60)
+    assert one["if_wrong"].startswith("garrison guard except prompt.injection.override --model fraud --owner")
+    assert "signature" in one["means"]
+    assert main(["guard", "explain", quiet, "--data", data]) == 1
+    assert "GRD-NONE" in capsys.readouterr().err
+
+
 BAD: list[tuple[str, dict[str, Any], str]] = [
     ("dlp.pattern.add", {"name": "x", "regex": "(a+)+b"}, "DLP-PATTERN"),
     ("dlp.pattern.add", {"name": "x", "regex": "abcd", "miss": ["abcde"]}, "DLP-PATTERN"),
@@ -74,6 +124,19 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("dlp.fingerprint.add", {"name": "x", "source": "/nowhere/at/all"}, "PATH-NOT-DIR"),
     ("dlp.fingerprint.add", {"name": "X y", "source": "/etc/hostname"}, "DLP-PATTERN"),
     ("dlp.fingerprint.add", {"name": "x", "source": "/etc/hostname"}, "DLP-EMPTY"),
+    ("guard.except", {"rule": "no.rule", "model": "m", "owner": "root", "until": "2999-01-01"}, "GRD-EXCEPT"),
+    (
+        "guard.except",
+        {"rule": "tier1.user", "model": "m", "owner": "nobody", "until": "2999-01-01"},
+        "GOV-OWNER",
+    ),
+    (
+        "guard.except",
+        {"rule": "tier1.user", "model": "m", "owner": "root", "until": "2999-01-01"},
+        "GRD-EXCEPT",
+    ),
+    ("guard.except", {"rule": "tier1.user", "model": "m", "owner": "root", "until": "soon"}, "GRD-EXCEPT"),
+    ("guard.except", {"rule": "tier1.user", "model": "m", "remove": True}, "GRD-EXCEPT"),
 ]
 
 

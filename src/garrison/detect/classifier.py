@@ -75,7 +75,7 @@ class Classifier:
 
     def judge(self, view: View, direction: Direction) -> tuple[float, TextFinding | None]:
         """The score of one reading of a text, and the stretch it comes from when that is worth noting."""
-        head = self._heads["document" if direction is Direction.DOCUMENT else "user"]
+        head = self._heads[_head(direction)]
         text = view.text[:MAX_JUDGED]
         totals, worst = 0.0, (0, len(text))
         for size in SIZES.get(direction, SIZES[Direction.INPUT]):
@@ -89,6 +89,15 @@ class Classifier:
             return score, None
         span = view.span(*worst)
         return score, TextFinding(f"tier1.{head.name}", "injection", round(score, 4), *span, view.name)
+
+
+def tier1_rule(direction: Direction) -> str:
+    """The rule id of the head that judges in this direction."""
+    return f"tier1.{_head(direction)}"
+
+
+def _head(direction: Direction) -> str:
+    return "document" if direction is Direction.DOCUMENT else "user"
 
 
 def _parsed(data: bytes) -> dict[str, Head]:

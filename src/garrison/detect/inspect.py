@@ -19,7 +19,7 @@ from types import MappingProxyType
 from garrison.core.errors import Refused
 from garrison.detect import signatures
 from garrison.detect.base import Direction, Effect, Inspection, Outcome, TextFinding
-from garrison.detect.classifier import Classifier
+from garrison.detect.classifier import Classifier, tier1_rule
 from garrison.detect.normalise import HIDDEN, View, normalise, views
 from garrison.detect.own import NOTHING_OWN, Own
 from garrison.detect.patterns import BlockScanner, Hit, StreamScanner, TextStream, encode
@@ -87,8 +87,11 @@ class Inspector:
         self._copies = {way: copies for way in directions if (copies := own.copies_in(way)) is not None}
         self._joins = not any(_ABSOLUTE.search(rule.trigger) for rule in known)
 
-    def inspect(self, text: str, direction: Direction) -> Inspection:
-        """Judge a whole text. Raises `Refused` PRM-LENGTH for one over `MAX_TEXT` characters."""
+    def inspect(self, text: str, direction: Direction, excepted: frozenset[str] = frozenset()) -> Inspection:
+        """Judge a whole text. What rules that are `excepted` find is told and blocks nothing.
+
+        Raises `Refused` PRM-LENGTH for a text over `MAX_TEXT` characters.
+        """
         if len(text) > MAX_TEXT:
             raise Refused(
                 "PRM-LENGTH",
@@ -97,7 +100,7 @@ class Inspector:
             )
         if direction is Direction.OUTPUT:
             return self._inspect_output(text)
-        return self._inspect_incoming(text, direction)
+        return self._inspect_incoming(text, direction, excepted)
 
     def is_clean(self, texts: Sequence[str], direction: Direction) -> bool:
         """Whether `inspect` would let every one of these texts pass as it is, without a finding.
@@ -148,7 +151,7 @@ class Inspector:
         passed = redactor.feed(text) + redactor.close()
         return _inspection(text, passed, redactor.findings, 0.0, blocked=False)
 
-    def _inspect_incoming(self, text: str, direction: Direction) -> Inspection:
+    def _inspect_incoming(self, text: str, direction: Direction, excepted: frozenset[str]) -> Inspection:
         rules = self._rules[direction]
         hits = self._scan(text, direction)
         copies = direction in self._copies
@@ -160,11 +163,14 @@ class Inspector:
             redaction = self._redaction(direction)
             passed = redaction.feed(text, values) + redaction.feed("", (), last=True)
             findings.extend(redaction.findings)
-        score, orders = self._orders(text, direction, hits)
-        blocked = score >= self._block_at or any(finding.rule_id in self._blocking for finding in findings)
+        score, orders = self._orders(text, direction, hits, excepted)
+        ends = self._blocking - excepted
+        blocked = score >= self._block_at or any(finding.rule_id in ends for finding in findings)
         return _inspection(text, passed, (*findings, *orders), score, blocked=blocked)
 
-    def _orders(self, text: str, direction: Direction, hits: list[Hit]) -> tuple[float, list[TextFinding]]:
+    def _orders(
+        self, text: str, direction: Direction, hits: list[Hit], excepted: frozenset[str]
+    ) -> tuple[float, list[TextFinding]]:
         """The score of the text as an order, and the findings, in the plain reading and in hidden ones."""
         rules = self._rules[direction]
         plain = normalise(text)
@@ -180,7 +186,9 @@ class Inspector:
                 inner = self._scan(view.text, direction)
                 signed.extend(signatures.confirm(view, rules, _orders_only(rules, inner)))
                 judged.append(self._tier1(view, direction, rules, inner))
-        score = signatures.score(signed, max(value for value, _ in judged))
+        classified = 0.0 if tier1_rule(direction) in excepted else max(value for value, _ in judged)
+        counted = [finding for finding in signed if finding.rule_id not in excepted]
+        score = signatures.score(counted, classified)
         return score, [*signed, *(finding for _, finding in judged if finding is not None)]
 
     def _tier1(

@@ -18,6 +18,8 @@ from garrison.detect.rulepack import Rule
 MAX_WINDOWS = 32  # confirmations of one rule in one reading: more of the same adds nothing to a block
 LOOK_AHEAD = 48  # a pattern may end a little behind its trigger: the rest of a word
 
+# The rules of `hidden`, which stand in no pack.
+HIDDEN_RULES = frozenset({"prompt.injection.tag-characters", "prompt.injection.split-words"})
 # Tag characters spell invisible ASCII. A flag emoji (U+1F3F4 ... U+E007F) uses them rightly.
 _TAGGED = re.compile("(?<!\U0001f3f4)(?<![\U000e0020-\U000e007e])[\U000e0020-\U000e007e]{3,}")
 # A zero-width character inside a Latin word has no typographic use.

@@ -36,7 +36,9 @@ class Inspect(Protocol):
 
     def is_clean(self, texts: Sequence[str], direction: Direction) -> bool: ...
 
-    def inspect(self, text: str, direction: Direction) -> Inspection: ...
+    def inspect(
+        self, text: str, direction: Direction, excepted: frozenset[str] = frozenset()
+    ) -> Inspection: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +177,7 @@ def admit(
     inspector: Inspect,
     record: Record,
     tag: str = "",
+    wall: float = 0.0,
 ) -> Admitted:
     """decide -> throttle -> inspect -> route. Raises `Refused` or `Usage`; then nothing has happened."""
     subject = principal.subject
@@ -204,7 +207,9 @@ def admit(
     joined = "".join(texts)
     record.scanned_in = len(joined) if joined.isascii() else len(joined.encode())
     if not inspector.is_clean(texts, Direction.INPUT):
-        body = inspected(call, inspector, record, leaves=not endpoint.version)
+        until = snapshot.excepted.get(endpoint.name, ())
+        excepted = frozenset(rule for rule, end in until if wall < end)
+        body = inspected(call, inspector, record, excepted, leaves=not endpoint.version)
     record.prompt_tokens = characters // CHARACTERS_PER_TOKEN
     body["model"] = endpoint.name
     if call.stream:
@@ -212,23 +217,35 @@ def admit(
     return Admitted(call, endpoint, served, orjson.dumps(body), _SEAL)
 
 
-def inspected(call: Call, inspector: Inspect, record: Record, *, leaves: bool) -> dict[str, object]:
-    """The body that may go on. Raises `Refused` PRM-INJECT when any text in it is blocked.
+def inspected(
+    call: Call, inspector: Inspect, record: Record, excepted: frozenset[str], *, leaves: bool
+) -> dict[str, object]:
+    """The body that may go on. Raises `Refused` PRM-INJECT or DLP-BLOCK when any text in it is blocked.
+
+    Rules that are `excepted` for this model are noted and block nothing.
 
     What a person wrote is redacted only when it `leaves`, for an upstream that Garrison does not run. A
     model in its sandbox may read it, and what it answers is redacted on the way out.
     """
 
     def rewrite(text: str) -> str:
-        inspection = inspector.inspect(text, Direction.INPUT)
+        inspection = inspector.inspect(text, Direction.INPUT, excepted)
         if inspection.findings:
             record.found("input", inspection.findings)
+            record.excepted |= excepted & {found.rule_id for found in inspection.findings}
         if inspection.verdict is Outcome.ALLOW:
             return text
         if inspection.verdict is Outcome.REDACT:
             record.redacted = record.redacted or leaves
             return inspection.text if leaves else text
         orders = [found for found in inspection.findings if found.kind in ("injection", "jailbreak")]
+        if not orders:
+            raise Refused(
+                "DLP-BLOCK",
+                "the request holds a value that may not be sent to a model; nothing was sent on",
+                fix="ask without the value; an operator finds the rule in the event of this audit id",
+                evidence={"rule_id": inspection.findings[0].rule_id, "param": "messages"},
+            )
         # A signature says what was seen; the classifier only how sure it is.
         worst = max(orders, key=lambda found: (not found.rule_id.startswith("tier1."), found.score))
         raise Refused(

@@ -57,7 +57,9 @@ class Unable:
     def is_clean(self, texts: Sequence[str], _direction: Direction) -> bool:
         return not any(texts)
 
-    def inspect(self, _text: str, _direction: Direction) -> Inspection:
+    def inspect(
+        self, _text: str, _direction: Direction, _excepted: frozenset[str] = frozenset()
+    ) -> Inspection:
         raise self._undecided()
 
     def open_output(self) -> tuple[TextStream, Redaction]:

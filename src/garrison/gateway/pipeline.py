@@ -113,7 +113,7 @@ async def handle(plane: Plane, exchange: Exchange) -> None:
         call = door.parse(await exchange.body(), plane.http.json_depth)
         record.stream = call.stream
         tag = tag_of(head)
-        admitted = admit(snapshot, principal, call, plane.limiter, plane.inspector, record, tag)
+        admitted = admit(snapshot, principal, call, plane.limiter, plane.inspector, record, tag, wall)
         if plane.shared is not None:
             await count_together(plane.shared, plane.limiter, record)
         redaction.rules = record.rules = snapshot.rules.get(admitted.endpoint.name, PLAIN)

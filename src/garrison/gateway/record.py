@@ -46,6 +46,7 @@ class Record:
     reservation: Reservation | None = None
     findings: list[Finding] = field(default_factory=list)
     redacted: bool = False
+    excepted: frozenset[str] = frozenset()  # rules that would have counted here and were excepted
     rules: RouteRules = PLAIN
     scanned_in: int = 0  # bytes of text (UTF-8) that detectors were given, of the request
     scanned_out: int = 0  # and of the answer
@@ -128,6 +129,8 @@ class Record:
                 data["upstream"], data["retries"] = self.backend.id, self.retries
             if self.images:
                 data["images_not_read"] = self.images
+        if self.excepted:
+            data["excepted"] = sorted(self.excepted)
         if self.first_byte:
             data["ttft_ms"] = _milliseconds(self.first_byte - self.started)
         return {

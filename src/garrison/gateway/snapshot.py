@@ -35,6 +35,7 @@ from garrison.trust.roles import kind_of
 PAYLOAD_TYPE = "application/vnd.garrison.snapshot+json"
 MAX_BYTES = 16 << 20  # some 50,000 revocations and 1,000 routes take 5 MB
 MAX_ROUTES = 4_096
+MAX_EXCEPTIONS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ class Snapshot:
     prices: Mapping[str, Price] = field(default_factory=dict)
     workloads: Mapping[str, Subject] = field(default_factory=dict)  # who may come with a certificate alone
     detect: Mapping[str, Any] = field(default_factory=dict)  # what a customer added, for `detect.own`
+    excepted: Mapping[str, tuple[tuple[str, float], ...]] = field(default_factory=dict)  # model: (rule, until)
     # (id of the principal, model, task, tag): who may use what, the name it is served by, how it is counted
     admitted: dict[tuple[int, str, str, str], tuple[Principal, Endpoint, str, Counted]] = field(
         default_factory=dict
@@ -126,6 +128,7 @@ def open_snapshot(
                 item["name"]: _workload(item) for item in strict_list(body.get("workloads", []), MAX_API_KEYS)
             },
             detect=_detect(body.get("detect", {})),
+            excepted=_excepted(body.get("detect", {}).get("exceptions", [])),
             prices={
                 item["model"]: Price(_whole(item["asked"]), _whole(item["answered"]))
                 for item in strict_list(body.get("prices", []), MAX_ROUTES)
@@ -188,6 +191,15 @@ def _detect(body: Any) -> dict[str, Any]:
             raise ValueError("pattern") from error
     strict_list(body.get("copies", []), MAX_SETS)
     return body
+
+
+def _excepted(items: Any) -> dict[str, tuple[tuple[str, float], ...]]:
+    """By model, the rules that do not block it and until when."""
+    found: dict[str, tuple[tuple[str, float], ...]] = {}
+    for item in strict_list(items, MAX_EXCEPTIONS):
+        one = (str(item["rule"]), parse_time(item["until"]).timestamp())
+        found[item["model"]] = (*found.get(item["model"], ()), one)
+    return found
 
 
 def _endpoint(route: Any) -> Endpoint:

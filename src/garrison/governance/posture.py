@@ -117,6 +117,7 @@ class Facts:
     approved_list: StandFacts | None = None
     inventory: datetime | None = None
     pipeline_checks: tuple[str, ...] = ()
+    exceptions: tuple[tuple[str, str, str, datetime], ...] = ()  # rule, model, owner, until
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +208,7 @@ def compute(facts: Facts) -> Posture:
         if facts.releases
         else [],
         "runtime": [*_deployments(facts), *_probes(facts)] if facts.deployments else [],
-        "gateway": _gateway(facts),
+        "gateway": [*_gateway(facts), *_exceptions(facts)],
         "data pipeline": [Item(OK, what=check) for check in facts.pipeline_checks],
         "governance": [*_owners(facts), *_ledger(facts), *_inventory(facts), *_jobs(facts, "governance")],
     }
@@ -332,6 +333,14 @@ def _gateway(facts: Facts) -> list[Item]:
         what = f"a token of {subject} lives {age(timedelta(seconds=seconds))}"
         items.append(Item(OK) if level == OK else Item(level, "TOK-TTL", what, "garrison explain TOK-TTL"))
     return items
+
+
+def _exceptions(facts: Facts) -> Iterable[Item]:
+    """A rule that does not block somewhere is a hole with a name and an end."""
+    for rule, model, owner, until in facts.exceptions:
+        if until > facts.now:
+            what = f"{rule} does not block {model} until {until:%Y-%m-%d} ({owner})"
+            yield Item(WARN, "GRD-EXCEPT", what, f"garrison guard except {rule} --model {model} --remove")
 
 
 def _owners(facts: Facts) -> Iterable[Item]:

@@ -1,4 +1,4 @@
-"""`garrison guard …`: what the detectors of orders to a model are worth, measured on labelled texts."""
+"""`garrison guard eval`: what the detectors of orders to a model are worth, measured on labelled texts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from garrison.app.cli import output
+from garrison.app.cli import guard_rules, output
 from garrison.core.errors import Undecided, Usage
 from garrison.detect.base import Direction, Outcome
 from garrison.detect.classifier import FAMILIES
@@ -25,7 +25,9 @@ _EXAMPLES = """examples:
 
 
 def add(subparsers: Any) -> None:
-    guard = subparsers.add_parser("guard", help="measure the detectors of orders to a model")
+    guard = subparsers.add_parser(
+        "guard", help="the detectors of orders to a model: measured, explained, excepted"
+    )
     verbs = guard.add_subparsers(dest="verb", required=True, metavar="VERB")
     evaluate = verbs.add_parser(
         "eval",
@@ -50,6 +52,7 @@ def add(subparsers: Any) -> None:
     )
     gate.add_argument("--min-kept", type=share, metavar="R", help="encoded recall over plain recall")
     evaluate.set_defaults(run=run_eval)
+    guard_rules.add(verbs)
 
 
 def run_eval(args: argparse.Namespace) -> int:

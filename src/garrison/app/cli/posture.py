@@ -90,6 +90,7 @@ class _Found:
         self._releases: tuple[posture.ReleaseFacts, ...] = ()
         self._serving: tuple[serving.Deployment, ...] = ()
         self._tokens: dict[str, bytes] = {}
+        self._exceptions: tuple[tuple[str, str, str, datetime], ...] = ()
         self._ledger: posture.LedgerFacts | None = None
 
     def read(self) -> None:
@@ -115,6 +116,10 @@ class _Found:
                 _live_owner(people, people.owners.get(release.ref.name, release.owner)),
             )
             for release in registry.releases(connection)
+        )
+        self._exceptions = tuple(
+            (one["rule"], one["model"], one["owner"], parse_time(one["until"]))
+            for _, one in sorted(people.access.exceptions.items())
         )
         self._tokens = key_tokens(connection)
         self._serving = tuple(one for one in serving.deployments(connection) if one.state == "serving")
@@ -143,6 +148,7 @@ class _Found:
             drift=tuple(self._drift()),
             keyring=self._keyring(),
             approved_list=self._approved_list(),
+            exceptions=self._exceptions,
         )
 
     def _deployments(self) -> Iterable[posture.DeploymentFacts]:

@@ -9,6 +9,7 @@ from garrison.app.verbs.credentials import CREDENTIAL_VERBS
 from garrison.app.verbs.datasets import DATASET_VERBS
 from garrison.app.verbs.deployment import DEPLOYMENT_VERBS
 from garrison.app.verbs.dlp import DLP_VERBS
+from garrison.app.verbs.guard import GUARD_VERBS
 from garrison.app.verbs.identity import IDENTITY_VERBS
 from garrison.app.verbs.images import IMAGE_VERBS
 from garrison.app.verbs.imports import IMPORT_VERBS
@@ -38,6 +39,7 @@ VERBS: dict[str, Verb] = {
         *SELFCHECK_VERBS,
         *KEY_VERBS,
         *DLP_VERBS,
+        *GUARD_VERBS,
         *LIMIT_VERBS,
         *OWNER_VERBS,
         *RUNTIME_VERBS,

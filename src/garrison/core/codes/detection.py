@@ -24,6 +24,27 @@ to print and no bar to judge. That is not a pass.
 Take another set, or leave the option out.
 """,
     ),
+    "GRD-EXCEPT": Code(
+        "an exception from a rule",
+        """\
+A rule that is wrong for one model can stop blocking it: for at most 90 days, with
+somebody who answers for it, recorded, shown by garrison posture and named in
+every later event that it let pass. What the rule finds is still noted.
+
+    garrison guard explain AUDIT-ID
+    garrison guard except RULE --model NAME --owner WHO --until 2027-03-01
+    garrison guard except RULE --model NAME --remove
+""",
+    ),
+    "GRD-NONE": Code(
+        "nothing to explain",
+        """\
+The record of that audit id has no finding of a detector: the request was refused
+or answered for another reason, which garrison audit show prints.
+
+    garrison audit list --outcome denied
+""",
+    ),
     "DLP-PATTERN": Code(
         "not a pattern that can be looked for",
         """\
