@@ -278,8 +278,15 @@ def test_what_cannot_be_revoked_is_refused_with_a_reason(home: Household) -> Non
         with pytest.raises(Usage, match="KEY-SINCE"):
             home.ask("key.revoke", label="release", reason="compromise", since=since)
     for label in ("ledger", "root", "ca", "token", "snapshot"):
-        with pytest.raises(Refused, match="KEY-ROLE"):
-            home.ask("key.revoke", label=label, reason="compromise")
+        for verb, words in (
+            ("key.revoke", {"label": label, "reason": "compromise"}),
+            ("key.rotate", {"role": label}),
+        ):
+            with pytest.raises(Refused, match="KEY-ROLE") as refused:
+                home.ask(verb, **words)
+            assert "garrison up --data NEW" in refused.value.fix
+    with pytest.raises(Refused, match="at their first approval"):
+        home.ask("key.revoke", label="approver.nobody")
 
 
 @pytest.mark.row("A25", kind="R")

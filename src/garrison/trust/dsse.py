@@ -102,7 +102,11 @@ def _refuse_revoked(key: PublicKey, message: str) -> None:
     raise Refused(
         "KEY-REVOKED",
         f"the signature is by the key {key.label} ({key.key_id[:16]}…), revoked for {key.revocation.reason}, "
-        f"and was not on record before {format_time(key.revocation.since)}",
+        + (
+            f"and was not on record before {format_time(key.revocation.since)}"
+            if key.revocation.since.year > 1970
+            else "and nothing by it counts"
+        ),
         fix="have the version signed again by the key in force: garrison model resign NAME@VERSION",
         evidence={
             "key_id": key.key_id,

@@ -75,7 +75,7 @@ examples:
   garrison key rotate release --to prod
   garrison key rotate timestamp""",
     )
-    rotate.add_argument("role", choices=["release", "timestamp"], help="what the key signs")
+    rotate.add_argument("role", help="what the key signs: release or timestamp")
     rotate.add_argument("--to", metavar="LABEL", help="a key that is there (default: a new one)")
     rotate.add_argument("--algorithm", choices=ALGORITHMS, help="of a new key (default: as before)")
     rotate.set_defaults(run=run_rotate)
@@ -130,6 +130,11 @@ is used.""",
     pin.add_argument("--pin-file", metavar="FILE", help="a private file (mode 0600)")
     pin.add_argument("--pin-credential", metavar="NAME", help="a systemd credential of the server")
     pin.add_argument("--pin-fd", type=int, metavar="N", help="read it from an open file descriptor")
+    new.add_argument(
+        "--risk-locking-the-token",
+        action="store_true",
+        help="try the PIN although it is the token's last try: a wrong one locks it, perhaps for good",
+    )
     new.set_defaults(run=run_add)
 
 
@@ -191,7 +196,8 @@ def run_export(args: argparse.Namespace) -> int:
 
 
 def run_rotate(args: argparse.Namespace) -> int:
-    return _show(args, link.call(args, "key.rotate", role=args.role, to=args.to, algorithm=args.algorithm))
+    result = link.call(args, "key.rotate", role=args.role, to=args.to, algorithm=args.algorithm)
+    return _show(args, result if args.json else {key: value for key, value in result.items() if value})
 
 
 def run_revoke(args: argparse.Namespace) -> int:
@@ -209,8 +215,8 @@ def run_revoke(args: argparse.Namespace) -> int:
     output.print_pairs(
         [
             ("revoked", f"{result['label']} {result['key_id'][:16]}…   {result['reason']}"),
-            ("since", f"{result['since']}   {result['kept']} signatures on record before it are kept"),
-            ("affected", f"{result['affected_count']} versions do not verify any more"),
+            ("since", _since(result)),
+            ("affected", _affected(result)),
             *(("also", effect) for effect in result["effects"]),
             ("stopped", ", ".join(result["stopped"]) or "nothing"),
             *((("not stopped", "; ".join(result["not_stopped"])),) if result["not_stopped"] else ()),
@@ -220,6 +226,24 @@ def run_revoke(args: argparse.Namespace) -> int:
     )
     _print_affected(result["affected"])
     return 0
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def _since(result: dict[str, Any]) -> str:
+    since = "its beginning" if result["since"].startswith("1970-01-01T00:00:00") else result["since"]
+    if result["role"] == "approver":
+        return f"{since}   approvals on record before it stay"
+    return f"{since}   {_counted(result['kept'], 'signature')} on record before it stay valid"
+
+
+def _affected(result: dict[str, Any]) -> str:
+    count = _counted(result["affected_count"], "version")
+    return (
+        f"{count} left the approved list" if result["role"] == "approver" else f"{count} no longer verified"
+    )
 
 
 def _print_affected(rows: list[dict[str, Any]]) -> None:
@@ -244,6 +268,7 @@ def run_add(args: argparse.Namespace) -> int:
         "cluster": args.cluster,
         "pin_file": str(Path(args.pin_file).absolute()) if args.pin_file else None,
         "pin_credential": args.pin_credential,
+        "risk_locking": args.risk_locking_the_token,
     }
     if not args.pin_file and not args.pin_credential:
         body["pin"] = _read_pin(args.pin_fd, args.token)

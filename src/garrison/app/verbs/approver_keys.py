@@ -13,7 +13,7 @@ from garrison.app.verbs.base import Call, event_of
 from garrison.artifacts.approver_revocation import Disowned, disowned, drafted
 from garrison.core.actions import Action
 from garrison.core.digest import Ref
-from garrison.core.errors import GarrisonError
+from garrison.core.errors import GarrisonError, Refused
 from garrison.core.event import format_time
 from garrison.evidence.ledger import Transaction
 from garrison.trust import approvers
@@ -32,6 +32,12 @@ def record_of(house: House, name: str) -> KeyRecord:
     for key in chain.token.list():
         if key.label == name and key.key_id not in known and approvers.is_label(name):
             return KeyRecord(key, APPROVER, State.ACTIVE, HOME, house.now())
+    if approvers.is_label(name) and all(record.label != name for record in chain.ring.keys):
+        raise Refused(
+            "KEY-UNKNOWN",
+            f"there is no key {name[:80]!a}: an approver's key is made at their first approval",
+            fix="garrison key list shows the keys; garrison user disable NAME ends what an account may do",
+        )
     return chain.ring.find(name)
 
 
@@ -71,6 +77,7 @@ def revoke_approver(
     stopped, failed = stop_serving(house, call, [row for row in listed if row["serving"]] if stops else [])
     return {
         "label": record.label,
+        "role": record.role,
         "key_id": record.key_id,
         "reason": reason,
         "since": format_time(since),

@@ -12,6 +12,7 @@ from garrison.app.keychain import BUILT_IN, HOME, Keychain
 from garrison.app.verbs.approval import human_of
 from garrison.app.verbs.approver_keys import record_of, revoke_approver, stop_serving
 from garrison.app.verbs.base import Call, Verb, authorise, event_of
+from garrison.app.verbs.fixed_keys import fixed_role
 from garrison.app.verbs.tokens import add_token, cluster_of
 from garrison.artifacts import revocation
 from garrison.artifacts.resign import resign
@@ -146,11 +147,7 @@ def key_rotate(house: House, call: Call) -> dict[str, Any]:
     role, to = call.text("role"), call.optional("to")
     authorise(house, call.subject, Action.KEY_ROTATE, role)
     if role not in REPLACED:
-        raise Refused(
-            "KEY-ROLE",
-            f"keys for {role[:40]!a} are not rotated by this command; {' and '.join(REPLACED)} keys are",
-            fix="garrison key rotate release",
-        )
+        raise fixed_role(role)
     chain = house.keychain
     before = chain.ring.active(role)
     following = _following(house, role, before, to, call.optional("algorithm"))
@@ -189,11 +186,7 @@ def key_revoke(house: House, call: Call) -> dict[str, Any]:
             house, call, record, reason, _moment(call.optional("since"), reason, record, now)
         )
     if record.role not in (*REPLACED, SPARE):
-        raise Refused(
-            "KEY-ROLE",
-            f"the key {record.label} signs as {record.role}; revoking it would stop the server, not an attacker",
-            fix="start anew with another --data directory, and publish the models again from their sources",
-        )
+        raise fixed_role(record.role)
     since = _moment(call.optional("since"), reason, record, now)
     with house.ledger.read() as connection:
         kept = revocation.kept_before(connection, record.key_id, since)
@@ -224,6 +217,7 @@ def key_revoke(house: House, call: Call) -> dict[str, Any]:
     )
     return {
         "label": record.label,
+        "role": role,
         "key_id": record.key_id,
         "reason": reason,
         "since": format_time(since),

@@ -38,7 +38,7 @@ def add_token(house: House, call: Call, algorithm: Algorithm) -> dict[str, Any]:
     if wanted.pin == PIN_KEPT:
         _write_pin(kept, parse_pin(call.text("pin").encode()))
     try:
-        token = added.open_added(wanted, data)
+        token = added.open_added(wanted, data, may_lock=call.flag("risk_locking"))
         key = _key_in(token, wanted.name, algorithm)
         public = public_from_pem(key.public_pem(), wanted.name)
         if not public.verify(b"garrison", key.sign(b"garrison")):

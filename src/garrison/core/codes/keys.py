@@ -273,11 +273,14 @@ revocation keeps, and a key with another role signs something else.
         """\
 `garrison key rotate` and `garrison key revoke` are for keys that sign releases,
 for the one that vouches for the age of the approved list (timestamp), and for
-spare keys. The keys of the ledger, of access tokens, of snapshots, of the CA,
-of approvers and the root have no successor that verifiers would learn of.
+spare keys; an approver's key is revoked, and their next approval makes another.
+The keys of the ledger, of access tokens, of snapshots, of the CA and the root
+have no successor that verifiers would learn of.
 
-If one of those was stolen, start anew with another --data directory and publish
-the models again from their sources.
+If one of those was stolen, all keys of its token were within reach. Stop the
+server, keep the directory as evidence, start anew with another --data
+directory, publish and approve the models again from their sources, and send
+verifiers elsewhere a new trust file (garrison key trust --out FILE).
 """,
     ),
     "KEY-MECHANISM": Code(

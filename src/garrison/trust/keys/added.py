@@ -95,11 +95,14 @@ def pin_of(wanted: AddedToken, data: Path) -> Pin:
     return pin_file(kept_pin(data, wanted.name) if wanted.pin == PIN_KEPT else Path(wanted.pin_at), mark)
 
 
-def open_added(wanted: AddedToken, data: Path) -> Token:
-    """The token, not logged in yet. Raises `Refused` KEY-MODULE for a module that others could change."""
+def open_added(wanted: AddedToken, data: Path, *, may_lock: bool = False) -> Token:
+    """The token, not logged in yet; `may_lock` lets its last PIN try be used.
+
+    Raises `Refused` KEY-MODULE for a module that others could change.
+    """
     module = Path(wanted.module)
     refuse_writable(module)
-    return Token(module, wanted.token, pin_of(wanted, data), profile(wanted.profile))
+    return Token(module, wanted.token, pin_of(wanted, data), profile(wanted.profile), may_lock=may_lock)
 
 
 def is_software(wanted: AddedToken) -> bool:

@@ -48,7 +48,13 @@ class Token:
     """One token, logged in on first use. Thread-safe."""
 
     def __init__(
-        self, module: Path, label: str, pin: Pin | Path, profile: Profile = PROFILES["generic"]
+        self,
+        module: Path,
+        label: str,
+        pin: Pin | Path,
+        profile: Profile = PROFILES["generic"],
+        *,
+        may_lock: bool = False,
     ) -> None:
         self.module = module
         self.label = label
@@ -59,6 +65,7 @@ class Token:
         self._session: p11.Session | None = None
         self._private: dict[str, p11.PrivateKey] = {}
         self._refused = False
+        self._may_lock = may_lock  # somebody said that the last PIN try may be used up
         self.is_software = False
         self._broken = False  # the module failed in a way that opening another session does not mend
         self.mend: Callable[[], object] = lambda: None  # what to do on disk before the module starts anew
@@ -250,10 +257,16 @@ class Token:
         return found[0]
 
     def _log_in(self, token: p11.Token) -> p11.Session:
-        if token.flags & (p11.TokenFlag.USER_PIN_LOCKED | p11.TokenFlag.USER_PIN_FINAL_TRY):
+        if token.flags & p11.TokenFlag.USER_PIN_LOCKED:
             raise pin_refusal(
-                f"the token {self.label!r} is locked or has one PIN try left; Garrison does not use the last one",
+                f"the token {self.label!r} is locked: too many wrong PINs",
                 fix="unlock the token with its own tool, then start again",
+            )
+        if token.flags & p11.TokenFlag.USER_PIN_FINAL_TRY and not self._may_lock:
+            raise pin_refusal(
+                f"the token {self.label!r} has one PIN try left; Garrison does not use the last one by itself",
+                fix="log in once with the token's own tool, which counts anew; or, when the PIN is certain and the "
+                "token may be lost: garrison key add NAME ... --risk-locking-the-token",
             )
         pin = read_pin(self._pin)
         try:
