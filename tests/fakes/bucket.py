@@ -65,13 +65,18 @@ def cloud() -> Iterator[Cloud]:
 
 
 class Proxy:
-    """Passes bytes on to the service; `room` is how many it takes towards it before it cuts everything off."""
+    """Passes bytes on to the service; `room` is how many it takes towards it before it cuts everything off.
 
-    def __init__(self, url: str, room: int | None = None) -> None:
+    `cut_answers_at` are counts of bytes from the service: at each of them one connection is cut.
+    """
+
+    def __init__(self, url: str, room: int | None = None, cut_answers_at: tuple[int, ...] = ()) -> None:
         host, _, port = url.removeprefix("http://").partition(":")
         self._target = (host, int(port))
         self.room = room
         self.sent = 0
+        self.answered = 0
+        self.cuts = list(cut_answers_at)
         self._lock = threading.Lock()
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
@@ -101,8 +106,18 @@ class Proxy:
                         source.close()
                         sink.close()
                         return
+                if not counted and self._is_cut(len(data)):
+                    break
                 sink.sendall(data)
         for side in (source, sink):
             with contextlib.suppress(OSError):
                 side.shutdown(socket.SHUT_RDWR)
             side.close()
+
+    def _is_cut(self, count: int) -> bool:
+        with self._lock:
+            self.answered += count
+            if self.cuts and self.answered > self.cuts[0]:
+                self.cuts.pop(0)
+                return True
+        return False

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import pytest
 from tests.artifacts.trained import train
-from tests.flows.server import Server
+from tests.flows.server import Server, run
 
 OWN = "https://garrison.dev/builders/publication/v1"
 
@@ -23,6 +24,11 @@ def test_a_trained_model_is_told_whole_and_every_change_is_refused(server: Serve
     server.ok("dataset", "register", str(made.data), *registered)
     asked = ("--as", "fraud@3", "--owner", "root", "--tier", "internal", "--lineage", str(made.lineage))
     server.ok("model", "publish", str(made.model), *asked)
+
+    listed = run(["--data", str(server.data), "owner", "list", "--csv"])
+    cells = {row["model"]: row for row in csv.DictReader(listed.out.splitlines())}["fraud"]
+    assert (cells["owner"], cells["gaps"]) == ("root", "nobody is responsible for the work")
+    assert listed.status == 1, "the exit tells a pipeline that there is a gap"
 
     shown = server.ok("model", "show", "fraud@3", "--provenance")
     assert shown["gaps"] == []

@@ -12,12 +12,14 @@ from tempfile import TemporaryFile
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.contracts.objects import Damage, ObjectsContract
-from tests.fakes.bucket import Cloud, Proxy
+from tests.fakes.bucket import Cloud, Proxy, guard
 from tests.fakes.wrap import MemoryWrap
 
+from garrison.artifacts.storage_check.bucket import inspect
 from garrison.core.errors import Refused, Undecided, Usage
 from garrison.storage import s3_blobs, sealing
 from garrison.storage.local import LocalBlobs, LocalObjects, write_atomically
@@ -311,6 +313,55 @@ def test_an_upload_cut_at_ninety_percent_goes_on_where_it_stopped(
         assert list(store.blobs.pending(store.folder)) == []
         whole.close()
         assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.row("A14", kind="E")
+def test_a_download_that_is_cut_goes_on_at_its_byte_and_all_of_it_is_hashed(
+    s3: Cloud, bucket: str, tmp_path: Path
+) -> None:
+    data = random.Random(11).randbytes(10 << 20)
+    for wrap in (None, MemoryWrap()):
+        place = parse(f"s3://{bucket}", endpoint=s3.url)
+        digest, _ = put(SpooledObjects(S3Blobs(place), tmp_path, wrap), [data])
+        proxy = Proxy(s3.url, cut_answers_at=(3 << 20, 9 << 20))
+        store = SpooledObjects(S3Blobs(parse(f"s3://{bucket}", endpoint=proxy.url)), tmp_path, wrap)
+        with store.open(digest) as stream:
+            assert stream.read() == data
+        assert proxy.cuts == [], "nothing was cut"
+        assert proxy.answered < 13 << 20, "bytes that were there were sent again"
+        proxy.cuts = [proxy.answered + (9 << 20)]
+        with store.open(digest) as stream:
+            stream.read(1 << 20)
+            s3.client().put_object(
+                Bucket=bucket, Key=store.name(digest), Body=data[::-1], ServerSideEncryption="AES256"
+            )
+            with pytest.raises((Refused, Undecided), match=r"OBJ-DAMAGED|STO-UNREACHABLE"):
+                stream.read()
+        proxy.close()
+
+
+@pytest.mark.row("A14", kind="E")
+def test_an_object_under_object_lock_cannot_be_removed_and_the_check_says_whether_it_can(
+    s3: Cloud, bucket: str, tmp_path: Path
+) -> None:
+    locked = f"{bucket}-locked"
+    s3.client().create_bucket(Bucket=locked, ObjectLockEnabledForBucket=True)
+    guard(s3.client(), locked)
+    place = parse(f"s3://{locked}", endpoint=s3.url, retain_days=30)
+    store = SpooledObjects(S3Blobs(place), tmp_path)
+    for data in (b"small", random.Random(3).randbytes(2 << 20)):
+        digest, _ = put(store, [data])
+        name = {"Bucket": locked, "Key": store.name(digest)}
+        head = s3.client().head_object(**name)
+        assert head["ObjectLockMode"] == "COMPLIANCE"
+        with pytest.raises(ClientError, match="AccessDenied"):
+            s3.client().delete_object(**name, VersionId=head["VersionId"])
+        assert holds(store, digest)
+    assert "object-lock=Enabled ok, no default retention" in inspect(place).passed
+    unlocked = parse(f"s3://{bucket}", endpoint=s3.url, retain_days=30)
+    assert [one.code for one in inspect(unlocked).found] == ["STO-LOCK"]
+    off = inspect(parse(f"s3://{bucket}", endpoint=s3.url))
+    assert any(line.startswith("object-lock=off") for line in off.passed)
 
 
 def test_a_service_that_is_not_there_is_a_sentence(tmp_path: Path, s3: Cloud) -> None:

@@ -24,10 +24,12 @@ CONNECT_SECONDS = 5
 READ_SECONDS = 30
 ATTEMPTS = 4  # of one request, the first included, with growing pauses between them
 CONNECTIONS = 8
+MAX_CUTS = 16  # of one object's answer; each time the next one goes on at the byte where it stopped
 MAX_NAMES = 1_000_000  # objects listed below a prefix
 
 _GONE = frozenset({"NoSuchKey", "404", "NotFound"})
 _DENIED = frozenset({"AccessDenied", "403", "Forbidden", "AllAccessDisabled"})
+_UNLOCKED = frozenset({"ObjectLockConfigurationNotFoundError"})
 _CREDENTIALS = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"})
 
 
@@ -161,6 +163,12 @@ def _answered(place: Place, error: aws.ClientError) -> GarrisonError:
             f"{place.url}: these credentials may not do {operation}",
             fix=f"allow them s3:{operation} on this bucket alone; docs/storage.md has the smallest policy",
         )
+    if code in _UNLOCKED or (code == "InvalidRequest" and "Object Lock" in str(said.get("Message", ""))):
+        return Usage(
+            "STO-LOCK",
+            f"the bucket {place.bucket} does not offer Object Lock, and s3_retain_days is {place.retain_days}",
+            fix="make a bucket with --object-lock-enabled-for-bucket, or set s3_retain_days to 0",
+        )
     if code in _CREDENTIALS:
         return Undecided(
             "STO-CREDENTIALS",
@@ -199,9 +207,10 @@ def opening(place: Place, path: str, connected: Any = None, *, any_encryption: b
 
     `any_encryption` takes an object as it comes: for reading what others keep, to judge it.
     """
+    connected = connected or client(place)
     with explained(place):
         try:
-            answer = (connected or client(place)).get_object(Bucket=place.bucket, Key=place.key(path))
+            answer = connected.get_object(Bucket=place.bucket, Key=place.key(path))
         except aws.ClientError as error:
             if code_of(error) in _GONE:
                 raise FileNotFoundError(path) from error
@@ -212,27 +221,52 @@ def opening(place: Place, path: str, connected: Any = None, *, any_encryption: b
         except BaseException:
             answer["Body"].close()
             raise
-    size = int(answer["ContentLength"])
-    return cast(BinaryIO, io.BufferedReader(_Body(place, answer["Body"], size), 1 << 20))
+    return cast(BinaryIO, io.BufferedReader(_Body(place, path, connected, answer), 1 << 20))
 
 
 class _Body(io.RawIOBase):
-    """The body of an answer; a cut one is not an end."""
+    """The body of an answer. A cut one is not an end: the rest of the same object is asked for."""
 
-    def __init__(self, place: Place, body: Any, size: int) -> None:
-        self._place, self._body, self._left = place, body, size
+    def __init__(self, place: Place, path: str, connected: Any, answer: dict[str, Any]) -> None:
+        self._place, self._path, self._client = place, path, connected
+        self._body, self._tag, self._size = answer["Body"], answer["ETag"], int(answer["ContentLength"])
+        self._read = 0
+        self._cuts = 0
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # the base says Buffer, which 3.11 cannot name
         with explained(self._place):
-            chunk = self._body.read(min(len(buffer), 1 << 20))
-            self._left -= len(chunk)
-            if not chunk and self._left > 0:
-                raise OSError("the answer was cut")
+            while True:
+                try:
+                    chunk = self._body.read(min(len(buffer), 1 << 20))
+                    if not chunk and self._read < self._size:
+                        raise OSError("the answer was cut")
+                    break
+                except aws.FlexibleChecksumError:
+                    raise
+                except (aws.BotoCoreError, OSError):
+                    self._cuts += 1
+                    if self._cuts > MAX_CUTS:
+                        raise
+                    self._go_on()
+        self._read += len(chunk)
         buffer[: len(chunk)] = chunk
         return len(chunk)
+
+    def _go_on(self) -> None:
+        """Ask for the rest, of the object that it was. Who reads hashes all of it, whatever is answered."""
+        self._body.close()
+        answer = self._client.get_object(
+            Bucket=self._place.bucket,
+            Key=self._place.key(self._path),
+            Range=f"bytes={self._read}-",
+            IfMatch=self._tag,
+        )
+        self._body = answer["Body"]
+        if answer.get("ContentRange") != f"bytes {self._read}-{self._size - 1}/{self._size}":
+            raise OSError("the service does not go on where it stopped")
 
     def close(self) -> None:
         self._body.close()

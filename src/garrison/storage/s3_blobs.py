@@ -66,6 +66,7 @@ class S3Blobs:
                 Bucket=self.place.bucket,
                 Key=self.place.key(name),
                 Body=data,
+                ChecksumAlgorithm="SHA256",  # a bucket with Object Lock asks for the name beside the value
                 ChecksumSHA256=_checksum(data),
                 **condition,
                 **encryption(self.place),
@@ -170,6 +171,20 @@ class _Upload:
             self._client.abort_multipart_upload(**self._target, UploadId=upload)
             return
         assert_encrypted(self._place, self._name, answer)
+        self._lock()
+
+    def _lock(self) -> None:
+        """The upload may have been begun before the setting, and not every service keeps what was asked then."""
+        if not self._place.retain_days or self._client.head_object(**self._target).get("ObjectLockMode"):
+            return
+        asked = _retention(self._place)
+        self._client.put_object_retention(
+            **self._target,
+            Retention={
+                "Mode": asked["ObjectLockMode"],
+                "RetainUntilDate": asked["ObjectLockRetainUntilDate"],
+            },
+        )
 
 
 def _tag(number: int, part: dict[str, Any]) -> dict[str, Any]:

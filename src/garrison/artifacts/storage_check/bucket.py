@@ -75,6 +75,7 @@ def inspect(place: Place, *, objects: bool = True) -> Report:
         _block(notes, s3, place)
         _encryption(notes, s3, place)
         _versions(notes, s3, place)
+        _lock(notes, s3, place)
         _identities(notes, place)
         if objects:
             _objects(notes, s3, place)
@@ -179,10 +180,29 @@ def _versions(notes: _Notes, s3: Any, place: Place) -> None:
                 f"aws s3api put-bucket-versioning --bucket {place.bucket} --versioning-configuration Status=Enabled",
             )
         )
-    lock = notes.ask("Object Lock", lambda: s3.get_object_lock_configuration(Bucket=place.bucket))
-    if lock:
-        state = lock.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled", "Disabled")
-        notes.passed.append(f"object-lock={state}")
+
+
+def _lock(notes: _Notes, s3: Any, place: Place) -> None:
+    """Whether objects can be kept from being removed, and for how long they are when nobody asks."""
+    answer = notes.ask("Object Lock", lambda: s3.get_object_lock_configuration(Bucket=place.bucket))
+    if answer is None:
+        return
+    lock = answer.get("ObjectLockConfiguration", {})
+    if lock.get("ObjectLockEnabled") == "Enabled":
+        kept = lock.get("Rule", {}).get("DefaultRetention", {})
+        term = next((f"{kept[unit]} {unit.lower()}" for unit in ("Days", "Years") if unit in kept), "")
+        by_default = f"{kept.get('Mode', '')} for {term} by default" if term else "no default retention"
+        notes.passed.append(f"object-lock=Enabled ok, {by_default}")
+    elif place.retain_days:
+        notes.found.append(
+            Found(
+                "STO-LOCK",
+                f"it does not offer Object Lock, and s3_retain_days is {place.retain_days}",
+                "make a bucket with --object-lock-enabled-for-bucket, or set s3_retain_days to 0",
+            )
+        )
+    else:
+        notes.passed.append("object-lock=off: who may delete versions of objects can remove them for good")
 
 
 def _identities(notes: _Notes, place: Place) -> None:

@@ -61,6 +61,19 @@ Garrison notices, and could not put it back.
       --versioning-configuration Status=Enabled
 """,
     ),
+    "STO-LOCK": Code(
+        "objects are to be kept, and the bucket does not offer Object Lock",
+        """\
+The setting s3_retain_days asks that nobody can remove a new object before that
+many days, and the service keeps that promise only in a bucket that was made
+with Object Lock.
+
+    aws s3api create-bucket --bucket BUCKET --object-lock-enabled-for-bucket
+    garrison store check s3://BUCKET      says object-lock=Enabled
+
+Or set s3_retain_days to 0 and do without.
+""",
+    ),
     "STO-POLICY": Code(
         "a policy is not understood",
         """\
