@@ -24,6 +24,7 @@ ALONE: dict[str, str] = {
     "inspect": "judge texts, as a filter",
     "guard": "measure injection guards",
     "dlp": "values that must not leave",
+    "assess": "a standard, item by item",
     "audit": "read and verify the ledger",
     "lineage": "how a model was made",
     "posture": "the state of five layers",
@@ -111,6 +112,10 @@ def _alone(command: str) -> ModuleType:
             from garrison.app.cli import dlp  # hyperscan: 30 ms, extra server
 
             return dlp
+        case "assess":
+            from garrison.app.cli import assess  # the detectors and the scanners: 0.3 s
+
+            return assess
         case "audit":
             from garrison.app.cli import audit  # SQLAlchemy: 260 ms, extra server
 
