@@ -113,7 +113,11 @@ HOSTILE: dict[str, Answer] = {
     "round and round": lambda _: (307, {"Location": "/again"}, b""),
     "a realm without a host": lambda _: (401, {"WWW-Authenticate": 'Bearer realm="https://[x/"'}, b""),
     "a realm without a port": lambda _: (401, {"WWW-Authenticate": 'Bearer realm="https://x:999999/"'}, b""),
-    "a realm that is a file": lambda _: (401, {"WWW-Authenticate": 'Bearer realm="file://localhost/etc/passwd"'}, b""),
+    "a realm that is a file": lambda _: (
+        401,
+        {"WWW-Authenticate": 'Bearer realm="file://localhost/etc/passwd"'},
+        b"",
+    ),
     "nested without end": lambda _: (500, {}, b"[" * 200_000),
     "orders for a terminal": lambda _: (400, {}, b"\x1b[2J"),
     "orders in JSON": lambda _: (400, {}, b'{"errors":[{"code":"\\u001b[2J\\u202e"}]}'),

@@ -93,9 +93,7 @@ async def _serve(
     ca_signer = house.token.signer("ca")
     authority = await asyncio.to_thread(ensure_ca, settings.data / "ca.pem", ca_signer, house.now())
     await asyncio.to_thread(_remember_issuers, house)
-    broker = BrokerKeeper(
-        settings.run, house.loop, lambda name, status: _worker_died(house, name, status)
-    )
+    broker = BrokerKeeper(settings.run, house.loop, lambda name, status: _worker_died(house, name, status))
     house.broker = broker.address
     await asyncio.to_thread(house.publish_snapshot)
     spool = SpoolReader(house.ledger, settings.run / "spool", house.now)

@@ -56,7 +56,9 @@ class Snapshot:
     prices: Mapping[str, Price] = field(default_factory=dict)
     workloads: Mapping[str, Subject] = field(default_factory=dict)  # who may come with a certificate alone
     detect: Mapping[str, Any] = field(default_factory=dict)  # what a customer added, for `detect.own`
-    excepted: Mapping[str, tuple[tuple[str, float], ...]] = field(default_factory=dict)  # model: (rule, until)
+    excepted: Mapping[str, tuple[tuple[str, float], ...]] = field(
+        default_factory=dict
+    )  # model: (rule, until)
     # (id of the principal, model, task, tag): who may use what, the name it is served by, how it is counted
     admitted: dict[tuple[int, str, str, str], tuple[Principal, Endpoint, str, Counted]] = field(
         default_factory=dict
