@@ -49,6 +49,7 @@ def test_a_trained_model_is_told_whole_and_every_change_is_refused(server: Serve
 
     copy = tmp_path / "copy"
     server.ok("model", "pull", "fraud@3", str(copy))
+    copy.with_name("copy.spdx.json").write_text("{}")  # what `model bom --out` wrote there is no paper
     assert server.cli("verify", str(copy), "--slsa-builder", OWN).status == 0
     assert server.cli("verify", str(copy), "--slsa-builder", "https://ci.example.org/training").status == 1
     assert server.ok("dataset", "show", "payments@2")["models"][0]["ref"] == "fraud@3"

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,8 +110,11 @@ def broken(label: str, about: str, why: str, *, fix: str = "", **evidence: str) 
     )
 
 
-def beside(path: Path) -> Iterator[tuple[str, Path]]:
-    """The attestation files beside a directory, as (label, file); their contents are not believed here."""
+def beside(path: Path, words: Collection[str]) -> Iterator[tuple[str, Path]]:
+    """The attestation files beside a directory, as (label, file); their contents are not believed here.
+
+    Their labels are one of the words or begin so (`evaluation-holdout`): any other file there is somebody's own.
+    """
     place = Path(os.path.abspath(path))
     found = 0
     try:
@@ -120,7 +123,9 @@ def beside(path: Path) -> Iterator[tuple[str, Path]]:
         return
     for name in names:
         label = name.removeprefix(f"{place.name}.").removesuffix(".json")
-        if name == f"{place.name}.{label}.json" and is_label(label) and found < MAX_BESIDE:
+        if name != f"{place.name}.{label}.json" or not is_label(label) or _word_of(label, words) is None:
+            continue
+        if found < MAX_BESIDE:
             found += 1
             yield label, place.with_name(name)
 
@@ -135,16 +140,14 @@ def open_beside(
     """
     return {
         label: open_attestation(
-            read_sidecar(file), keys, _type_of(label, types, about), about=about, digest=digest, label=label
+            read_sidecar(file), keys, types[word], about=about, digest=digest, label=label
         )
-        for label, file in beside(path)
+        for label, file in beside(path, types)
+        if (word := _word_of(label, types))
     }
 
 
-def _type_of(label: str, types: Mapping[str, str], about: str) -> str:
-    for word in sorted(types, key=len, reverse=True):
-        if label == word or label.startswith(f"{word}-"):
-            return types[word]
-    raise broken(
-        label, about, f"papers are {', '.join(sorted(types))}", fix=f"remove {label}.json if it is not one"
-    )
+def _word_of(label: str, words: Collection[str]) -> str | None:
+    """Of `evaluation-holdout` it is `evaluation`; the longest that fits."""
+    fitting = [word for word in words if label == word or label.startswith(f"{word}-")]
+    return max(fitting, key=len, default=None)

@@ -110,11 +110,18 @@ def run_unapprove(args: argparse.Namespace) -> int:
             ("withdrawn", f"{result['ref']}   {short(result['digest'])}"),
             ("from", ", ".join(result["environments"])),
             ("serving", serving),
-            ("next", f"garrison deploy rollback {result['ref'].partition('@')[0]}"),
+            ("next", _after_withdrawal(result)),
             ("audit", result["audit_id"]),
         ]
     )
     return 0
+
+
+def _after_withdrawal(result: dict[str, Any]) -> str:
+    name = result["ref"].partition("@")[0]
+    if result["stopped"] or result["kept_serving"]:
+        return f"garrison deploy rollback {name}"
+    return f"garrison approvals list {name}"
 
 
 def run_approvals(args: argparse.Namespace) -> int:

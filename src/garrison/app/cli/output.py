@@ -20,6 +20,7 @@ from garrison.core.event import age, parse_time
 
 WIDTH = 79
 MIN_CELL = 8  # columns below which a name in a table says nothing
+MAX_NAME = 14  # columns for the names of values; a longer one stands out
 MIN_PROSE = 24
 MAX_LINES = 8  # of one fact of a refusal; --json has all of it
 MAX_FINDINGS = 5
@@ -99,8 +100,10 @@ def print_line(text: str = "") -> None:
 
 def print_pairs(pairs: Iterable[tuple[str, object]]) -> None:
     """Aligned `name  value` lines; values are escaped, long ones wrap under themselves."""
-    for name, value in pairs:
-        for line in _pair(f"{name:<10}  ", visible(value), keep_words=name == "next"):
+    shown = list(pairs)
+    width = min(max([10, *(len(name) for name, _ in shown)]), MAX_NAME)
+    for name, value in shown:
+        for line in _pair(f"{name:<{width}}  ", visible(value), keep_words=name == "next"):
             print_line(line)
 
 
