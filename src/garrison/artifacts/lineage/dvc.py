@@ -51,7 +51,7 @@ def read(root: Path, model: str, save: Save) -> Imported:
     Raises `Usage` LIN-SOURCE, `Refused` LIN-DIGEST when disk and DVC disagree, LIN-PLACE for links, and
     `Undecided` LIN-FORMAT, LIN-LIMIT.
     """
-    root = folder(root, "a directory with dvc.lock or .dvc files")
+    root = folder(root, "a directory with dvc.lock or .dvc files", "name the root of the DVC project")
     stages = _stages(root)
     items = [*(item for name, stage in stages.items() for item in _items(root, name, stage)), *_added(root)]
     if not items:

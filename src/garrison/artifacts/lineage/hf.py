@@ -35,7 +35,11 @@ def read(home: Path, revision: str, save: Save) -> Imported:
     Raises `Usage` LIN-SOURCE, `Refused` LIN-DIGEST for bytes that are not their blob's name, LIN-GONE and
     LIN-PLACE, `Undecided` LIN-FORMAT and LIN-LIMIT.
     """
-    home = folder(home, "a model in the Hugging Face cache (models--ORG--NAME)")
+    home = folder(
+        home,
+        "a model in the Hugging Face cache (models--ORG--NAME)",
+        "download it with the hub's own client first, or set HF_HOME to where its cache is",
+    )
     match = _HOME.match(home.name)
     if match is None:
         raise Usage("LIN-SOURCE", f"{home} is not named models--ORG--NAME", fix="give its ORG/NAME")

@@ -117,10 +117,10 @@ def copied(root: Path, path: str, tally: Tally) -> dict[str, str]:
     return md5s
 
 
-def folder(path: Path, what: str) -> Path:
+def folder(path: Path, what: str, fix: str) -> Path:
     """The directory itself. Raises `Usage` LIN-SOURCE when there is none."""
     if not path.is_dir():
-        raise Usage("LIN-SOURCE", f"{path} is not {what}", fix="check the path")
+        raise Usage("LIN-SOURCE", f"{path} is not {what}", fix=fix)
     return path.resolve()
 
 

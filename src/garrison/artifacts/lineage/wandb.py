@@ -62,7 +62,11 @@ def read(path: Path, model: str, save: Save) -> Imported:
 
     Raises `Usage` LIN-SOURCE, `Refused` LIN-DIGEST, `Undecided` LIN-FORMAT, LIN-LIMIT.
     """
-    root = folder(path, "the directory of a run (wandb/offline-run-…)")
+    root = folder(
+        path,
+        "the directory of a run (wandb/offline-run-…)",
+        "ls wandb shows the runs that are here; WANDB_MODE=offline makes one",
+    )
     logs = sorted(root.glob("run-*.wandb"))
     if len(logs) != 1:
         raise not_understood(str(root), f"it has {len(logs)} files run-*.wandb, not one")
