@@ -29,7 +29,7 @@ def add(verbs: Any) -> None:
         help="which rule fired in a request, and what to do if it was wrong",
         epilog="example: garrison guard explain a-000412",
     )
-    explain.add_argument("id", metavar="AUDIT-ID", help="as the refusal, or garrison audit list, shows it")
+    explain.add_argument("id", metavar="ID", help="as the refusal, or garrison audit list, shows it")
     explain.set_defaults(run=run_explain)
     wrong = verbs.add_parser(
         "except",

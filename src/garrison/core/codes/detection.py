@@ -12,7 +12,7 @@ A file to measure with holds one JSON object a line. For garrison guard eval:
 text, label (injection, jailbreak, benign or hard-benign), channel (user or
 document) and family; for garrison dlp eval: text, spans and hard_negatives.
 
-    {"text": "What is a prompt?", "label": "benign", "channel": "user", "family": "mine"}
+    {"text": "Hi", "label": "benign", "channel": "user", "family": "mine"}
 """,
     ),
     "GRD-EMPTY": Code(
@@ -27,11 +27,11 @@ Take another set, or leave the option out.
     "GRD-EXCEPT": Code(
         "an exception from a rule",
         """\
-A rule that is wrong for one model can stop blocking it: for at most 90 days, with
-somebody who answers for it, recorded, shown by garrison posture and named in
-every later event that it let pass. What the rule finds is still noted.
+A rule that is wrong for one model can stop blocking it: for at most 90 days,
+with somebody who answers for it, recorded, shown by garrison posture and named
+in every later event that it let pass. What the rule finds is still noted.
 
-    garrison guard explain AUDIT-ID
+    garrison guard explain ID
     garrison guard except RULE --model NAME --owner WHO --until 2027-03-01
     garrison guard except RULE --model NAME --remove
 """,
@@ -39,8 +39,8 @@ every later event that it let pass. What the rule finds is still noted.
     "GRD-NONE": Code(
         "nothing to explain",
         """\
-The record of that audit id has no finding of a detector: the request was refused
-or answered for another reason, which garrison audit show prints.
+The record of that audit id has no finding of a detector: the request was
+refused or answered for another reason, which garrison audit show prints.
 
     garrison audit list --outcome denied
 """,
