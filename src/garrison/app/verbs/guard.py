@@ -32,9 +32,7 @@ def guard_except(house: House, call: Call) -> dict[str, Any]:
             )
         return _record(house, call, key, {"rule": rule, "model": model}, removed=True)
     if rule not in _rules(house):
-        raise Usage(
-            "GRD-EXCEPT", "that rule blocks nothing here", fix="garrison guard explain ID names it"
-        )
+        raise Usage("GRD-EXCEPT", "that rule blocks nothing here", fix="garrison guard explain ID names it")
     owner = call.text("owner")
     if not house.people().knows(owner):
         raise Refused(
