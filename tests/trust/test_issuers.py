@@ -97,7 +97,6 @@ def test_a_token_of_each_kind_of_key_is_worth_what_the_grant_says(algorithm: str
         ({"exp": 1e300}, "TOK-INVALID", "times"),
         ({"exp": 2_000}, "TOK-INVALID", "lifetime"),
         ({"exp": int(time.time()) + 90_000}, "TOK-INVALID", "lifetime"),
-        ({"nbf": int(time.time()) + 60}, "TOK-INVALID", "early"),
         ({"iat": _ago(900), "nbf": _ago(900), "exp": _ago(1)}, "TOK-EXPIRED", "expired"),
         ({"sub": ...}, "TOK-INVALID", "subject"),
         ({"sub": ""}, "TOK-INVALID", "subject"),
@@ -113,12 +112,17 @@ def test_a_token_of_each_kind_of_key_is_worth_what_the_grant_says(algorithm: str
         ({"iss": ["https://login.example.com"]}, "TOK-INVALID", "issuer"),
         ({"cnf": {"jkt": "x"}}, "TOK-INVALID", "rights"),
     ],
-    ids=str,
+    ids=lambda value: ", ".join(value) if isinstance(value, dict) else value,  # the same in every process
 )  # fmt: skip
 def test_a_well_signed_token_that_says_something_else_is_refused(
     theirs: FakeIssuer, claims: dict[str, Any], code: str, word: str
 ) -> None:
     assert why(theirs.token(**claims), verifier(theirs)) == (code, word)
+
+
+@pytest.mark.row("C06", kind="R")
+def test_a_token_for_later_is_too_early(theirs: FakeIssuer) -> None:
+    assert why(theirs.token(nbf=int(time.time()) + 60), verifier(theirs)) == ("TOK-INVALID", "early")
 
 
 @pytest.mark.row("C06", kind="R")
