@@ -7,7 +7,7 @@ import re
 from collections.abc import Container
 
 from garrison.core.errors import Usage
-from garrison.trust.keys.pkcs11 import check_label
+from garrison.trust.keys.labels import check_label
 
 _LABEL = re.compile(r"approver(?:-([0-9]{1,4}))?\.")
 

@@ -14,8 +14,9 @@ from garrison.core.digest import canonical_json
 from garrison.core.errors import Refused, Usage
 from garrison.trust import strict_json
 from garrison.trust.keys.base import Signer
+from garrison.trust.keys.labels import check_label
 from garrison.trust.keys.pin import Pin, pin_credential, pin_file
-from garrison.trust.keys.pkcs11 import Token, check_label, refuse_writable
+from garrison.trust.keys.pkcs11 import Token, refuse_writable
 from garrison.trust.keys.profiles import profile
 from garrison.trust.keys.public import PublicKey
 

@@ -7,7 +7,6 @@ is never tried twice. What a token may be asked to do is limited by its profile 
 from __future__ import annotations
 
 import os
-import re
 import stat
 import threading
 from collections.abc import Callable
@@ -19,17 +18,16 @@ import pkcs11 as p11
 from garrison.core.errors import GarrisonError, Refused, Undecided, Usage
 from garrison.trust.keys import objects
 from garrison.trust.keys.algorithm import Algorithm, AnyPublicKey, algorithm_of
+from garrison.trust.keys.labels import check_label, is_label
 from garrison.trust.keys.pin import Pin, pin_file, pin_refusal, read_pin, remember_refusal
 from garrison.trust.keys.profiles import PROFILES, Profile
 from garrison.trust.keys.public import PublicKey, key_id_of, public_pem
 
 T = TypeVar("T")
 
-MAX_LABEL = 64  # characters; labels become file names and certificate names
 MAX_DATA = 4096  # bytes; tokens have little room, and only a checkpoint is kept there
 MAX_KEYS = 256  # listed keys; more than that is not a token of ours
 
-_LABEL = re.compile(rf"[a-z0-9](?:[a-z0-9@_-]|\.(?!\.)){{0,{MAX_LABEL - 1}}}")
 _SOFTWARE = ("softhsm", "softtok")  # SoftHSM, openCryptoki's soft token
 _LOST = (
     p11.SessionHandleInvalid,
@@ -301,21 +299,6 @@ class TokenKey:
 
     def __repr__(self) -> str:
         return f"TokenKey({self.label!r}, {self.key_id[:16]}…)"
-
-
-def is_label(text: str) -> bool:
-    return _LABEL.fullmatch(text) is not None
-
-
-def check_label(label: str) -> str:
-    """Raises `Usage` KEY-LABEL."""
-    if is_label(label):
-        return label
-    raise Usage(
-        "KEY-LABEL",
-        f"{label[:MAX_LABEL]!a} cannot name a key",
-        fix=f"use lower-case letters, digits and . _ @ -, at most {MAX_LABEL} characters",
-    )
 
 
 def open_token(
