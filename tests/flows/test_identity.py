@@ -63,7 +63,7 @@ class Gate:
         began = time.monotonic()
         while not true():
             assert time.monotonic() - began < seconds, "it did not happen"
-            time.sleep(0.02)
+            time.sleep(0.3)  # each try may be a bad login, and fifty in ten seconds lock this address out
         return time.monotonic() - began
 
 
@@ -427,9 +427,9 @@ def test_fifty_bad_logins_are_counted_by_reason_and_slowed_down(gate: Gate) -> N
     good = gate.server.token(model="open")
     assert [gate.code(good) for _ in range(12)] == [""] * 12  # both workers know it now
     head, body, _ = good.split(".")
-    codes = [gate.code(f"{head}.{body}.{'A' * 80}{number:06d}") for number in range(120)]
+    codes = [gate.code(f"{head}.{body}.{'A' * 80}{number:06d}") for number in range(260)]
     assert set(codes) == {"TOK-INVALID", "LIM-AUTH"}
-    assert codes.count("TOK-INVALID") <= 2 * 50  # of each of the two workers
+    assert codes.count("TOK-INVALID") <= 2 * 2 * 50  # of two workers, in at most two windows
     assert gate.code(good) == ""  # what is known to be good goes on
     failed = gate.server.ok("audit", "list", "--kind", "model.invoke", "--limit", "200")["records"]
     reasons = [one["data"]["authentication"] for one in failed if "authentication" in one.get("data", {})]

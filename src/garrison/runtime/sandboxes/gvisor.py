@@ -98,7 +98,7 @@ class Gvisor:
                 "--host-uds=create",
                 "run",
                 f"-bundle={place}",
-                f"garrison-{order.uid}",
+                f"garrison-{order.uid}-{place.name.rpartition('-')[2]}",  # a name of the whole machine
             ],
             {"config.json": json.dumps(config), "model/.order": json.dumps(inner)},
             cgroup.enter(order.uid, order.limits, memory=OWN_MEMORY, threads=OWN_THREADS),

@@ -20,7 +20,9 @@ def free_uid(taken: Collection[int], first: int = FIRST_UID, count: int = UIDS) 
     if os.geteuid() != 0:
         return os.getuid()
     used = {*taken, *_running_uids()}
-    for uid in range(first, first + count):
+    start = os.getpid() * 61  # two Garrisons of one machine that look at the same moment take different ids
+    for step in range(count):
+        uid = first + (start + step) % count
         if uid not in used:
             return uid
     raise Undecided(
