@@ -8,7 +8,7 @@ DATA ?= ./garrison-data
 LISTEN ?= 127.0.0.1:8443
 BIN := .venv/bin
 
-.PHONY: help setup setup-bench up demo test check static bench soak fuzz lock train docs status format bench-peers
+.PHONY: help setup setup-bench up demo test test-again check static bench soak fuzz lock train docs status format bench-peers
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | \
@@ -28,6 +28,9 @@ demo: setup ## the whole story on a real model, with real attacks; about 90 s af
 
 test: static ## everything in `check`, then the whole test suite
 	$(BIN)/pytest -n $(WORKERS)
+
+test-again: ## the tests that failed last time, up to five of them, one at a time
+	@$(BIN)/python scripts/test_again.py
 
 check: static ## format, lint, types, import contracts, and that the documents are true
 	$(BIN)/pytest -q tests/house

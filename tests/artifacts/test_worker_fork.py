@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -149,8 +150,11 @@ def test_an_interrupted_command_leaves_no_process_and_no_folder(tmp_path: Path) 
     children = Path(f"/proc/{command.pid}/task/{command.pid}/children")
     while not (found := children.read_text().split()):
         assert command.poll() is None
+    worker = os.pidfd_open(int(found[0]))
     os.killpg(command.pid, signal.SIGINT)
     assert command.communicate(timeout=60)[0] == b""
     assert command.returncode == 130
-    assert not Path(f"/proc/{found[0]}").exists()
+    ended, _, _ = select.select([worker], [], [], 60)  # at once, or when it reads the end of its channel
+    os.close(worker)
+    assert ended
     assert list(scratch.iterdir()) == []

@@ -100,9 +100,17 @@ def _forked(channel: int, said: int, scratch: str, mode: str) -> Forked:
         pid = os.fork()
         if pid == 0:
             _work(channel, said, scratch, mode)
-    finally:
+    except OSError:
         signal.pthread_sigmask(signal.SIG_SETMASK, allowed)
-    return Forked(pid)
+        raise
+    child = Forked(pid)
+    try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, allowed)
+    except BaseException:  # a handler raised, and nobody else knows of the child yet
+        child.kill()
+        child.wait()
+        raise
+    return child
 
 
 def _work(channel: int, said: int, scratch: str, mode: str) -> NoReturn:
