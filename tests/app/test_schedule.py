@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from tests.app.household import Household
 from tests.flows.server import run
 
@@ -160,3 +162,20 @@ def _cached_model(place: Path) -> Path:
     (home / "refs" / "main").write_text(commit)
     (home / "snapshots" / commit / "config.json").symlink_to(f"../../blobs/{name}")
     return home
+
+
+@pytest.mark.row("A10", kind="R")
+def test_a_private_key_in_a_file_of_the_data_directory_is_found(approved: Household) -> None:
+    data = approved.house.settings.data
+    assert approved.ask("schedule.run", job="check-keys")["facts"] == {"found": 0}
+    key = ec.generate_private_key(ec.SECP256R1())
+    (data / "models" / "release.key").write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+    assert refusal(approved, "schedule.run", job="check-keys") == "KEY-ENV"
+    found = [item for item in posture_items(approved) if item["what"].startswith("check-keys")]
+    assert [(item["level"], item["evidence"] != "") for item in found] == [("bad", True)]
+    told = run(["--data", str(data), "--json", "doctor"])
+    assert [
+        left["names"] for left in told.json["left_over"] if left["kind"] == "private keys in plain files"
+    ] == [["models/release.key"]]

@@ -14,7 +14,7 @@ import pytest
 from tests.app.household import Household, opened
 from tests.flows.server import run
 
-from garrison.core.errors import GarrisonError, Refused
+from garrison.core.errors import GarrisonError, Refused, Usage
 
 
 @pytest.fixture
@@ -305,3 +305,18 @@ def test_the_fold_is_the_same_after_a_restart(tmp_path: Path, plain: Path) -> No
             n: p.roles for n, p in kept.persons.items()
         }
         assert home.house.local_subject("sa", via="x").models == {"fraud"}
+
+
+def test_a_later_version_keeps_owner_and_tier_unless_others_are_given(home: Household, plain: Path) -> None:
+    with pytest.raises(Usage) as missing:
+        home.ask("model.publish", source=str(plain), ref="fraud@1", owner="ml-team")
+    assert missing.value.code == "ARG-MISSING"
+    assert "--owner NAME --tier TIER" in missing.value.fix
+    home.publish(plain, "fraud@1", tier="confidential")
+    (plain / "README.md").write_text("another")
+    kept = home.ask("model.publish", source=str(plain), ref="fraud")
+    assert (kept["ref"], kept["owner"], kept["tier"]) == ("fraud@2", "ml-team", "confidential")
+    (plain / "README.md").write_text("a third")
+    with pytest.raises(Refused) as taken:
+        home.ask("model.publish", source=str(plain), ref="fraud@1")
+    assert taken.value.code == "ART-IMMUTABLE"

@@ -21,6 +21,7 @@ from garrison.core.errors import GarrisonError, Refused, Undecided, Usage
 from garrison.core.event import Event, Outcome, format_time
 from garrison.evidence.verify import BROKEN, INTACT, verify_ledger
 from garrison.evidence.witness import FileWitness
+from garrison.trust.stray_keys import scan_directory
 
 STEP_SECONDS = 0.02  # of rest after each version that was hashed
 MAX_NAMED = 50  # problems named in one event; each has an event of its own too
@@ -148,6 +149,21 @@ def check_rows(house: House) -> dict[str, Any]:
     return {"people": len(people.persons), "owners": len(people.owners), "routes": len(people.routes)}
 
 
+def check_keys(house: House) -> dict[str, Any]:
+    """Does a private key lie in a file below the data directory? Raises `Refused` KEY-ENV, and `Undecided`
+    with the same code when there were too many files to look at all of them."""
+    found = scan_directory(house.settings.data)
+    names = [finding.where for finding in found if finding.rule_id == "key.stray.file"]
+    if not found:
+        return {"found": 0}
+    raise (Refused if names else Undecided)(
+        "KEY-ENV",
+        found[0].message,
+        evidence={"files": names[:MAX_NAMED]},
+        fix=found[0].fix,
+    )
+
+
 def verify_records(house: House) -> dict[str, Any]:
     """Every record of the ledger, its columns too: an event that was hidden from the questions is found here.
 
@@ -186,6 +202,7 @@ JOBS: tuple[Job, ...] = (
         is_quick=True,
     ),
     Job("check-rows", "hold people, owners, revocations and routes against the ledger", _hourly, check_rows),
+    Job("check-keys", "no private key lies in a file of the data directory", _daily, check_keys),
     Job(
         "verify-ledger",
         "hash every record of the ledger, and compare with its witness",

@@ -1,6 +1,7 @@
 """What in a data directory belongs to nothing, and what belongs to something and is not there. Changes nothing.
 
-Looks at names and rows, never at contents: whether bytes are what was signed is asked by `store verify`.
+Looks at names and rows, and for private keys at the head of each file; whether bytes are what was signed is
+asked by `store verify`.
 A server that is running may be in the middle of a publication, which then is among what belongs to nothing yet.
 """
 
@@ -18,9 +19,14 @@ from garrison.core.errors import GarrisonError
 from garrison.storage.sql import open_database
 from garrison.trust.keyring import KEYRING_FILE, ROOT, ROOT_FILE, open_keyring
 from garrison.trust.keys.public import load_public
+from garrison.trust.stray_keys import scan_directory
 
 MAX_NAMED = 20  # of one kind; the count is always whole
 _START = "restart the server: a start removes it"
+_STRAY = {
+    "key.stray.file": "private keys in plain files",
+    "key.stray.incomplete": "folders with too many files to look for private keys in all",
+}
 _TARGET = re.compile(r"[0-9a-f]{64}\.(\d{1,9})\.release\.json")
 
 
@@ -51,6 +57,7 @@ def look(data: Path) -> list[LeftOver]:
         *_trees(data, refs),
         *_targets(data, refs),
         *_keys(data),
+        *_stray_keys(data),
     ]
     return [left for left in found if left.count]
 
@@ -124,6 +131,13 @@ def _keys(data: Path) -> Iterator[LeftOver]:
             labels - files,
             "garrison key export LABEL --public > keys/public/LABEL.pem",
         )
+
+
+def _stray_keys(data: Path) -> Iterator[LeftOver]:
+    for rule_id, kind in _STRAY.items():
+        found = [finding for finding in scan_directory(data) if finding.rule_id == rule_id]
+        if found:
+            yield _found(kind, {finding.where for finding in found}, found[0].fix)
 
 
 def _entries(place: Path) -> Iterable[Path]:

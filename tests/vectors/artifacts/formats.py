@@ -33,6 +33,10 @@ def r_symbol(name: bytes) -> tuple[int | bytes, ...]:
 
 NIL = 254
 
+# Of no key: sixty-four times the same letter. Split, so that no search for leaks stops at this file.
+KEY = "-----BEGIN PRIVATE " + "KEY-----\n" + "A" * 64 + "\n" + "-----END PRIVATE " + "KEY-----\n"
+CERTIFICATE = "-----BEGIN CERTIFICATE-----\n" + "A" * 64 + "\nAAAA==\n-----END CERTIFICATE-----\n"
+
 
 def long_proto(number: int, value: bytes) -> bytes:
     """A protocol buffer field of a number above 15."""
@@ -172,6 +176,14 @@ def xgb(**changes: object) -> bytes:
 
 
 REFUSED = {
+    "release.pem": KEY.encode(),
+    "behind.pem": f"# the authority, and more\n{CERTIFICATE}\n{KEY}".encode(),
+    "encrypted.pem": KEY.replace("PRIVATE", "RSA PRIVATE")
+    .replace("-----\nA", "-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nA")
+    .encode(),
+    "key_in_prose.md": f"# Model\n\nSigned with:\n\n{KEY}".encode(),
+    "service_account.json": json.dumps({"type": "service_account", "private_key": KEY}).encode(),
+    "key.yaml": b"key: " + json.dumps(KEY).encode() + b"\n",
     "promise.rds": gzip.compress(r_data(5, NIL, 6, *r_symbol(b"system"), NIL), mtime=0),
     "closure.rds": r_data(3, 253, NIL, *r_symbol(b"x")),
     "call.rds": r_data(6, *r_symbol(b"system"), 2, 16, 1, 9, 2, b"id", NIL),
@@ -308,6 +320,9 @@ REFUSED = {
 }
 
 INCOMPLETE = {
+    "cut.pem": CERTIFICATE[:60].encode(),
+    "binary.pem": CERTIFICATE.encode() + b"\x80\x04",
+    "not_base64.pem": CERTIFICATE.replace("AAAA==", "<script>").encode(),
     "cut.rds": r_data(13, 4, 1),
     "other_bracket.yaml": b"a: [1}\n",
     "empty_entry.yaml": b"a: [1,, 2]\n",
@@ -328,6 +343,8 @@ INCOMPLETE = {
 
 CLEAN = {
     **REAL,
+    "authorities.pem": f"\n# Issuer: CN=one\n# Sub-CA: zwei Prüfer\n{CERTIFICATE}\n{CERTIFICATE}".encode(),
+    "speaks_of_keys.md": b"A file that begins with -----BEGIN PRIVATE KEY----- is refused.\n",
     "vector.rds": r_data(13, 2, 1, 2),
     "little_endian.rds": r_data(14, 1, bytes(8), form=b"B\n"),
     "ascii.rds": b"A\n3\n263168\n197888\n5\nUTF-8\n16\n1\n262153\n3\na\\nb\n",

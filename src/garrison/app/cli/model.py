@@ -200,9 +200,11 @@ def _publish_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--as", dest="ref", required=True, metavar="NAME[@VERSION]", help="without a version: the next"
     )
-    parser.add_argument("--owner", required=True, help="who answers for the model")
+    parser.add_argument("--owner", help="who answers for the model (default: who did for the version before)")
     parser.add_argument(
-        "--tier", required=True, choices=[tier.value for tier in Tier], help="sensitivity of its data"
+        "--tier",
+        choices=[tier.value for tier in Tier],
+        help="sensitivity of its data (default: as for the version before)",
     )
     parser.add_argument(
         "--lineage", metavar="FILE", help="how it was made: garrison lineage template prints such a file"

@@ -39,6 +39,7 @@ MAX_LIST_BYTES = 16 << 10  # the list's timestamp.json; what TUF clients read at
 JOB_LAYERS = {
     "refresh-approved": "artifacts",
     "check-rows": "governance",
+    "check-keys": "artifacts",
     "verify-ledger": "governance",
     "check-store": "artifacts",
     "check-drift": "artifacts",

@@ -33,9 +33,7 @@ def publish(house: House, call: Call) -> dict[str, Any]:
     text = call.text("source")
     source = None if "://" in text else _directory(text)
     ref = _ref_or_next(house, call.text("ref"))
-    owner = identity_name(call.text("owner"))
-    tier = call.tier()
-    authorise(house, call.subject, Action.ARTIFACT_PUBLISH, ref.name, owner=owner)
+    owner, tier = _owner_and_tier(house, call, ref)
     with house.database.read() as connection:
         is_known = store.find(connection, ref) is not None
     if not is_known:  # the same bytes again change nothing, nor who answers for them
@@ -166,6 +164,26 @@ def model_verify(house: House, call: Call) -> dict[str, Any]:
         "builder": builder,
         "audit_id": audit_id,
     }
+
+
+def _owner_and_tier(house: House, call: Call, ref: Ref) -> tuple[str, Tier]:
+    """As asked, else as the newest version of that name was signed. Raises `Usage` ARG-MISSING for the first one."""
+    owner, known = call.optional("owner"), None
+    if owner is None or call.optional("tier") is None:
+        with house.database.read() as connection:
+            latest = store.latest_version(connection, ref.name)
+        known = get(house.registry, Ref(ref.name, latest)) if latest else None
+    if owner is None and known is not None:
+        owner = house.people().owners.get(ref.name, known.owner)
+    authorise(house, call.subject, Action.ARTIFACT_PUBLISH, ref.name, owner=identity_name(owner or "nobody"))
+    if owner is None or (known is None and call.optional("tier") is None):
+        raise Usage(
+            "ARG-MISSING",
+            f"nothing is published as {ref.name} yet: its first version says who answers for it and how sensitive "
+            "its data is",
+            fix="add --owner NAME --tier TIER; later versions keep them unless others are given",
+        )
+    return identity_name(owner), call.tier(known.tier if known else None)
 
 
 def _ref_or_next(house: House, text: str) -> Ref:

@@ -18,6 +18,7 @@ from garrison.artifacts.scanners.modelfile import Modelfile
 from garrison.artifacts.scanners.msgpack_flax import MsgpackFlax
 from garrison.artifacts.scanners.npy import Npy
 from garrison.artifacts.scanners.onnx import Onnx
+from garrison.artifacts.scanners.pem import Pem
 from garrison.artifacts.scanners.pickle import Pickle
 from garrison.artifacts.scanners.rare import (
     HDF5,
@@ -61,7 +62,7 @@ SCANNERS: tuple[Scanner, ...] = (
         Zstd(),
         SEVEN_ZIP,
     ),
-    *(Pickle(), SentencePiece(), JSON, YAML, TOML, Jinja(), Text()),
+    *(Pickle(), SentencePiece(), Pem(), JSON, YAML, TOML, Jinja(), Text()),
     *(XML, RData(), Executable(), Image(), CoreMl(), CoreMlWeights()),
     *(XgboostUbj(), XgboostBinary(), LightGbm(), CatBoost(), Modelfile()),
     *(SavedModel(), TensorflowGraph(), KerasMetadata(), Fingerprint(), CheckpointIndex(), CheckpointState()),

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 
 from garrison.artifacts.scanners.base import Inner, Seen, critical, shown
+from garrison.artifacts.scanners.pem import private_key
 from garrison.artifacts.scanners.sources import BytesSource
 
 SHORT = 24  # no pickle that calls something is shorter, written as base64
@@ -51,10 +52,11 @@ FIX = "ask the author for a model without it, or remove the entry after review"
 
 
 def look_into(text: str, where: str) -> Iterator[Seen]:
-    """A template that climbs out, or a file written as base64, in any text of a configuration."""
+    """A template that climbs out, a file written as base64, or a private key, in any text of a configuration."""
     if ("{{" in text or "{%" in text) and _ESCAPES.search(text, 0, MAX_TEXT):
         message = f"a template that reaches for the interpreter: {shown(text)}"
         yield critical("artifact.template.escape", message, where, FIX)
+    yield from private_key(text, where)
     if len(text) >= SHORT and text.startswith(_BASE64):
         inner = decoded(text)
         if inner:

@@ -133,6 +133,16 @@ RULES: dict[str, Rule] = {
         "The name promises text; the bytes hold something else, or try to steer a terminal.",
         "leave the file out of the artifact",
     ),
+    "artifact.key.private": Rule(
+        "a private key among the files",
+        "Everybody who can pull the model could sign, log in or decrypt with it, for as long as the version exists.",
+        "take the file out, treat that key as leaked, and replace it",
+    ),
+    "artifact.pem.line": Rule(
+        "a PEM file with something else in it",
+        "Blocks between BEGIN and END lines and remarks between them are PEM; other bytes are judged by nobody.",
+        "leave only the blocks in the file, or leave the file out of the artifact",
+    ),
     "artifact.requirements.fetch": Rule(
         "requirements that fetch from elsewhere",
         "Installing what the model asks for would run code from an address or index of the model's choosing.",

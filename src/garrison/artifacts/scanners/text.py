@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from garrison.artifacts.scanners.base import Gap, Seen, Source, high, shown
 from garrison.artifacts.scanners.config_python import fetches
+from garrison.artifacts.scanners.pem import OVERLAP, private_key
 from garrison.artifacts.scanners.sources import chunks
 
 MAX_TEXT = 256 << 20  # the largest vocabularies and word lists have some tens of megabytes
@@ -58,8 +59,14 @@ class Text:
             return
         decoder = codecs.getincrementaldecoder("utf-8")()
         try:
+            before = ""
             for data in chunks(source):
-                decoder.decode(data)
+                text = before[-OVERLAP:] + decoder.decode(data)
+                found = next(private_key(text), None)
+                if found is not None:
+                    yield found
+                    return
+                before = text
                 if _BINARY.search(data):
                     yield Gap("artifact.text.binary", "text with binary control characters in it")
                     return
