@@ -77,10 +77,13 @@ def test_full_evidence_is_green_in_five_lines() -> None:
 
 ONE = GREEN.deployments[0]
 DRIFT, ROWS = GREEN.jobs
+STOLEN = ReleaseFacts("fraud@1", "approved", "clean", "ml", "release")
 LANDLOCK = {"deployments": (replace(ONE, isolation="landlock"),), "probes": (("landlock", 12, 12),)}
 CHANGES = [
     ({"releases": (ReleaseFacts("fraud@1", "approved", "clean", ""),)}, "governance", BAD, "GOV-OWNER"),
     ({"releases": (ReleaseFacts("fraud@1", "approved", "incomplete", "ml"),)}, "artifacts", BAD, "ART-INCOMPLETE"),
+    ({"releases": (STOLEN,)}, "artifacts", BAD, "KEY-REVOKED"),
+    ({"releases": (replace(STOLEN, ref="fraud@2"),)}, "artifacts", WARN, "KEY-REVOKED"),
     ({"hardware_keys": (), "software_keys": ("release",)}, "artifacts", WARN, "KEY-SOFT"),
     ({"hardware_keys": ()}, "artifacts", BAD, "POS-NONE"),
     ({"deployments": (replace(ONE, verified=None),)}, "runtime", BAD, "ART-UNCHECKED"),

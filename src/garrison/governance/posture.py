@@ -24,12 +24,14 @@ WIDTH = 79
 
 @dataclass(frozen=True, slots=True)
 class ReleaseFacts:
-    """A version in the registry. `state` is published, approved or retired; `verdict` the scan's."""
+    """A version in the registry. `state` is published, approved or retired; `verdict` the scan's; `revoked` the
+    label of a revoked key whose signature on it does not count any more."""
 
     ref: str
     state: str
     verdict: str
     owner: str
+    revoked: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +238,22 @@ def _releases(facts: Facts) -> Iterable[Item]:
             yield Item(BAD, "ART-INCOMPLETE", what, f"garrison model retire {release.ref}")
         else:
             yield Item(OK)
+    yield from _revoked(facts)
+
+
+def _revoked(facts: Facts) -> Iterable[Item]:
+    """One line for each revoked key that versions still hang on. Bad while one of them serves."""
+    serving = {deployment.ref for deployment in facts.deployments}
+    by_key: dict[str, list[str]] = {}
+    for release in facts.releases:
+        if release.revoked and release.state != "retired":
+            by_key.setdefault(release.revoked, []).append(release.ref)
+    for label, refs in by_key.items():
+        more = f" and {len(refs) - 1} more" if len(refs) > 1 else ""
+        level = BAD if serving & set(refs) else WARN
+        yield Item(
+            level, "KEY-REVOKED", f"{refs[0]}{more} signed by a revoked key", f"garrison key show {label}"
+        )
 
 
 def _keys(facts: Facts) -> Iterable[Item]:

@@ -107,7 +107,7 @@ def _refuse_revoked(key: PublicKey, message: str) -> None:
             if key.revocation.since.year > 1970
             else "and nothing by it counts"
         ),
-        fix="have the version signed again by the key in force: garrison model resign NAME@VERSION",
+        fix=f"have the version signed again by the key in force, as garrison key show {key.label} says for each",
         evidence={
             "key_id": key.key_id,
             "key_label": key.label,

@@ -6,10 +6,12 @@ import argparse
 import getpass
 import os
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
 from garrison.app.cli import link, output
+from garrison.core.digest import short
 from garrison.core.errors import Undecided, Usage
 from garrison.storage.local import write_atomically
 
@@ -249,13 +251,16 @@ def _affected(result: dict[str, Any]) -> str:
 def _print_affected(rows: list[dict[str, Any]]) -> None:
     if rows:
         output.print_table(
-            ("VERSION", "DIGEST", "SIGNED", "", "NEXT"),
-            [
-                (r["ref"], r["digest"][:19], r["time"][:16], "serving" if r["serving"] else "", r["next"])
-                for r in rows
-            ],
+            ("VERSION", "DIGEST", "SIGNED", ""),
+            [(r["ref"], short(r["digest"]), r["time"][:16], "serving" if r["serving"] else "") for r in rows],
             empty="",
         )
+        for step in dict.fromkeys(str(r["next"]).replace(r["ref"], "NAME@VERSION") for r in rows):
+            output.print_line(
+                textwrap.fill(
+                    f"next: {step}", output.WIDTH, subsequent_indent="      ", break_on_hyphens=False
+                )
+            )
 
 
 def run_add(args: argparse.Namespace) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,8 +28,8 @@ from garrison.runtime import store as serving
 from garrison.storage.sql import open_database
 from garrison.trust import dsse
 from garrison.trust.key_store import key_tokens
-from garrison.trust.keyring import KEYRING_FILE, RELEASE, ROOT_FILE, open_keyring
-from garrison.trust.keys.public import load_public
+from garrison.trust.keyring import KEYRING_FILE, RELEASE, ROOT_FILE, message_of, open_keyring, signer_id
+from garrison.trust.keys.public import PublicKey, load_public
 from garrison.trust.people import People
 
 SNAPSHOT_TYPE = "application/vnd.garrison.snapshot+json"
@@ -81,6 +81,23 @@ def _live_owner(people: People, owner: str) -> str:
     return owner if people.live(owner) else ""
 
 
+def _revoked_keys(data: Path) -> dict[str, PublicKey]:
+    """By id. None of a keyring that cannot be read, of which a line of its own tells."""
+    try:
+        ring = open_keyring((data / KEYRING_FILE).read_bytes(), load_public(data / ROOT_FILE))
+    except (OSError, GarrisonError):
+        return {}
+    return {key.key_id: key.public for key in ring.keys if key.public.revocation is not None}
+
+
+def _revoked_signer(statement: bytes, revoked: Mapping[str, PublicKey]) -> str:
+    """The label of the key, when it is revoked and that signature was not on record before. Empty otherwise."""
+    key = revoked.get(signer_id(statement)) if revoked else None
+    if key is None or key.revocation is None or message_of(statement) in key.revocation.kept:
+        return ""
+    return key.label
+
+
 class _Found:
     """What the files say, gathered step by step; a step that fails leaves its part empty."""
 
@@ -108,13 +125,14 @@ class _Found:
         self._ledger = self._verified()
 
     def _registry(self, connection: sa.Connection) -> None:
-        people = read_people(connection)
+        people, revoked = read_people(connection), _revoked_keys(self._data)
         self._releases = tuple(
             posture.ReleaseFacts(
                 str(release.ref),
                 "retired" if release.retired is not None else "published",
                 str(release.scan.get("verdict", "")),
                 _live_owner(people, people.owners.get(release.ref.name, release.owner)),
+                _revoked_signer(release.statement, revoked),
             )
             for release in registry.releases(connection)
         )
