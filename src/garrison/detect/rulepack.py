@@ -18,7 +18,7 @@ from garrison.core.errors import Usage
 from garrison.detect.base import Direction, Effect
 from garrison.detect.validators import VALIDATORS
 
-PACKS = ("secrets.toml", "pii.toml", "injection.toml", "output.toml", "views.toml")
+PACKS = ("secrets.toml", "providers.toml", "pii.toml", "national.toml", "injection.toml", "output.toml", "views.toml")
 
 MAX_REACH = (
     512  # a trigger ends at most this many characters after the start of its value: what a stream holds

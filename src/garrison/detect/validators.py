@@ -5,23 +5,34 @@ Pure functions `value -> bool`, named in the rule files. They see at most a few 
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import math
 import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from types import MappingProxyType
+
+from garrison.detect.national import NATIONAL
 
 _NOT_DIGIT = re.compile(r"[^0-9]")
 _PLACEHOLDER = re.compile(
     r"^[<\[({*]|\$\{|\{\{|^\$[A-Z_]+$|^%\w+%$|\w\(|your[_-]|_here\b|x{4}|\*{3}|\.{3}|example|placeholder|change_?me|redacted|environ|getenv|"
-    r"process\.env|secrets?\.|vault|config[.\[(]|None$|null$|true$|false$|undefined$|dummy|(?:my|your)[_-]?(?:password|secret|token|key)",
+    r"process\.env|^ENC\[|secrets?\.|vault|config[.\[(]|None$|null$|true$|false$|undefined$|dummy|(?:my|your)[_-]?(?:password|secret|token|key)",
     re.IGNORECASE,
 )
 _EXAMPLE_EMAIL = re.compile(
     r"(?:user(?:name)?|no-?reply|name|you|your[._-]?(?:name|email)|email|someone|foo|test|example)@"
     r"(?:[a-z0-9-]+\.)*(?:example\.(?:com|org|net|edu)|example|test|invalid|localhost)",
+    re.IGNORECASE,
+)
+_NO_KEY = re.compile(
+    r"\d\.\d{1,3}\.\d{1,3}$|(?:api|access|auth|public)[_-]?key|secret|token|password", re.IGNORECASE
+)
+_MANUAL_PASSWORD = re.compile(
+    r"^[<\[{$%]|^\*+$|^x+$|^your|^(?:db_?|my)?(?:pass(?:w(?:or)?d)?|pwd|pw|secret|test|tiger|passw0rd)$",
     re.IGNORECASE,
 )
 _CAMEL_CASE = re.compile(r"[A-Z]?[a-z]+(?:[A-Z]{1,4}[a-z]*)*")
@@ -75,6 +86,7 @@ def card(value: str) -> bool:
         or (two in (34, 37) and size == 15)
         or ((four == 6011 or two == 65 or 644 <= four // 10 <= 649) and size in (16, 19))
         or (3528 <= four <= 3589 and size in (16, 19))
+        or (four in (1800, 2131) and size == 15)
         or ((300 <= four // 10 <= 305 or two in (36, 38, 39)) and size in (14, 16, 19))
         or (two == 62 and 16 <= size <= 19)
         or (two in (50, 56, 57, 58, 60, 61, 63, 67, 68, 69) and size in (16, 18, 19))
@@ -153,14 +165,14 @@ def aadhaar(value: str) -> bool:
 
 def nir(value: str) -> bool:
     """French social security number: key = 97 - (first 13 digits mod 97)."""
-    number = digits(value)
+    number = digits(value.upper().replace("2A", "19").replace("2B", "18"))  # Corsica's departments
     return len(number) == 15 and 97 - int(number[:13]) % 97 == int(number[13:])
 
 
 def pesel(value: str) -> bool:
     number = digits(value)
-    total = sum(int(d) * w for d, w in zip(number, (1, 3, 7, 9) * 3, strict=False) if w) if number else 0
-    return len(number) == 11 and (10 - (total - int(number[10])) % 10) % 10 == int(number[10])
+    total = sum(int(d) * w for d, w in zip(number[:10], (1, 3, 7, 9) * 3, strict=False))
+    return len(number) == 11 and (10 - total % 10) % 10 == int(number[10])
 
 
 def bsn(value: str) -> bool:
@@ -180,8 +192,8 @@ def fiscal_it(value: str) -> bool:
 
 
 def phone(value: str) -> bool:
-    """E.164: 7 to 15 digits; a national number is only asked about next to a word such as "phone"."""
-    number = digits(value)
+    """E.164: 7 to 15 digits, its extension not counted; a national number only counts next to a word for it."""
+    number = digits(re.split("[xe]", value, maxsplit=1)[0])
     return 7 <= len(number) <= 15 and len(set(number)) > 2
 
 
@@ -219,15 +231,48 @@ def password(value: str) -> bool:
     return _mixed(value) >= 2 and bool(re.search(r"[0-9!@#$%^&+=?~]", value))
 
 
+def _is_counted(value: str) -> bool:
+    """`1234567890`, `abcdefghij...`: most characters follow the one before them."""
+    steps = sum(ord(after) - ord(before) == 1 for before, after in pairwise(value))
+    return steps > 0.85 * (len(value) - 1)
+
+
+def _mixes_case(value: str, share: float) -> bool:
+    """Whether neighbouring letters differ in case as often as by chance: about half of them do."""
+    changes = sum(
+        before.isalpha() and after.isalpha() and before.isupper() != after.isupper()
+        for before, after in pairwise(value)
+    )
+    return changes >= share * len(value)
+
+
+def shuffled(value: str) -> bool:
+    """No name in a program: some digits, or letters in either case as if by chance."""
+    body = value.rpartition("_")[2]
+    return varied(value) and (sum(char.isdigit() for char in body) >= 3 or _mixes_case(body, 0.25))
+
+
 def random_key(value: str) -> bool:
-    """Looks made by a machine: letters and digits, high entropy, no placeholder."""
+    """Looks made by a machine: letters and digits, high entropy, no placeholder, version or name of a key."""
     return (
         len(value) >= 16
         and _mixed(value) >= 2
-        and any(c.isdigit() for c in value)
-        and entropy(value) >= 3.2
+        and (any(c.isdigit() for c in value) or (len(value) >= 20 and _mixes_case(value, 0.36)))
+        and entropy(value) >= (3.2 if len(value) < 32 else 2.95)
         and not _PLACEHOLDER.search(value)
+        and not _NO_KEY.search(value)
+        and not _is_counted(value)
     )
+
+
+def jwt_in_base64(value: str) -> bool:
+    """A JSON Web Token that was encoded once more."""
+    padded = value.rstrip("=").replace("-", "+").replace("_", "/")
+    try:
+        inner = base64.b64decode(padded[: len(padded) // 4 * 4])
+    except ValueError:
+        return False
+    return inner.startswith(b"eyJ") and inner.count(b".") in (2, 4)
 
 
 def aws_secret(value: str) -> bool:
@@ -241,8 +286,8 @@ def aws_key(value: str) -> bool:
 
 
 def varied(value: str) -> bool:
-    """Not a picture of a key: `AKIAXXXXXXXXXXXXXXXX`, `ghp_aaaa...`."""
-    return len(set(value[-16:])) >= 5
+    """Not a picture of a key: `AKIAXXXXXXXXXXXXXXXX`, `ghp_aaaa...`, `ntn_1234567890...`."""
+    return len(set(value[-16:])) >= 5 and not _is_counted(value[-24:])
 
 
 def base62_crc(token: str) -> bool:
@@ -256,15 +301,29 @@ def base62_crc(token: str) -> bool:
     return text.rjust(6, "0") == body[-6:]
 
 
+def db_url(value: str) -> bool:
+    """A connection string whose password is not the one of a manual."""
+    given = value.partition("://")[2].rpartition("@")[0].partition(":")[2]
+    return not _MANUAL_PASSWORD.search(given)
+
+
 def url_password(value: str) -> bool:
-    return not _PLACEHOLDER.search(value) and value.lower() not in ("password", "pass", "passwd", "pwd")
+    return not _PLACEHOLDER.search(value) and value.lower() not in (
+        "password",
+        "pass",
+        "passwd",
+        "pwd",
+        "test",
+    )
 
 
 VALIDATORS: Mapping[str, Callable[[str], bool]] = MappingProxyType(
     {
+        **NATIONAL,
         "aadhaar": aadhaar, "aws_key": aws_key, "aws_secret": aws_secret, "bsn": bsn, "card": card, "cpf": cpf,
-        "dni": dni, "email": email, "fiscal_it": fiscal_it, "iban": iban, "ipv4": ipv4, "ipv6": ipv6, "luhn": luhn,
-        "nhs": nhs, "nino": nino, "nir": nir, "password": password, "pesel": pesel, "phone": phone,
-        "random_key": random_key, "ssn": ssn, "url_password": url_password, "varied": varied,
+        "db_url": db_url, "dni": dni, "email": email, "fiscal_it": fiscal_it, "iban": iban, "ipv4": ipv4,
+        "ipv6": ipv6, "jwt_in_base64": jwt_in_base64, "luhn": luhn, "nhs": nhs, "nino": nino, "nir": nir,
+        "password": password, "pesel": pesel, "phone": phone, "random_key": random_key, "shuffled": shuffled,
+        "ssn": ssn, "url_password": url_password, "varied": varied,
     }
 )  # fmt: skip
