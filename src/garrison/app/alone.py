@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
 from garrison.app import wiring
 from garrison.app.api.server import local_user
+from garrison.app.house import House
 from garrison.app.lock import only_server
 from garrison.app.settings import Settings
 from garrison.app.verbs import VERBS
@@ -21,12 +23,20 @@ from garrison.core.errors import from_json
 
 
 def perform_alone(
-    settings: Settings, verb: str, body: dict[str, Any], *, identity: str | None, token: str | None
+    settings: Settings,
+    verb: str,
+    body: dict[str, Any],
+    *,
+    identity: str | None,
+    token: str | None,
+    begin: Callable[[House], object] = lambda _house: None,
 ) -> dict[str, Any]:
-    """The verb's result. Raises what the verb refuses, `Refused` SRV-RUNNING, and what a start refuses."""
+    """The verb's result; `begin` comes before it. Raises what the verb refuses, `Refused` SRV-RUNNING, and what a
+    start refuses."""
     with only_server(settings), closing(asyncio.new_event_loop()) as loop:
         house = wiring.build(settings, loop)
         try:
+            begin(house)
             if token is not None:
                 subject = house.identify(token)
             else:

@@ -26,6 +26,7 @@ from garrison.app import issuer_keys, schedule, serving, wiring
 from garrison.app.addresses import certificate_names, is_loopback
 from garrison.app.api import server as api
 from garrison.app.broker import BrokerKeeper
+from garrison.app.edge_device import EdgeRun
 from garrison.app.house import SNAPSHOT_TYPE, House
 from garrison.app.lock import only_server
 from garrison.app.people import settle
@@ -53,18 +54,23 @@ VERB_SECONDS = 60.0  # a command that is running when the server stops ends at i
 Say = Callable[[str], None]
 
 
-def up(settings: Settings, *, as_json: bool) -> int:
-    """Run until SIGTERM or SIGINT; returns the exit status. Raises when the start is refused."""
+def up(settings: Settings, *, as_json: bool, edge: EdgeRun | None = None) -> int:
+    """Run until SIGTERM or SIGINT; returns the exit status. Raises when the start is refused.
+
+    `edge` is a bundle to serve: then this is a device.
+    """
     started = time.monotonic()
     _check_path(settings)
     certificate_names(settings.listen_address[0], settings.names)
     is_new = wiring.make_data_directory(settings.data)
     with only_server(settings):
         settings = replace(settings, listen=_free_address(settings))
-        return asyncio.run(_run(settings, as_json=as_json, is_new=is_new, started=started))
+        return asyncio.run(_run(settings, edge, as_json=as_json, is_new=is_new, started=started))
 
 
-async def _run(settings: Settings, *, as_json: bool, is_new: bool, started: float) -> int:
+async def _run(
+    settings: Settings, edge: EdgeRun | None, *, as_json: bool, is_new: bool, started: float
+) -> int:
     say: Say = (lambda _text: None) if as_json else _say
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -72,14 +78,21 @@ async def _run(settings: Settings, *, as_json: bool, is_new: bool, started: floa
         loop.add_signal_handler(number, stop.set)
     house = await asyncio.to_thread(wiring.build, settings, loop)
     try:
-        await _serve(house, stop, say, as_json=as_json, is_new=is_new, started=started)
+        await _serve(house, edge, stop, say, as_json=as_json, is_new=is_new, started=started)
     finally:
         house.database.close()
     return 0
 
 
 async def _serve(
-    house: House, stop: asyncio.Event, say: Say, *, as_json: bool, is_new: bool, started: float
+    house: House,
+    edge: EdgeRun | None,
+    stop: asyncio.Event,
+    say: Say,
+    *,
+    as_json: bool,
+    is_new: bool,
+    started: float,
 ) -> None:
     settings = house.settings
     say(
@@ -87,7 +100,7 @@ async def _serve(
     )
     for line in await asyncio.to_thread(settle, house.ledger, house.people, house.now):
         say(f"  repaired {line}")
-    admin = await asyncio.to_thread(_first_admin, house)
+    admin = await asyncio.to_thread(first_admin, house)
     for line in await asyncio.to_thread(_repair, house):
         say(f"  repaired {line}")
     ca_signer = house.token.signer("ca")
@@ -112,6 +125,9 @@ async def _serve(
     try:
         await workers.start()
         restored = await asyncio.to_thread(serving.restore, house)
+        if edge is not None:
+            restored += await asyncio.to_thread(edge.begin, house)
+            tasks.append(asyncio.create_task(edge.watch(house, stop)))
         with _quiet_signals(control):
             tasks.append(asyncio.create_task(control.serve(sockets=[_control_socket(settings)])))
             while not control.started:
@@ -261,7 +277,7 @@ def _plane(house: House, authority: x509.Certificate, ca_signer: Signer) -> Plan
     )
 
 
-def _first_admin(house: House) -> str:
+def first_admin(house: House) -> str:
     """The account that runs the server for the first time administers it. Later starts change nothing."""
     with house.database.read() as connection:
         known = users(connection)

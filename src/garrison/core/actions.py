@@ -41,12 +41,24 @@ class Action(StrEnum):
     RUNTIME_LOAD = "runtime.load"
     RUNTIME_CRASH = "runtime.crash"
     RUNTIME_PROBE = "runtime.probe"
+    EDGE_SITE = "edge.site"
+    EDGE_BUILD = "edge.build"
+    EDGE_IMPORT = "edge.import"
+    EDGE_EVENT = "edge.event"
+    EDGE_ENROL = "edge.enrol"
+    EDGE_RUN = "edge.run"
+    EDGE_FORWARD = "edge.forward"
+    CLOUD_CHECK = "cloud.check"
     ROUTE_ADD = "route.add"
     LIMIT_WRITE = "limit.write"
     DLP_WRITE = "dlp.write"
     GUARD_EXCEPT = "guard.except"
+    ALERT_RAISE = "alert.raise"
+    ALERT_CLOSE = "alert.close"
+    DETECT_WRITE = "detect.write"
     ISSUER_WRITE = "issuer.write"
     ISSUER_REFRESH = "issuer.refresh"
+    PROXY_WRITE = "proxy.write"
     MODEL_INVOKE = "model.invoke"
     TOKEN_ISSUE = "token.issue"
     APIKEY_ISSUE = "apikey.issue"
@@ -106,12 +118,24 @@ DESCRIPTIONS: dict[Action, str] = {
     Action.RUNTIME_LOAD: "verified bytes were handed to a model server in its sandbox",
     Action.RUNTIME_CRASH: "a model server ended, hung or ran out of memory and was dealt with",
     Action.RUNTIME_PROBE: "escape attempts were made inside a sandbox and counted",
+    Action.EDGE_SITE: "a device elsewhere was entered, got another key, or was taken out",
+    Action.EDGE_BUILD: "a bundle was sealed and signed for one device, or a notice of what is withdrawn",
+    Action.EDGE_IMPORT: "the events of a device came home, each once, as the next part of its ledger",
+    Action.EDGE_EVENT: "an event that a device recorded, word for word",
+    Action.EDGE_ENROL: "this installation became a device: its key was made, and whom it believes was set",
+    Action.EDGE_RUN: "a bundle was judged on a device: served, noted, turned away, or ended when it was stale",
+    Action.EDGE_FORWARD: "the ledger of a device was written to a file that is carried home",
+    Action.CLOUD_CHECK: "models and endpoints of a cloud service were compared with the registry",
     Action.ROUTE_ADD: "a model that something else serves was put behind the gateway",
     Action.DLP_WRITE: "a pattern or a set of fingerprinted documents was added or taken away",
     Action.GUARD_EXCEPT: "a rule was excepted for a model until a date, with who answers for it, or no longer",
+    Action.ALERT_RAISE: "unusual use was noticed; the event says whose, why, and what was done about it",
+    Action.ALERT_CLOSE: "an alert was taken on, released or closed, with who answers for it and why",
+    Action.DETECT_WRITE: "what unusual use leads to was changed, or a network was given a name",
     Action.LIMIT_WRITE: "a limit on use, or the price of a model, was set or taken away",
     Action.ISSUER_WRITE: "another issuer of tokens was trusted, or is not any more",
     Action.ISSUER_REFRESH: "the keys of an issuer changed, or could not be fetched",
+    Action.PROXY_WRITE: "a proxy in front of the gateway was trusted to say who calls, or is not any more",
     Action.MODEL_INVOKE: "a request for a model reached the gateway; exactly one event each",
     Action.TOKEN_ISSUE: "a short-lived access token was signed",
     Action.TOKEN_REVOKE: "a token or every token of a subject stopped being accepted",

@@ -231,6 +231,11 @@ def trust_document(root_pem: bytes, envelope: bytes) -> bytes:
 
 def open_trust(document: bytes) -> Keyring:
     """The keyring of such a file. It is believed as far as the way on which the file came."""
+    return trusted_root(document)[1]
+
+
+def trusted_root(document: bytes) -> tuple[PublicKey, Keyring]:
+    """The root that such a file names, and the keyring, which it signed. Believed as in `open_trust`."""
     try:
         fields = strict_json.exactly(
             strict_json.loads(document, dsse.MAX_ENVELOPE_BYTES), "schema", "root", "keyring"
@@ -245,7 +250,7 @@ def open_trust(document: bytes) -> Keyring:
             f"neither a public key nor a trust file: {error}",
             fix="give the .pem file of a key, or what garrison key trust --out FILE wrote",
         ) from error
-    return open_keyring(envelope, root)
+    return root, open_keyring(envelope, root)
 
 
 def load_trusted(path: Path) -> tuple[PublicKey, ...]:

@@ -46,6 +46,7 @@ ROLES: Mapping[str, frozenset[Action]] = MappingProxyType(
         | {Action.ARTIFACT_APPROVE, Action.ARTIFACT_UNAPPROVE, Action.ARTIFACT_PULL, Action.AUDIT_READ},
         "operator": READS
         | {
+            Action.ALERT_CLOSE,
             Action.ARTIFACT_PULL,
             Action.ARTIFACT_UNAPPROVE,
             Action.AUDIT_READ,
@@ -53,6 +54,12 @@ ROLES: Mapping[str, frozenset[Action]] = MappingProxyType(
             Action.DEPLOY_APPLY,
             Action.DEPLOY_ROLLBACK,
             Action.DEPLOY_STOP,
+            Action.CLOUD_CHECK,
+            Action.EDGE_BUILD,
+            Action.EDGE_FORWARD,
+            Action.EDGE_IMPORT,
+            Action.EDGE_RUN,
+            Action.DETECT_WRITE,
             Action.DLP_WRITE,
             Action.GUARD_EXCEPT,
             Action.GATEWAY_SELFTEST,
@@ -70,6 +77,7 @@ ROLES: Mapping[str, frozenset[Action]] = MappingProxyType(
         | {
             Action.ARTIFACT_DRIFT,
             Action.AUDIT_READ,
+            Action.CLOUD_CHECK,
             Action.STORE_READ,
             Action.AUDIT_EXPORT,
             Action.AUDIT_VERIFY,
@@ -116,7 +124,7 @@ MODEL_SCOPED = frozenset(
     action
     for action in Action
     if action.value.startswith(("artifact.", "deploy.", "model.", "owner.", "route.", "image.", "registry."))
-    or action in (Action.RUNTIME_LOAD, Action.TOKEN_EXCHANGE)
+    or action in (Action.RUNTIME_LOAD, Action.TOKEN_EXCHANGE, Action.EDGE_BUILD)
 )
 """Actions whose resource is a model: a token that is limited to models is limited in all of these."""
 

@@ -59,6 +59,7 @@ SERVER: dict[str, str] = {
     "drift": "imports against sources",
     "webhook": "what MLflow announces",
     "schedule": "periodic jobs",
+    "edge": "bundles for other sites",
 }
 PROMISE = "Nothing unverified loads. Nothing unauthenticated asks. Nothing secret leaves."
 EXITS = "exit: 0 done or allowed, 1 refused, 2 usage, 3 cannot decide, 4 defect"
@@ -209,6 +210,10 @@ def _with_server(command: str) -> ModuleType:
             from garrison.app.cli import imports  # http.client: 30 ms
 
             return imports
+        case "edge":
+            from garrison.app.cli import edge  # http.client: 30 ms
+
+            return edge
         case "webhook":
             from garrison.app.cli import webhook  # needed by this command alone
 

@@ -9,6 +9,7 @@ from garrison.app.verbs.credentials import CREDENTIAL_VERBS
 from garrison.app.verbs.datasets import DATASET_VERBS
 from garrison.app.verbs.deployment import DEPLOYMENT_VERBS
 from garrison.app.verbs.dlp import DLP_VERBS
+from garrison.app.verbs.edge import EDGE_VERBS
 from garrison.app.verbs.guard import GUARD_VERBS
 from garrison.app.verbs.identity import IDENTITY_VERBS
 from garrison.app.verbs.images import IMAGE_VERBS
@@ -17,6 +18,7 @@ from garrison.app.verbs.issuer import ISSUER_VERBS
 from garrison.app.verbs.keys import KEY_VERBS
 from garrison.app.verbs.limits import LIMIT_VERBS
 from garrison.app.verbs.owner import OWNER_VERBS
+from garrison.app.verbs.proxies import PROXY_VERBS
 from garrison.app.verbs.registry import REGISTRY_VERBS
 from garrison.app.verbs.runtime import RUNTIME_VERBS
 from garrison.app.verbs.schedule import SCHEDULE_VERBS
@@ -39,9 +41,11 @@ VERBS: dict[str, Verb] = {
         *SELFCHECK_VERBS,
         *KEY_VERBS,
         *DLP_VERBS,
+        *EDGE_VERBS,
         *GUARD_VERBS,
         *LIMIT_VERBS,
         *OWNER_VERBS,
+        *PROXY_VERBS,
         *RUNTIME_VERBS,
         *STORE_VERBS,
         *VERSION_VERBS,
