@@ -23,9 +23,10 @@ from tests.artifacts.trained import Trained
 
 from garrison.app.cli.main import main
 from garrison.app.cli.papers import show_provenance
+from garrison.artifacts.foreign import open_foreign, read_builders
 from garrison.artifacts.lineage.declared import Lookups, read_declared
 from garrison.artifacts.lineage.template import TEMPLATE
-from garrison.core.digest import canonical_json
+from garrison.core.digest import FileEntry, Manifest, canonical_json
 from garrison.core.errors import GarrisonError, Refused, Undecided, Usage
 from garrison.trust import dsse
 from garrison.trust.keys.file import FileSigner
@@ -312,6 +313,61 @@ def test_provenance_of_a_trusted_builder_is_attached_and_every_other_refused(
     found = home.ask("model.provenance", ref="built@1")
     assert [one["builder"] for one in found["other_builders"]] == [OTHER]
     assert any(part["part"] == "code" for part in found["parts"])
+
+
+HOSTED = Path(__file__).parents[1] / "vectors" / "slsa" / "generator.sigstore.json"
+GENERATOR = (
+    "https://github.com/slsa-framework/slsa-github-generator/.github/workflows/generator_generic_slsa3.yml"
+    "@refs/heads/main"
+)
+ACTIONS = "https://token.actions.githubusercontent.com"
+HELLO = "sha256:2892146b063a94cb4a4318c0e98d38af12dcf2b1e29237486b58463b59607bbd"
+
+
+def trust_generator(place: Path, identity: str = GENERATOR, builder: str = GENERATOR) -> None:
+    sigstore = pytest.importorskip("sigstore")
+    root = next(Path(sigstore.__file__).parent.rglob("*tuf-repo-cdn.sigstore.dev/trusted_root.json"))
+    (place / "root.json").write_bytes(root.read_bytes())
+    (place / "builders.toml").write_text(
+        f'[[builder]]\nid = "{builder}"\nsigstore_root = "root.json"\nidentity = "{identity}"\n'
+        f'issuer = "{ACTIONS}"\n'
+    )
+
+
+@pytest.mark.row("A22", kind="R")
+def test_what_a_hosted_generator_signed_by_the_public_log_is_believed_for_its_identity_alone(
+    home: Household, trained: Trained, tmp_path: Path
+) -> None:
+    data, changed = home.house.settings.data, tmp_path / "changed.json"
+    home.publish(trained.model, "hosted@1", lineage=str(trained.lineage))
+
+    def refused(file: Path) -> str:
+        with pytest.raises(GarrisonError) as error:
+            home.ask("model.attach", ref="hosted@1", provenance=str(file))
+        return error.value.code
+
+    (data / "ci.pem").write_bytes(FileSigner("ci").public_pem())
+    (data / "builders.toml").write_text(f'[[builder]]\nid = "{OTHER}"\nkey = "ci.pem"\n')
+    assert refused(HOSTED) == "PROV-UNTRUSTED"
+    trust_generator(data, identity=GENERATOR.replace("main", "fork"))
+    assert refused(HOSTED) == "ART-CHAIN"
+    trust_generator(data, builder=OTHER)
+    assert refused(HOSTED) == "PROV-BUILDER"
+    trust_generator(data)
+    assert refused(HOSTED) == "PROV-SUBJECT"  # genuine, and of another file
+    document = json.loads(HOSTED.read_bytes())
+    payload = base64.b64decode(document["dsseEnvelope"]["payload"]).replace(b"hello", b"hallo")
+    document["dsseEnvelope"]["payload"] = base64.b64encode(payload).decode()
+    changed.write_text(json.dumps(document))
+    assert refused(changed) == "ART-CHAIN"
+    changed.write_text('{"dsseEnvelope": {}}')
+    assert refused(changed) == "ART-CHAIN"
+
+    manifest = Manifest.of([FileEntry("hello", 1, 0o644, HELLO)])
+    found = open_foreign(
+        HOSTED.read_bytes(), read_builders(data / "builders.toml"), manifest, manifest.digest
+    )
+    assert (found.builder, found.covered) == (GENERATOR, ("hello",))
 
 
 def _nothing(ref: object) -> str:

@@ -5,8 +5,14 @@
     id = "https://ci.example.org/training"
     key = "builders/ci.pem"         # its public key; a path beside this file
 
-A key speaks for its own builder id and for no other, so that who may sign for one platform can't pass for
-another. Certificates of a public log (Sigstore) are not read here.
+    [[builder]]                     # or one whose certificates a public log records: GitHub's generators
+    id = "https://github.com/acme/train/.github/workflows/build.yml@refs/heads/main"
+    sigstore_root = "builders/trusted_root.json"
+    identity = "https://github.com/acme/train/.github/workflows/build.yml@refs/heads/main"
+    issuer = "https://token.actions.githubusercontent.com"
+
+A key or an identity speaks for its own builder id and for no other, so that who may sign for one platform
+can't pass for another. Nothing is fetched: the log's entry is in the bundle, its keys are in the trust root.
 """
 
 from __future__ import annotations
@@ -26,20 +32,22 @@ from garrison.core.errors import Refused, Usage
 from garrison.trust import dsse, strict_json
 from garrison.trust.attestation import Attestation
 from garrison.trust.keys.public import PublicKey, load_public
+from garrison.trust.oms_keyless import Keyless, open_keyless
 
 NAME = "builders.toml"
 MAX_BYTES = 8 * 1024 * 1024  # provenance over thousands of files
 MAX_LIST_BYTES = 256 * 1024
+MAX_PATH = 4096
 MAX_SUBJECTS = 50_000
 _STATEMENTS = ("https://in-toto.io/Statement/v1", "https://in-toto.io/Statement/v0.1")
 
 
 @dataclass(frozen=True, slots=True)
 class Builder:
-    """A build platform that the administrator trusts: its id, and the key that signs for it."""
+    """A build platform that the administrator trusts: its id, and the key or the identity that signs for it."""
 
     id: str
-    key: PublicKey
+    signer: PublicKey | Keyless
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +91,8 @@ def attach_provenance(registry: Registry, ref: Ref, path: Path, subject: Subject
 
 def open_foreign(envelope: bytes, builders: tuple[Builder, ...], manifest: Manifest, digest: str) -> Foreign:
     """Signature by a trusted builder, SLSA shape, the builder's own id, and digests of files of this release."""
-    keys = [builder.key for builder in builders]
     try:
-        payload, key_id = dsse.open_envelope(envelope, keys, payload_type=dsse.IN_TOTO)
+        payload, key_id, own = _opened(envelope, builders)
         statement = strict_json.loads(payload, MAX_BYTES)
         if not isinstance(statement, dict) or statement.get("_type") not in _STATEMENTS:
             raise ValueError("it is not an in-toto statement")
@@ -101,7 +108,7 @@ def open_foreign(envelope: bytes, builders: tuple[Builder, ...], manifest: Manif
         raise _unlike(error.what) from error
     attestation = Attestation(kind, predicate, key_id)
     found = provenance.builder_of(attestation)
-    _check_own_builder(found, key_id, builders)
+    _check_own_builder(found, own)
     hexadecimal = digest.removeprefix("sha256:")
     covered = tuple(
         entry.path
@@ -118,6 +125,34 @@ def open_foreign(envelope: bytes, builders: tuple[Builder, ...], manifest: Manif
     return Foreign(found, attestation, covered)
 
 
+def _opened(envelope: bytes, builders: tuple[Builder, ...]) -> tuple[bytes, str, list[str]]:
+    """The payload, the id of the key that signed it, and the builders that this key speaks for.
+
+    Raises `Refused` PROV-UNTRUSTED, ART-CHAIN and as `dsse.open_envelope`, ValueError for what is no JSON.
+    """
+    document = strict_json.loads(envelope, MAX_BYTES)
+    if not isinstance(document, dict) or "dsseEnvelope" not in document:
+        keys = [builder.signer for builder in builders if isinstance(builder.signer, PublicKey)]
+        payload, key_id = dsse.open_envelope(envelope, keys, payload_type=dsse.IN_TOTO)
+        own = [b.id for b in builders if isinstance(b.signer, PublicKey) and b.signer.key_id == key_id]
+        return payload, key_id, own
+    last: Refused | None = None
+    for builder in builders:
+        if isinstance(builder.signer, Keyless):
+            try:
+                payload, key = open_keyless(envelope, builder.signer)
+            except Refused as error:
+                last = error
+                continue
+            same = [other.id for other in builders if other.signer == builder.signer]
+            return payload, key.key_id, same
+    raise last or Refused(
+        "PROV-UNTRUSTED",
+        "this provenance is signed by a certificate of a public log, and no builder with a sigstore_root is trusted",
+        fix="the administrator adds sigstore_root, identity and issuer of the builder to builders.toml",
+    )
+
+
 def read_builders(path: Path) -> tuple[Builder, ...]:
     """The administrator's list. Raises `Refused` PROV-UNTRUSTED without one, `Usage` PROV-BUILDERS for a wrong one."""
     if not path.is_file():
@@ -131,25 +166,30 @@ def read_builders(path: Path) -> tuple[Builder, ...]:
         rows = document.pop("builder", None)
         if document or not isinstance(rows, list) or not rows:
             raise ValueError("it holds [[builder]] entries and nothing else")
-        builders = []
-        for row in rows:
-            fields = strict_json.exactly(row, "id", "key")
-            identity = strict_json.text(fields["id"], provenance.MAX_ID)
-            key = load_public(path.parent / strict_json.text(fields["key"], 4096))
-            builders.append(Builder(identity, key))
+        return tuple(_builder(row, path.parent) for row in rows)
     except (ValueError, UnicodeDecodeError) as error:
         raise Usage(
             "PROV-BUILDERS", f"{path}: {error}", fix="docs/provenance.md shows the file with every key"
         ) from error
-    return tuple(builders)
 
 
-def _check_own_builder(found: str, key_id: str, builders: tuple[Builder, ...]) -> None:
-    own = sorted(builder.id for builder in builders if builder.key.key_id == key_id)
+def _builder(row: Any, beside: Path) -> Builder:
+    """Raises ValueError, and as `load_public`."""
+    if not isinstance(row, dict) or "sigstore_root" not in row:
+        fields = strict_json.exactly(row, "id", "key")
+        key = load_public(beside / strict_json.text(fields["key"], MAX_PATH))
+        return Builder(strict_json.text(fields["id"], provenance.MAX_ID), key)
+    fields = strict_json.exactly(row, "id", "sigstore_root", "identity", "issuer")
+    root = beside / strict_json.text(fields["sigstore_root"], MAX_PATH)
+    identity, issuer = (strict_json.text(fields[name], provenance.MAX_ID) for name in ("identity", "issuer"))
+    return Builder(strict_json.text(fields["id"], provenance.MAX_ID), Keyless(root, identity, issuer))
+
+
+def _check_own_builder(found: str, own: list[str]) -> None:
     if found not in own:
         raise Refused(
             "PROV-BUILDER",
-            f"the provenance names the builder {found!a}, and its key speaks for {', '.join(own)}",
+            f"the provenance names the builder {found!a}, and its signer speaks for {', '.join(own)}",
             fix="ask who runs the builder; only its own key may sign for it",
             evidence={"expected": own, "found": [found]},
         )
@@ -173,7 +213,7 @@ def _unlike(why: str) -> Refused:
     return Refused(
         "PROV-SHAPE",
         f"this is not provenance that Garrison reads: {why}",
-        fix="give the DSSE envelope (.intoto.json) with one signature by the builder's own key",
+        fix="give the DSSE envelope (.intoto.json) with one signature by the builder's own key, or a sigstore bundle",
     )
 
 

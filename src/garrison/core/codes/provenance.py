@@ -114,19 +114,27 @@ this version: it belongs to another build.
         "no builder is trusted here yet",
         """\
 The administrator lists the build platforms in builders.toml in the data
-directory, each with its id and its public key:
+directory, each with its id and its public key, or with the identity that a
+public log (Sigstore) has recorded for it:
 
     [[builder]]
     id = "https://ci.example.org/training"
     key = "builders/ci.pem"
+
+    [[builder]]
+    id = "https://github.com/acme/train/.github/workflows/b.yml@refs/heads/main"
+    sigstore_root = "builders/trusted_root.json"
+    identity = "https://github.com/acme/train/.github/workflows/b.yml@refs/heads/main"
+    issuer = "https://token.actions.githubusercontent.com"
 """,
     ),
     "PROV-BUILDERS": Code(
         "builders.toml is not understood",
         """\
-It holds [[builder]] entries with exactly two keys, `id` and `key`. A file
-with anything else is refused as a whole: misspelt, a key would trust nobody
-and nobody would see it. docs/provenance.md shows it.
+It holds [[builder]] entries with exactly the keys `id` and `key`, or `id`,
+`sigstore_root`, `identity` and `issuer`. A file with anything else is refused as
+a whole: misspelt, a key would trust nobody and nobody would see it.
+docs/provenance.md shows it.
 """,
     ),
     "PROV-FILE": Code(
