@@ -27,6 +27,7 @@ def _is_plain(text: str) -> bool:
     return all(line.isprintable() for line in text.split("\n"))
 
 
+@pytest.mark.row("S40", kind="R")
 def test_a_hostile_name_is_written_out_wherever_it_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     output.print_table(("NAME", "STATE"), [(HOSTILE, "serving")], empty="")
     output.print_pairs([("name", HOSTILE)])

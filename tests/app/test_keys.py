@@ -73,6 +73,7 @@ def test_a_key_made_by_hand_becomes_the_release_key(home: Household, plain: Path
         home.ask("key.rotate", role="release", to="release")
 
 
+@pytest.mark.row("S13", kind="R")
 @pytest.mark.row("A25", kind="R")
 def test_a_compromised_key_keeps_what_was_on_record_before_and_lists_the_rest(versions: Household) -> None:
     answer = versions.ask("key.revoke", label="release", reason="compromise", since=_since(versions))
@@ -93,6 +94,7 @@ def test_a_compromised_key_keeps_what_was_on_record_before_and_lists_the_rest(ve
     assert versions.ask("key.show", label="release")["affected"] == answer["affected"]
 
 
+@pytest.mark.row("S13", kind="R")
 @pytest.mark.row("A25", kind="R")
 def test_without_a_moment_nothing_that_a_compromised_key_signed_counts_ever_again(
     versions: Household,
@@ -357,6 +359,7 @@ def test_a_second_token_signs_releases_with_the_mechanisms_of_its_profile_alone(
     assert PIN not in str(two_slots.house.keychain) + str(two_slots.events("key.add"))
 
 
+@pytest.mark.row("S16", kind="R")
 @pytest.mark.row("A10", kind="R")
 def test_a_wrong_pin_is_tried_once_however_often_it_is_asked_and_comes_in_one_private_way(
     two_slots: Household, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -72,6 +72,7 @@ def test_options_that_do_not_fit_are_refused(
     assert caught.value.code == code
 
 
+@pytest.mark.row("S50", kind="R")
 @pytest.mark.row("B15", kind="R")
 def test_a_server_of_a_lower_tier_than_its_route_is_refused(home: Household) -> None:
     low = {"id": "cloud", "kind": "openai", "address": "https://api.example.org", "tier": "public"}

@@ -190,6 +190,7 @@ def test_every_verb_about_a_model_is_limited_by_the_models_of_who_asks() -> None
             assert VERBS[name].action in MODEL_SCOPED, name
 
 
+@pytest.mark.row("S11", kind="R")
 def test_a_role_that_was_given_just_now_is_told_with_the_approval(
     house: tuple[Household, Path],
 ) -> None:

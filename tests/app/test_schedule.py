@@ -164,6 +164,7 @@ def _cached_model(place: Path) -> Path:
     return home
 
 
+@pytest.mark.row("S15", kind="R")
 @pytest.mark.row("A10", kind="R")
 def test_a_private_key_in_a_file_of_the_data_directory_is_found(approved: Household) -> None:
     data = approved.house.settings.data

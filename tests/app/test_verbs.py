@@ -20,6 +20,7 @@ def test_a_version_with_its_owner_is_one_transaction(home: Household, plain: Pat
     assert home.ask("model.show", ref="m@1")["owner"] == "ml-team"
 
 
+@pytest.mark.row("S47", kind="R")
 def test_the_last_administrator_cannot_be_made_something_else(home: Household) -> None:
     with pytest.raises(Refused) as refused:
         home.ask("user.add", name="root", roles=["user"])

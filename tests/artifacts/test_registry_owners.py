@@ -68,6 +68,7 @@ def test_on_a_fresh_server_the_first_team_begins_with_whoever_publishes(home: Ho
     assert (row["owner"], row["accountable"]) == ("ml-team", "root")
 
 
+@pytest.mark.row("S12", kind="R")
 @pytest.mark.row("E06", kind="R")
 def test_a_model_whose_owner_left_goes_no_further_until_another_is_named(
     staffed: Household, plain: Path

@@ -44,6 +44,7 @@ def test_a_real_directory_with_tokenizer_and_configurations_is_clean(minilm_dir:
     assert weights.sha256 == hashlib.sha256((minilm_dir / "model.safetensors").read_bytes()).hexdigest()
 
 
+@pytest.mark.row("S08", kind="R")
 @pytest.mark.row("A01", kind="R")
 @pytest.mark.parametrize("name", make.S08)
 def test_files_that_popular_scanners_pass_are_never_clean(tmp_path: Path, name: str) -> None:
@@ -130,6 +131,7 @@ def test_a_path_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
     assert raised.value.code == "SCAN-PATH"
 
 
+@pytest.mark.row("S09", kind="R")
 def test_a_file_that_takes_too_long_is_incomplete_and_the_next_is_judged(folder: Path) -> None:
     report = scan_path([folder], options=Options(limits=Limits(seconds=0, bytes_per_second=1e12)))
     assert {finding.rule_id for file in report.files for finding in file.findings} == {"artifact.limit.time"}
@@ -140,6 +142,7 @@ def test_a_file_that_takes_too_long_is_incomplete_and_the_next_is_judged(folder:
     assert [file.verdict for file in report.files[1:]] == [Verdict.CLEAN, Verdict.CLEAN]
 
 
+@pytest.mark.row("S09", kind="R")
 def test_a_file_that_eats_memory_is_incomplete_and_the_next_is_judged(folder: Path) -> None:
     (folder / "a.json").write_bytes(b"[" + b"{}," * 20_000_000 + b"1]")
     report = scan_path([folder])

@@ -52,6 +52,7 @@ def _bulky(directory: Path, size: int) -> Path:
     return directory
 
 
+@pytest.mark.row("S18", kind="R")
 def test_a_full_disk_changes_nothing_wherever_it_fills_up(
     copied: Copy, mounted: Mount, tmp_path: Path
 ) -> None:
@@ -405,6 +406,7 @@ def test_two_approvers_at_once_are_both_counted_and_one_person_only_once(
     assert server.stop() == 0
 
 
+@pytest.mark.row("S20", kind="R")
 @pytest.mark.row("A17", kind="R")
 def test_racing_publishers_of_one_version_have_one_winner_every_time(
     server: Server, small_model: Path, tmp_path: Path

@@ -74,6 +74,7 @@ def _export_after_everything(server: Server) -> str:
     raise AssertionError("the last request did not reach the ledger")
 
 
+@pytest.mark.row("S54", kind="R")
 @pytest.mark.row("C18", kind="R")
 def test_nothing_of_a_request_is_kept_anywhere(serving: Server, tmp_path: Path) -> None:
     token = serving.token()

@@ -129,6 +129,7 @@ def test_people_of_a_real_provider_are_let_in_and_locked_out(gate: Gate) -> None
         gate.until(lambda: gate.code(bob) == "TOK-INVALID", 5)
 
 
+@pytest.mark.row("S28", kind="R")
 @pytest.mark.row("C06", kind="R")
 def test_keys_of_a_real_provider_change_without_a_restart_and_outlive_it(gate: Gate) -> None:
     port, first, second = free_port(), ec_key("first"), ec_key("second")
@@ -150,6 +151,7 @@ def test_keys_of_a_real_provider_change_without_a_restart_and_outlive_it(gate: G
         gate.server.ok("issuer", "remove", url)
 
 
+@pytest.mark.row("S27", kind="R")
 @pytest.mark.row("C06", kind="R")
 @pytest.mark.usefixtures("endless")
 @pytest.mark.parametrize("how", ["token", "user"])
@@ -187,6 +189,7 @@ def test_nothing_is_answered_to_nobody(gate: Gate) -> None:
     assert {probe["bytes"] for probe in result["probes"].values()} <= {0, 3}
 
 
+@pytest.mark.row("S25", kind="R")
 @pytest.mark.row("B08", kind="R")
 def test_bad_certificates_are_turned_away_at_both_ends_and_good_ones_are_not(gate: Gate) -> None:
     result = gate.server.ok("mesh", "check")
@@ -399,6 +402,7 @@ def test_certificates_rotate_under_load_and_no_request_fails(gate: Gate) -> None
     assert not {serial() for _ in range(12)} & before
 
 
+@pytest.mark.row("S35", kind="R")
 @pytest.mark.row("C05", kind="R")
 def test_with_the_database_locked_or_the_control_process_frozen_requests_go_on(gate: Gate) -> None:
     """On the last snapshot; that its end is an end is proved where a clock can be moved."""

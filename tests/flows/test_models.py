@@ -98,6 +98,7 @@ def _once(server: Server, context: ssl.SSLContext, body: str) -> list[float]:
     return list(answer["outputs"][0]["data"])
 
 
+@pytest.mark.row("S01", kind="R")
 @pytest.mark.row("A05", kind="R")
 def test_one_changed_byte_in_the_stored_model_stops_the_next_serve(
     serving: Server, model_directory: Path

@@ -41,6 +41,7 @@ def test_a_publication_killed_between_commit_and_layout_is_repaired(
     assert server.stop() == 0
 
 
+@pytest.mark.row("S55", kind="R")
 def test_a_second_server_on_the_same_data_is_refused(server: Server, tmp_path: Path) -> None:
     server.start()
     second = run(["--data", str(server.data), "--json", "up", "--listen", f"127.0.0.1:{free_port()}"])
@@ -110,6 +111,7 @@ def test_a_damaged_stored_file_is_named_and_the_same_bytes_mend_it(small_model: 
     assert server.stop() == 0
 
 
+@pytest.mark.row("S20", kind="R")
 def test_two_racing_publishers_have_one_winner(small_model: Path, server: Server, tmp_path: Path) -> None:
     server.start()
     directories = []

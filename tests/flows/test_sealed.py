@@ -78,6 +78,7 @@ def _holding(data: Path, needles: list[bytes]) -> list[Path]:
     return found
 
 
+@pytest.mark.row("S18", kind="R")
 def test_a_full_disk_under_a_sealed_store_changes_nothing_wherever_it_fills_up(
     mounted: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -161,6 +161,7 @@ def test_no_token_is_401(serving: Server, path: str) -> None:
     assert _get(serving, "/v1/models") == 401
 
 
+@pytest.mark.row("S34", kind="R")
 @pytest.mark.row("C01", kind="R")
 @pytest.mark.parametrize(
     "path",

@@ -29,6 +29,7 @@ def test_flipped_bytes_are_found_by_verifying_the_directory_as_a_user_does(
     assert flip(minilm_dir, tmp_path, 20, seed=6, whole=True) == {"named": 20}
 
 
+@pytest.mark.row("S01", kind="R")
 @pytest.mark.row("A05", kind="R")
 def test_a_byte_changed_at_rest_is_found_although_the_files_were_recognised_before(
     server: Server, small_model: Path

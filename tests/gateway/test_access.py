@@ -121,6 +121,7 @@ def _forged(rig: Rig, **header: Any) -> str:
     return f"{signed}.{good.split('.')[2]}"
 
 
+@pytest.mark.row("S28", kind="R")
 @pytest.mark.row("C06", kind="R")
 @pytest.mark.parametrize(
     "header",
@@ -178,6 +179,7 @@ def _endless(asked: Asked) -> list[bytes]:
     return [STREAM_HEAD, chunk(event(delta(content="these words are shown at once "))), HANG]
 
 
+@pytest.mark.row("S27", kind="R")
 def test_a_subject_disabled_in_the_middle_of_a_stream_is_cut_with_an_error_event(rig: Rig) -> None:
     rig.upstream.answer = _endless
 

@@ -78,6 +78,7 @@ def test_every_ending_leaves_exactly_one_event(rig: Rig) -> None:
     assert len({each["trace_id"] for each in rig.events()}) == len(asked)
 
 
+@pytest.mark.row("S29", kind="R")
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_client_that_leaves_cancels_the_model_server_at_once(rig: Rig, stream: bool) -> None:
     shown = [STREAM_HEAD, chunk(event(delta(content="words that are shown at once, at once ")))]
@@ -108,6 +109,7 @@ def test_a_client_that_leaves_cancels_the_model_server_within_a_tenth_of_a_secon
     assert min(took) < 0.1
 
 
+@pytest.mark.row("S29", kind="R")
 def test_clients_that_leave_at_once_leave_one_event_each_and_no_task(rig: Rig) -> None:
     request = rig.request(chat(stream=True))
     for _ in range(200):
@@ -129,6 +131,7 @@ class _Broken:
         raise self.failure
 
 
+@pytest.mark.row("S37", kind="R")
 def test_a_detector_that_fails_lets_nothing_through(rig: Rig) -> None:
     rig.plane.inspector = _Broken(RuntimeError(CANARY))
     answer = rig.ask(chat())
@@ -138,6 +141,7 @@ def test_a_detector_that_fails_lets_nothing_through(rig: Rig) -> None:
     assert rig.event_of(answer)["outcome"] == "error"
 
 
+@pytest.mark.row("S37", kind="R")
 def test_an_output_detector_that_fails_lets_nothing_through(rig: Rig) -> None:
     class Broken:
         def is_clean(self, texts: Sequence[str], direction: Direction) -> bool:
@@ -229,6 +233,7 @@ def _files_with(directory: Path, text: str) -> list[str]:
     return [str(path) for path in files if text.encode() in path.read_bytes()]
 
 
+@pytest.mark.row("S40", kind="R")
 def test_names_that_try_to_write_into_a_log_are_not_written(rig: Rig) -> None:
     for model in ('x"\n{"k":"e"}', "\x1b[31mred", "<img src=x onerror=alert(1)>", "a" * 128):
         assert rig.event_of(rig.ask(chat() | {"model": model}))["resource"] == "unknown"

@@ -148,6 +148,7 @@ def test_without_the_counters_each_gateway_has_its_own_part_and_they_count_toget
         assert rig.ask(chat(), token=pair[0].token()).status == 200
 
 
+@pytest.mark.row("S36", kind="R")
 def test_counters_that_hang_cost_a_moment_and_are_then_left_alone(
     pair: list[Rig], counters: Counters
 ) -> None:

@@ -184,6 +184,7 @@ BAD_STREAMS: dict[str, Callable[[], Iterable[bytes]]] = {
 }
 
 
+@pytest.mark.row("S38", kind="R")
 @pytest.mark.parametrize("name", BAD_STREAMS)
 def test_a_stream_that_goes_wrong_is_cut_with_a_typed_error(make_rig: Callable[..., Rig], name: str) -> None:
     rig = make_rig(upstream_limits=SHORT)

@@ -35,6 +35,7 @@ def test_doctor_fits_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     assert any(line.startswith("highest level here:") for line in lines)
 
 
+@pytest.mark.row("S22", kind="R")
 @pytest.mark.row("B05", kind="R")
 def test_probe_sums_up_the_twelve_attacks_of_a_hostile_model(capsys: pytest.CaptureFixture[str]) -> None:
     need("bwrap")
@@ -54,6 +55,7 @@ def test_probe_speaks_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(told["attempts"]) == told["checks"] >= 53
 
 
+@pytest.mark.row("S23", kind="R")
 @pytest.mark.parametrize(
     ("level", "status", "code"), [("microvm", 3, "ISO-UNAVAILABLE"), ("glibc", 2, "ISO-UNKNOWN")]
 )

@@ -286,6 +286,7 @@ def test_every_object_is_written_encrypted_with_its_checksum_and_never_overwritt
     assert holds(store, small)
 
 
+@pytest.mark.row("S17", kind="R")
 @pytest.mark.row("A14", kind="E")
 def test_an_upload_cut_at_ninety_percent_goes_on_where_it_stopped(
     s3: Cloud, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -13,6 +13,7 @@ import garrison.artifacts.attachment_store
 import garrison.artifacts.dataset_store
 import garrison.artifacts.import_store
 import garrison.artifacts.store
+import garrison.evidence.sinks.store
 import garrison.evidence.store
 import garrison.runtime.store
 import garrison.trust.key_store

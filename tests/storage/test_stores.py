@@ -283,6 +283,7 @@ def test_two_data_directories_never_share_a_prefix(s3: Cloud, bucket: str, tmp_p
         pass
 
 
+@pytest.mark.row("S21", kind="E")
 @pytest.mark.row("A16", kind="E")
 def test_a_model_in_a_bucket_is_published_and_one_in_a_public_bucket_is_refused(
     s3: Cloud, bucket: str, tmp_path: Path, model: Path
@@ -388,6 +389,7 @@ def test_a_partial_copy_that_somebody_else_may_have_made_is_not_gone_on_with(
         assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
+@pytest.mark.row("S16", kind="R")
 def test_a_token_that_goes_away_while_publishing_leaves_nothing_half_done(
     tmp_path: Path, model: Path
 ) -> None:
@@ -404,6 +406,7 @@ def test_a_token_that_goes_away_while_publishing_leaves_nothing_half_done(
         assert home.ask("store.verify")["versions"] == ["m@1"]
 
 
+@pytest.mark.row("S17", kind="R")
 @pytest.mark.row("A14", kind="E")
 def test_a_publication_whose_upload_is_cut_lists_nothing_and_goes_on_when_repeated(
     s3: Cloud, bucket: str, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch

@@ -37,6 +37,7 @@ def test_two_people_complete_a_sensitive_release_and_one_does_not() -> None:
     assert not state(tier=Tier.PUBLIC).is_complete
 
 
+@pytest.mark.row("S11", kind="R")
 @pytest.mark.row("A23", kind="R")
 def test_the_publisher_does_not_count_under_any_account() -> None:
     with pytest.raises(Refused) as refusal:
@@ -49,6 +50,7 @@ def test_the_publisher_does_not_count_under_any_account() -> None:
     assert not state(DANA, LEE, publisher="dana").is_complete
 
 
+@pytest.mark.row("S11", kind="R")
 @pytest.mark.row("A23", kind="R")
 def test_two_accounts_of_one_human_count_once() -> None:
     twin = replace(DANA, approver="dana2", human=" DANA@example.com")
@@ -59,6 +61,7 @@ def test_two_accounts_of_one_human_count_once() -> None:
     assert approvals.counting([DANA, twin], DIGEST, "p1", NOW) == [DANA]
 
 
+@pytest.mark.row("S10", kind="R")
 @pytest.mark.row("A23", kind="R")
 @pytest.mark.parametrize(
     ("changes", "code"),

@@ -63,12 +63,14 @@ def test_another_statement_of_the_same_key_is_not_an_entry(signer: FileSigner) -
         approved.verify(json.dumps(resigned).encode(), [public_of(signer)])
 
 
+@pytest.mark.row("S10", kind="R")
 def test_an_entry_under_an_older_policy_does_not_deploy() -> None:
     approved.check_current(ENTRY, ENTRY.policy_version, NOW)
     with pytest.raises(Refused, match="APP-POLICY"):
         approved.check_current(ENTRY, "sha256:other", NOW)
 
 
+@pytest.mark.row("S10", kind="R")
 def test_an_expired_entry_does_not_deploy() -> None:
     with pytest.raises(Refused, match="APP-EXPIRED"):
         approved.check_current(replace(ENTRY, expires=NOW), ENTRY.policy_version, NOW)

@@ -91,6 +91,7 @@ def test_a_client_that_trusts_the_ca_agrees_on_tls_1_3(
     assert handshake(server, trusting(authority), name) == "TLSv1.3"
 
 
+@pytest.mark.row("S25", kind="R")
 @pytest.mark.row("B07", kind="R")
 def test_tls_1_2_is_refused(signer: Signer, authority: x509.Certificate) -> None:
     with pytest.raises(ssl.SSLError):

@@ -371,6 +371,7 @@ def _forms(pem: bytes, path: Path) -> dict[str, dict[str, str]]:
     }
 
 
+@pytest.mark.row("S15", kind="R")
 @pytest.mark.row("A10", kind="R")
 @pytest.mark.parametrize("form", list(_forms(b"", Path(os.devnull))))
 def test_a_private_key_in_the_environment_is_refused_with_the_reason(
@@ -386,6 +387,7 @@ def test_a_private_key_in_the_environment_is_refused_with_the_reason(
     assert body not in str(refusal.value.as_json())
 
 
+@pytest.mark.row("S15", kind="R")
 @pytest.mark.row("A10", kind="R")
 def test_a_private_key_in_a_dotenv_file_is_refused(private_pem: bytes, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text('A=1\nexport GARRISON_SIGNING_KEY="release"\n')
@@ -411,6 +413,7 @@ def test_an_ordinary_environment_passes(tmp_path: Path) -> None:
     stray_keys.refuse_offered_keys(ordinary, tmp_path)
 
 
+@pytest.mark.row("S15", kind="R")
 @pytest.mark.row("A10", kind="R")
 def test_a_key_file_offered_by_path_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refused) as refusal:

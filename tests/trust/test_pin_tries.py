@@ -32,6 +32,7 @@ for work in (token.list, lambda: token.signer("release"), lambda: token.create("
 """
 
 
+@pytest.mark.row("S16", kind="R")
 @pytest.mark.row("A10", kind="R")
 @pytest.mark.skipif(SPY is None, reason="NOT PROVED HERE: pkcs11-spy needs Debian's opensc")
 def test_a_wrong_pin_reaches_the_token_once_and_neither_a_second_use_nor_a_restart_tries_it_again(

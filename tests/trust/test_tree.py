@@ -50,6 +50,7 @@ def refusal(root: Path, **options: bool) -> GarrisonError:
     return caught.value
 
 
+@pytest.mark.row("S07", kind="R")
 @pytest.mark.row("A04", kind="R")
 @pytest.mark.parametrize("target", ["/etc/passwd", "config.json", "nowhere", "."])
 def test_a_symbolic_link_is_refused_wherever_it_leads(model: Path, target: str) -> None:
@@ -58,6 +59,7 @@ def test_a_symbolic_link_is_refused_wherever_it_leads(model: Path, target: str) 
     assert (error.code, error.exit_status, error.evidence["path"]) == ("ART-LINK", 1, "onnx/link")
 
 
+@pytest.mark.row("S07", kind="R")
 def test_a_hard_link_is_refused_unless_the_caller_owns_the_tree(model: Path, tmp_path: Path) -> None:
     os.link(model / "config.json", tmp_path / "other")
     assert refusal(model).code == "ART-LINK"
@@ -78,6 +80,7 @@ def test_a_set_uid_file_is_refused(model: Path) -> None:
     assert refusal(model).code == "ART-SPECIAL"
 
 
+@pytest.mark.row("S07", kind="R")
 @pytest.mark.parametrize(
     "name",
     [
@@ -97,6 +100,7 @@ def test_an_unsafe_name_is_refused_and_shown_escaped(model: Path, name: bytes) -
     assert error.what.isascii()
 
 
+@pytest.mark.row("S07", kind="R")
 @pytest.mark.parametrize(
     ("one", "other"), [("README", "readme"), ("größe", "gro\u0308ße"), ("straße", "STRASSE")]
 )

@@ -145,6 +145,7 @@ def test_a_thousand_flipped_bytes_are_a_thousand_refusals(fraud: SignedDirectory
     assert verify(fraud).ref == FRAUD
 
 
+@pytest.mark.row("S03", kind="R")
 @pytest.mark.row("A06", kind="R")
 def test_the_same_bytes_do_not_pass_under_another_name(fraud: SignedDirectory, tmp_path: Path) -> None:
     other = tmp_path / "credit"
@@ -165,6 +166,7 @@ def test_the_same_bytes_do_not_pass_as_another_version(fraud: SignedDirectory) -
     assert refusal(fraud, expect=Ref("fraud", 4)).code == "ART-NAME"
 
 
+@pytest.mark.row("S03", kind="R")
 @pytest.mark.row("A06", kind="R")
 @pytest.mark.parametrize("swapped", [("bundle",), ("statement",), ("bundle", "statement")])
 @pytest.mark.parametrize("same_bytes", [True, False])
@@ -230,6 +232,7 @@ def test_a_version_that_is_not_on_the_approved_list_is_refused(fraud: SignedDire
     assert "garrison approve fraud@3" in error.fix
 
 
+@pytest.mark.row("S10", kind="R")
 @pytest.mark.row("A23", kind="R")
 @pytest.mark.parametrize(
     "change", [{"digest": sha256_bytes(b"")}, {"ref": Ref("fraud", 2)}, {"ref": Ref("credit", 3)}]
@@ -238,6 +241,7 @@ def test_an_approval_for_something_else_is_refused(fraud: SignedDirectory, chang
     assert refusal(fraud, approved=entry_for(fraud, **change)).code == "APP-DIGEST"
 
 
+@pytest.mark.row("S04", kind="R")
 @pytest.mark.row("A07", kind="R")
 def test_a_rollback_is_refused_with_advice_unless_it_is_named(fraud: SignedDirectory) -> None:
     entry = entry_for(fraud)

@@ -60,6 +60,7 @@ def test_json_is_one_document_and_nothing_else(
     assert document["digest"] == fraud.manifest.digest
 
 
+@pytest.mark.row("S01", kind="R")
 @pytest.mark.row("A05", kind="R")
 def test_a_tampered_file_is_shown_as_signed_and_as_found(
     fraud: SignedDirectory, capsys: pytest.CaptureFixture[str]

@@ -182,6 +182,7 @@ HARMLESS = {
 }
 
 
+@pytest.mark.row("S07", kind="R")
 @pytest.mark.row("A01", kind="R")
 @pytest.mark.parametrize("name", HARMFUL)
 def test_a_way_around_is_refused(name: str) -> None:
