@@ -15,6 +15,7 @@ import socket
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,8 @@ from garrison.trust.keys.public import public_from_pem
 from garrison.trust.verify import Verified
 
 ROOM = "edge"  # in the data directory
-WATCH_SECONDS = 5.0
+WATCH_SECONDS = 2.0
+NOTED_EVERY = timedelta(minutes=1)
 MAX_TRUST_BYTES = 32 << 20
 
 
@@ -211,7 +213,7 @@ class EdgeRun:
 
     def _still(self, house: House) -> None:
         assert self.judged is not None  # it serves, so it was judged
-        self.judged.memory.see(house.now())
+        self.judged.memory.see(house.now(), NOTED_EVERY)
         device.check_fresh(self.judged.accepted.head, house.now())
         device.refuse_revoked(
             self.judged.accepted.head, self.judged.memory.read(self.judged.device.card.site)
@@ -225,8 +227,10 @@ class EdgeRun:
         house.routed.pop(ref.name, None)
         with contextlib.suppress(GarrisonError):  # the server ends whether or not the ledger can be told
             await asyncio.to_thread(house.record, self._event(house, Outcome.DENIED, error.code, error.what))
-        await house.supervisor.stop(ref)
-        await asyncio.to_thread(house.publish_snapshot)
+        try:
+            await asyncio.to_thread(house.publish_snapshot)
+        finally:
+            await house.supervisor.stop(ref)
 
     def _spec(self, house: House, judged: Judged, private: X25519PrivateKey) -> ServeSpec:
         accepted, settings = judged.accepted, house.settings

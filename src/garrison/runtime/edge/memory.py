@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -102,11 +102,14 @@ class MemoryFile:
         except ValueError as error:
             raise _disagree("the time that was seen last cannot be read") from error
 
-    def see(self, now: datetime) -> None:
-        """Note that it is at least this late. Raises `Refused` EDGE-CLOCK when it was later already."""
+    def see(self, now: datetime, every: timedelta = timedelta(0)) -> None:
+        """Note that it is at least this late, unless that was noted less than `every` ago: tokens wear out.
+
+        Raises `Refused` EDGE-CLOCK when it was later already.
+        """
         latest = self.latest()
         check_clock(now, latest)
-        if now > latest:
+        if now > latest + every:
             self.token.put_data(CLOCK_LABEL, format_time(now).encode())
 
 

@@ -57,11 +57,11 @@ class Unsure(No):
 # --- JSON with one meaning -------------------------------------------------------------------------------------
 
 
-def parse(data: bytes, why: str) -> Any:
+def parse(data: bytes, why: str, code: str = "EDGE-TAMPER") -> Any:
     try:
         return json.loads(data.decode("utf-8"), object_pairs_hook=_unique)
     except (ValueError, RecursionError):
-        raise No("EDGE-TAMPER", why) from None
+        raise No(code, why) from None
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> Json:
@@ -79,7 +79,7 @@ def canonical(value: Any) -> bytes:
 
 def open_envelope(data: bytes, keys: Mapping[str, Json], kind: str, code: str) -> bytes:
     """The payload, once a key among `keys` (id: key) signed it as `kind`."""
-    envelope = parse(data, "a signed document is not JSON")
+    envelope = parse(data, "a signed document is not JSON", code)
     try:
         payload = _decode(envelope["payload"])
         (signature,) = envelope["signatures"]
