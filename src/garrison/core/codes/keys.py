@@ -222,9 +222,9 @@ it. Only what the ledger had on record before the moment named in the
 revocation still counts. Times inside a signed document decide nothing, because
 a thief writes any time there.
 
-`garrison key show LABEL` lists the versions, with the way back for each. One that
-was on record before that moment is signed again as it is; of one that came later
-the publisher's own copy is compared first. Then it is approved again:
+`garrison key show LABEL` lists the versions, with the way back for each. One
+that was on record before that moment is signed again as it is; of one that came
+later the publisher's own copy is compared first. Then it is approved again:
 
     garrison model resign NAME@VERSION
     garrison --as ADMIN model resign NAME@VERSION --from DIR
