@@ -103,3 +103,30 @@ def test_an_exported_line_carries_all_that_its_leaf_hash_covers() -> None:
     fields = json.loads(line)
     leaf = fields.pop("leaf")
     assert leaf_hash(canonical_json(fields)).hex() == leaf
+
+
+@pytest.mark.row("C21", kind="C")
+def test_an_alert_is_one_finding_from_its_beginning_to_its_end_with_its_atlas_techniques() -> None:
+    found = Finding(
+        "anomaly.extraction", Severity.HIGH, "distinct requests in an hour", "900 now, 40 usually"
+    )
+    alert = {
+        "id": "al-1",
+        "title": "systematic querying",
+        "subject": "user:mallory",
+        "atlas": ["AML.T0024.002"],
+    }
+    data = {"alert": alert, "led_to": {"action": "throttle"}}
+    raised = an_event(
+        action=Action.ALERT_RAISE, resource="user:mallory", code="ANO-EXTRACT", findings=(found,), data=data
+    )
+    first = to_ocsf(make_record(7, raised), "0.1.0")
+    assert problems(first) == []
+    assert (first["class_uid"], first["activity_name"], first["severity"]) == (2004, "Create", "High")
+    assert first["finding_info"]["attacks"][0]["technique"]["uid"] == "AML.T0024.002"
+    assert first["evidences"][0]["actor"]["user"]["name"] == "mallory"
+    ended = an_event(action=Action.ALERT_CLOSE, resource="al-1", data={"state": "closed", "note": "a test"})
+    last = to_ocsf(make_record(8, ended), "0.1.0")
+    assert problems(last) == []
+    assert (last["activity_name"], last["status"]) == ("Close", "Resolved")
+    assert last["finding_info"]["uid"] == first["finding_info"]["uid"]

@@ -16,7 +16,7 @@ from garrison.trust.policy import MAX_REMEMBERED, Policy, base_cedar, base_polic
 from garrison.trust.roles import MODEL_SCOPED, READS, ROLES, kind_of
 
 POLICY = base_policy()
-FACTS = {"publisher": "ci", "approver": "dana", "owner": "ml-team", "state": "approved"}
+FACTS = {"about": "mallory", "publisher": "ci", "approver": "dana", "owner": "ml-team", "state": "approved"}
 LOOKS = {
     Action.AUDIT_READ,
     Action.AUDIT_EXPORT,

@@ -11,9 +11,35 @@ from garrison.core.event import parse_time
 from garrison.trust.access import Access
 
 
+_PACK = ("name", "version", "digest")  # what a worker needs to know of a pack
+
+
 def folder_of(settings: Settings) -> Path:
     """Where the key and the fingerprints are; private to the user of the server."""
     return settings.data / "detect"
+
+
+def restrictions(access: Access, now: datetime) -> list[dict[str, Any]]:
+    """The section `restrictions`: what alerts led to, until it ends or somebody releases it."""
+    return [
+        {
+            "alert": name,
+            "identity": alert["subject"],
+            "model": "",
+            "action": alert["led_to"]["action"],
+            "per_minute": alert["led_to"].get("per_minute", 0),
+            "until": alert["led_to"]["until"],
+        }
+        for name, alert in access.alerts.items()
+        if alert["state"] not in ("released", "closed")
+        and "until" in alert["led_to"]
+        and parse_time(alert["led_to"]["until"]) > now
+    ]
+
+
+def watched(access: Access, key: bytes) -> dict[str, Any]:
+    """The section `watch`: what events say of how models are used. The key lives as long as the server runs."""
+    return {"key": key.hex(), "networks": [dict(access.networks[name]) for name in sorted(access.networks)]}
 
 
 def detection(access: Access, settings: Settings, now: datetime) -> dict[str, Any]:
@@ -21,6 +47,12 @@ def detection(access: Access, settings: Settings, now: datetime) -> dict[str, An
     return {
         "patterns": [dict(access.patterns[name]) for name in sorted(access.patterns)],
         "copies": [dict(access.copies[name]) for name in sorted(access.copies)],
+        **{
+            key: [dict(known[name]) for name in sorted(known)]
+            for key, known in (("canaries", access.canaries), ("actions", access.actions))
+        },
+        "packs": [{key: access.packs[name][key] for key in _PACK} for name in sorted(access.packs)],
+        "hosts": sorted(access.hosts),
         "exceptions": [
             dict(one) for _, one in sorted(access.exceptions.items()) if parse_time(one["until"]) > now
         ],

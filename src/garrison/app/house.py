@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -13,12 +14,14 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from garrison.app.detection import detection
+from garrison.app.detection import detection, restrictions, watched
 from garrison.app.issuer_keys import IssuerRing
 from garrison.app.keychain import Keychain
 from garrison.app.people import PeopleView, check_row, row_of
+from garrison.app.pinned import PinnedImages
 from garrison.app.route_options import snapshot_route
 from garrison.app.settings import Settings
+from garrison.app.watch_state import Watching
 from garrison.artifacts.registry import Registry
 from garrison.artifacts.search import Licences
 from garrison.core.actions import Action
@@ -26,6 +29,7 @@ from garrison.core.decision import Endpoint, Subject
 from garrison.core.digest import Ref, canonical_json
 from garrison.core.errors import Refused, Undecided
 from garrison.core.event import Event, Outcome, format_time
+from garrison.detect.anomaly.sketch import KEY_BYTES
 from garrison.evidence.ledger import Ledger
 from garrison.runtime import store as serving
 from garrison.runtime.supervisor import Supervisor
@@ -94,6 +98,7 @@ class House:
     endpoints: dict[Ref, Endpoint] = field(default_factory=dict)
     settled: Callable[[int], object] = lambda _version: None
     rotate: Callable[[], object] = lambda: None
+    follow_sinks: Callable[[], object] = lambda: None
     broker: Callable[[Mapping[str, dict[str, Any]]], str] = lambda _keys: ""
     deploying: Lock = field(default_factory=Lock)
     scheduling: Lock = field(default_factory=Lock)
@@ -103,6 +108,9 @@ class House:
     stopping: Flag = field(default_factory=Flag)
     told: PeopleView = field(default_factory=PeopleView)
     licences: Licences = field(default_factory=Licences)
+    pinned: PinnedImages = field(default_factory=PinnedImages)
+    watching: Watching = field(default_factory=Watching)
+    sketch_key: bytes = field(default_factory=lambda: secrets.token_bytes(KEY_BYTES), repr=False)
     issuers: IssuerRing = field(default_factory=lambda: IssuerRing(DEFAULT_STALE))
 
     def go_on(self) -> None:
@@ -243,8 +251,11 @@ class House:
                         for one in people.persons.values()
                         if not one.disabled and kind_of(one.roles) == "service"
                     ],
+                    "proxies": [people.access.proxies[name] for name in sorted(people.access.proxies)],
                     "prices": [people.access.prices[name] for name in sorted(people.access.prices)],
                     "detect": detection(people.access, self.settings, now),
+                    "watch": watched(people.access, self.sketch_key),
+                    "restrictions": restrictions(people.access, now),
                     "max_token_lifetime": 86_400,
                     "issuers": self.issuers.as_json(),
                     "api_keys": [

@@ -14,6 +14,7 @@ from garrison.app import stores
 from garrison.app.house import SYSTEM, House
 from garrison.app.people import compare
 from garrison.app.settings import Settings
+from garrison.app.watching import save_state
 from garrison.artifacts import at_rest, drift, store
 from garrison.artifacts.registry import event_of
 from garrison.core.actions import Action
@@ -199,6 +200,13 @@ JOBS: tuple[Job, ...] = (
         "sign the age of the approved list anew before it is stale",
         _hourly,
         refresh_approved_list,
+        is_quick=True,
+    ),
+    Job(
+        "watch-use",
+        "keep what the detectors of unusual use know; are they up to date?",
+        _hourly,
+        save_state,
         is_quick=True,
     ),
     Job("check-rows", "hold people, owners, revocations and routes against the ledger", _hourly, check_rows),

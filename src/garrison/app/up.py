@@ -22,7 +22,7 @@ from typing import Any
 from cryptography import x509
 
 from garrison import __version__
-from garrison.app import issuer_keys, schedule, serving, wiring
+from garrison.app import issuer_keys, schedule, serving, watching, wiring
 from garrison.app.addresses import certificate_names, is_loopback
 from garrison.app.api import server as api
 from garrison.app.broker import BrokerKeeper
@@ -31,6 +31,7 @@ from garrison.app.house import SNAPSHOT_TYPE, House
 from garrison.app.lock import only_server
 from garrison.app.people import settle
 from garrison.app.settings import Settings
+from garrison.app.sinks import Sinks
 from garrison.app.workers import Plane, Workers
 from garrison.artifacts import imports, layout
 from garrison.core.actions import Action
@@ -115,11 +116,14 @@ async def _serve(
     )
     house.settled = lambda version: house.run(workers.loaded(version))
     house.rotate = lambda: house.run(workers.rotate())
+    sinks = Sinks(house)
+    house.follow_sinks = sinks.follow
     control = api.build(house)
     tasks = [
         asyncio.create_task(_fold(spool, stop)),
         asyncio.create_task(_housekeeping(house, workers, stop)),
         asyncio.create_task(schedule.loop(house, stop)),
+        asyncio.create_task(watching.loop(house, stop)),
         asyncio.create_task(_keep_issuers(house, stop)),
     ]
     try:
@@ -138,13 +142,14 @@ async def _serve(
             await asyncio.to_thread(
                 house.record, house.event(Action.SYSTEM_START, "server", version=__version__)
             )
+            await asyncio.to_thread(sinks.follow)
             _announce(house, say, as_json=as_json, admin=admin, restored=restored, started=started)
             probing = asyncio.create_task(_probe(house, say))
             await _until(stop, tasks)
             probing.cancel()
             say("draining")
     finally:
-        await _shut_down(house, workers, broker, control, spool, tasks, stop)
+        await _shut_down(house, workers, broker, control, spool, sinks, tasks, stop)
 
 
 async def _shut_down(
@@ -153,6 +158,7 @@ async def _shut_down(
     broker: BrokerKeeper,
     control: Any,
     spool: SpoolReader,
+    sinks: Sinks,
     tasks: list[asyncio.Task[Any]],
     stop: asyncio.Event,
 ) -> None:
@@ -166,6 +172,7 @@ async def _shut_down(
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.to_thread(house.busy.wait, VERB_SECONDS)
         await asyncio.to_thread(spool.tick)
+        await asyncio.to_thread(sinks.stop)
         await asyncio.to_thread(house.record, house.event(Action.SYSTEM_STOP, "server"))
         await asyncio.to_thread(house.ledger.close)
     finally:

@@ -75,7 +75,10 @@ def to_ocsf(record: Record, version: str) -> dict[str, Any]:
     """The OCSF 1.8.0 object of a record (class 2004 or 6003)."""
     event = record.event
     is_detection = event.outcome in {Outcome.DENIED, Outcome.UNKNOWN} and bool(event.findings)
-    body = _detection(record, version) if is_detection else _activity(record, version)
+    if event.action in _ALERTS and event.outcome is Outcome.ALLOWED:
+        body = _alert(record, version)
+    else:
+        body = _detection(record, version) if is_detection else _activity(record, version)
     shown: dict[str, Any] = _shown(body)
     return shown
 
@@ -127,6 +130,55 @@ def _detection(record: Record, version: str) -> dict[str, Any]:
             for finding in event.findings
         ],
     }
+
+
+def _alert(record: Record, version: str) -> dict[str, Any]:
+    """Raised, or taken, released and closed: one finding under the id of the alert, by its life cycle."""
+    event = record.event
+    alert, state = event.data.get("alert"), str(event.data.get("state", "open"))
+    facts: dict[str, Any] = alert if isinstance(alert, dict) else {}
+    activity = _CREATE if event.action is Action.ALERT_RAISE else _CLOSE if state == "closed" else _CHANGE
+    body = _detection(record, version)
+    attacks = [{"technique": {"uid": str(uid)}, "version": _ATLAS} for uid in facts.get("atlas", ())]
+    kind, _, name = event.resource.partition(":")
+    about = {
+        "user": {
+            "name": name or kind or "unknown",
+            "uid": event.resource or "unknown",
+            "type": kind or "unknown",
+        }
+    }
+    uid = str(facts.get("id", "")) or event.resource or record.audit_id
+    body |= {
+        "activity_id": activity,
+        "activity_name": _ALERT_NAMES[activity],
+        "type_uid": 200400 + activity,
+        "status_id": _ALERT_STATUS[state][0] if state in _ALERT_STATUS else 0,
+        "status": _ALERT_STATUS[state][1] if state in _ALERT_STATUS else "Unknown",
+        "finding_info": {
+            **body["finding_info"],
+            "uid": uid,
+            "title": f"{event.code or 'alert'} {facts.get('title', state)}: {event.resource}",
+            **({"attacks": attacks} if attacks else {}),
+        },
+    }
+    for evidence in body["evidences"]:
+        evidence["actor"] = about
+    if not body["evidences"]:
+        del body["evidences"]
+    return body
+
+
+_ALERTS = frozenset({Action.ALERT_RAISE, Action.ALERT_CLOSE})
+_ATLAS = "ATLAS 5"
+_CHANGE, _CLOSE = 2, 3
+_ALERT_NAMES = {_CREATE: "Create", _CHANGE: "Update", _CLOSE: "Close"}
+_ALERT_STATUS = {
+    "open": (1, "New"),
+    "taken": (2, "In Progress"),
+    "released": (2, "In Progress"),
+    "closed": (4, "Resolved"),
+}
 
 
 def _common(record: Record, version: str, profiles: list[str]) -> dict[str, Any]:

@@ -16,11 +16,15 @@ from garrison.core.actions import Action
 from garrison.core.decision import Decision, Endpoint, Request, Subject, Tier
 from garrison.core.errors import Refused, Usage
 from garrison.detect.base import Direction, Inspection, Outcome
+from garrison.detect.handling import How, how, needs_vault
+from garrison.detect.tokens import Vault
 from garrison.gateway.failures import Failures
 from garrison.gateway.http_parse import Head
 from garrison.gateway.limits import DEFAULT_COMPLETION, STREAM_SECONDS, Limiter, Spend
 from garrison.gateway.openai_shapes import Call, rewrite_strings, strings_of
+from garrison.gateway.proxies import CALLER, look_through
 from garrison.gateway.record import Record
+from garrison.gateway.restrictions import explained, restrict
 from garrison.gateway.snapshot import Snapshot
 from garrison.trust.identity import Principal, refusal
 from garrison.trust.mtls import Shown, read_shown
@@ -37,7 +41,11 @@ class Inspect(Protocol):
     def is_clean(self, texts: Sequence[str], direction: Direction) -> bool: ...
 
     def inspect(
-        self, text: str, direction: Direction, excepted: frozenset[str] = frozenset()
+        self,
+        text: str,
+        direction: Direction,
+        excepted: frozenset[str] = frozenset(),
+        how: How | None = None,
     ) -> Inspection: ...
 
 
@@ -50,6 +58,8 @@ class Admitted:
     served: str  # name@version, as the client sees it
     payload: bytes
     seal: object
+    answers: How | None = None  # what is done with values in the answer, when its tier says
+    vault: Vault | None = None  # the tokens that stand for values of the request
 
     def __post_init__(self) -> None:
         if self.seal is not _SEAL:
@@ -59,10 +69,16 @@ class Admitted:
 def identify(
     head: Head, snapshot: Snapshot, wall: float, certificate: bytes, source: str, failures: Failures
 ) -> Principal:
-    """Who asks: by the bearer token (RFC 6750 section 2.1), or by a client certificate alone.
+    """Who asks: by the bearer token (RFC 6750 section 2.1), by a client certificate alone, or as a listed proxy says.
 
     Raises `Refused` TOK-*, answered with 401, LIM-AUTH, or `Undecided` TOK-ISSUER.
     """
+    if certificate or CALLER in head.headers:
+        revoked = (snapshot.revoked_tokens, snapshot.revoked_subjects)
+        through = look_through(head.headers, certificate, snapshot.proxies, wall, revoked)
+        if through.caller is not None:
+            return through.caller
+        certificate = through.certificate
     given = head.headers.get(b"authorization")
     if given is None and b"x-api-key" in head.headers:  # how Anthropic's client sends it
         given = b"bearer " + head.headers[b"x-api-key"]
@@ -195,49 +211,68 @@ def admit(
         known = snapshot.admitted[key] = (principal, endpoint, served, counted)
     _, endpoint, served, counted = known
     record.endpoint, record.resource = endpoint, served
+    held = snapshot.restricted.get(subject.actor, ()) if snapshot.restricted else ()
+    if held:
+        counted = restrict(held, counted, wall)
     characters = call.size
     wanted = (call.max_tokens or DEFAULT_COMPLETION) * call.choices if call.operation.streams else 0
     asked = characters // CHARACTERS_PER_TOKEN
     seconds = STREAM_SECONDS if call.stream else 0
     spend = Spend(asked, wanted, seconds, counted.price.of(asked, wanted))
     record.counted, record.spend = counted, spend
-    record.reservation = limiter.reserve(counted, spend)
-    body = call.body
+    try:
+        record.reservation = limiter.reserve(counted, spend)
+    except Refused as error:
+        raise explained(error, held) from error
+    body, vault, plan = call.body, None, snapshot.actions.of(endpoint.tier)
     texts = strings_of(body)
     joined = "".join(texts)
     record.scanned_in = len(joined) if joined.isascii() else len(joined.encode())
     if not inspector.is_clean(texts, Direction.INPUT):
         until = snapshot.excepted.get(endpoint.name, ())
         excepted = frozenset(rule for rule, end in until if wall < end)
-        body = inspected(call, inspector, record, excepted, leaves=not endpoint.version)
+        leaves = not endpoint.version or bool(record.asked_by)
+        if needs_vault(plan.get(Direction.INPUT)):
+            vault = Vault(subject.actor, joined)
+        treated = how(plan.get(Direction.INPUT), vault, alone=not leaves)
+        body = inspected(call, inspector, record, excepted, leaves=leaves, treated=treated)
     record.prompt_tokens = characters // CHARACTERS_PER_TOKEN
     body["model"] = endpoint.name
     if call.stream:
         body["stream_options"] = {"include_usage": True}
-    return Admitted(call, endpoint, served, orjson.dumps(body), _SEAL)
+    answers = how(plan.get(Direction.OUTPUT))
+    return Admitted(call, endpoint, served, orjson.dumps(body), _SEAL, answers, vault)
 
 
 def inspected(
-    call: Call, inspector: Inspect, record: Record, excepted: frozenset[str], *, leaves: bool
+    call: Call,
+    inspector: Inspect,
+    record: Record,
+    excepted: frozenset[str],
+    *,
+    leaves: bool,
+    treated: How | None = None,
 ) -> dict[str, object]:
     """The body that may go on. Raises `Refused` PRM-INJECT or DLP-BLOCK when any text in it is blocked.
 
     Rules that are `excepted` for this model are noted and block nothing.
 
     What a person wrote is redacted only when it `leaves`, for an upstream that Garrison does not run. A
-    model in its sandbox may read it, and what it answers is redacted on the way out.
+    model in its sandbox may read it, and what it answers is redacted on the way out. What the tier of the model
+    says of values (`treated`) holds wherever the text goes.
     """
+    passes_on = leaves or treated is not None
 
     def rewrite(text: str) -> str:
-        inspection = inspector.inspect(text, Direction.INPUT, excepted)
+        inspection = inspector.inspect(text, Direction.INPUT, excepted, treated)
         if inspection.findings:
             record.found("input", inspection.findings)
             record.excepted |= excepted & {found.rule_id for found in inspection.findings}
         if inspection.verdict is Outcome.ALLOW:
             return text
         if inspection.verdict is Outcome.REDACT:
-            record.redacted = record.redacted or leaves
-            return inspection.text if leaves else text
+            record.redacted = record.redacted or passes_on
+            return inspection.text if passes_on else text
         orders = [found for found in inspection.findings if found.kind in ("injection", "jailbreak")]
         if not orders:
             raise Refused(

@@ -16,6 +16,7 @@ from typing import Protocol
 from garrison.core.actions import Action
 from garrison.core.errors import GarrisonError, Refused, Undecided, Usage
 from garrison.gateway.admission import Inspect, admit, identify, tag_of
+from garrison.gateway.authz import PREFIX, check_asker, permit, unwrap
 from garrison.gateway.config import HttpLimits, UpstreamLimits
 from garrison.gateway.delivery import answer, check_images
 from garrison.gateway.detection import Renewing
@@ -103,6 +104,8 @@ async def handle(plane: Plane, exchange: Exchange) -> None:
         head = route(exchange, record)
         snapshot = plane.snapshots.current(wall := plane.wall())
         record.snapshot_version = snapshot.version
+        if record.asked_by:
+            record.asked_by = check_asker(exchange.certificate, snapshot.proxies)
         principal = identify(head, snapshot, wall, exchange.certificate, exchange.peer, plane.failures)
         record.subject, record.token_id = principal.subject, principal.token_id
         plane.active[exchange] = principal
@@ -112,16 +115,22 @@ async def handle(plane: Plane, exchange: Exchange) -> None:
             return
         call = door.parse(await exchange.body(), plane.http.json_depth)
         record.stream = call.stream
+        record.use = snapshot.uses.of(head, exchange.peer, principal.tenant, call)
         tag = tag_of(head)
         admitted = admit(snapshot, principal, call, plane.limiter, plane.inspector, record, tag, wall)
         if plane.shared is not None:
             await count_together(plane.shared, plane.limiter, record)
         redaction.rules = record.rules = snapshot.rules.get(admitted.endpoint.name, PLAIN)
+        redaction.how = admitted.answers
+        redaction.restore(admitted.vault, principal.subject.actor)
         check_images(call, record)
         plane.outbox.begin(
             record.request_id, plane.clock_text.at(plane.wall()), record.subject.actor, record.resource
         )
-        await answer(plane, exchange, door, admitted, record, redaction)
+        if record.asked_by:
+            permit(exchange, record, admitted)
+        else:
+            await answer(plane, exchange, door, admitted, record, redaction)
         record.complete()
     except GarrisonError as error:
         if error.code.startswith("TOK-"):
@@ -145,10 +154,13 @@ def route(exchange: Exchange, record: Record) -> Head:
     head = exchange.head
     if head is None or exchange.defect is not None:
         raise exchange.defect or Usage("HTTP-SYNTAX", "no request", fix="send one")
+    if head.target.startswith(PREFIX):
+        head = exchange.head = unwrap(head)
+        record.asked_by = "unknown"
     door = door_of(head.target)
     if door is not None:
         method, record.operation = door.method, door.operation.name
-    elif head.target == MODELS or model_asked(head.target) is not None:
+    elif not record.asked_by and (head.target == MODELS or model_asked(head.target) is not None):
         method, record.operation = "GET", "models"
         record.action, record.resource = Action.ARTIFACT_READ, "models"
     else:

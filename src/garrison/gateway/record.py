@@ -46,6 +46,7 @@ class Record:
     reservation: Reservation | None = None
     findings: list[Finding] = field(default_factory=list)
     redacted: bool = False
+    use: dict[str, Any] | None = None  # from where, with what: `use.Uses`
     excepted: frozenset[str] = frozenset()  # rules that would have counted here and were excepted
     rules: RouteRules = PLAIN
     scanned_in: int = 0  # bytes of text (UTF-8) that detectors were given, of the request
@@ -53,6 +54,7 @@ class Record:
     images: int = 0  # passed on, not read
     backend: Backend | None = None  # who answered, of a route with several
     retries: int = 0
+    asked_by: str = ""  # the proxy that only asked, and passes the request on itself
     prompt_tokens: int = 0
     completion_tokens: int = 0
     tokens_counted: bool = False  # by the model server; otherwise they are an estimate
@@ -123,12 +125,16 @@ class Record:
             data["completion_tokens"] = self.completion_tokens
             data["tokens_counted"] = self.tokens_counted
             data["redacted"] = self.redacted
-            data["inspection"] = self.rules.stream
+            data["inspection"] = "request only" if self.asked_by else self.rules.stream
             data["scanned_in"], data["scanned_out"] = self.scanned_in, self.scanned_out
             if self.backend is not None:
                 data["upstream"], data["retries"] = self.backend.id, self.retries
             if self.images:
                 data["images_not_read"] = self.images
+        if self.asked_by:
+            data["asked_by"] = self.asked_by
+        if self.use:
+            data["use"] = self.use
         if self.excepted:
             data["excepted"] = sorted(self.excepted)
         if self.first_byte:

@@ -20,8 +20,12 @@ from garrison.core.errors import GarrisonError, Refused, Undecided, Usage
 from garrison.core.event import parse_time
 from garrison.detect.copies import MAX_SETS
 from garrison.detect.custom import MAX_PATTERNS, parse_pattern
+from garrison.detect.handling import MAX_ACTIONS, Actions, parse_actions
 from garrison.gateway.limits import MAX_RULES, Counted, Limits, Price, Rule, default_rule, parse_rule
+from garrison.gateway.proxies import NONE, Proxies, parse_proxies
+from garrison.gateway.restrictions import Restrictions, parse_restrictions
 from garrison.gateway.rules import PLAIN, RouteRules, parse_rules
+from garrison.gateway.use import Uses, parse_uses
 from garrison.trust import dsse, strict_json
 from garrison.trust.api_keys import MAX_API_KEYS, ApiKey, parse_api_key
 from garrison.trust.foreign import ForeignTokens, IssuerKeys
@@ -55,7 +59,11 @@ class Snapshot:
     limit_rules: tuple[Rule, ...] = ()
     prices: Mapping[str, Price] = field(default_factory=dict)
     workloads: Mapping[str, Subject] = field(default_factory=dict)  # who may come with a certificate alone
+    proxies: Proxies = NONE  # who in front may say who calls
+    uses: Uses = field(default_factory=Uses)  # what events say of how models are used
+    restricted: Restrictions = field(default_factory=dict)  # by actor, what alerts led to
     detect: Mapping[str, Any] = field(default_factory=dict)  # what a customer added, for `detect.own`
+    actions: Actions = field(default_factory=Actions)  # what is done with values, by the tier of the model
     excepted: Mapping[str, tuple[tuple[str, float], ...]] = field(
         default_factory=dict
     )  # model: (rule, until)
@@ -129,7 +137,11 @@ def open_snapshot(
             workloads={
                 item["name"]: _workload(item) for item in strict_list(body.get("workloads", []), MAX_API_KEYS)
             },
+            proxies=parse_proxies(body.get("proxies", [])),
+            uses=parse_uses(body.get("watch")),
+            restricted=parse_restrictions(body.get("restrictions", [])),
             detect=_detect(body.get("detect", {})),
+            actions=_actions(body.get("detect", {}).get("actions", [])),
             excepted=_excepted(body.get("detect", {}).get("exceptions", [])),
             prices={
                 item["model"]: Price(_whole(item["asked"]), _whole(item["answered"]))
@@ -193,6 +205,13 @@ def _detect(body: Any) -> dict[str, Any]:
             raise ValueError("pattern") from error
     strict_list(body.get("copies", []), MAX_SETS)
     return body
+
+
+def _actions(items: Any) -> Actions:
+    try:
+        return parse_actions(strict_list(items, MAX_ACTIONS))
+    except Usage as error:
+        raise ValueError("action") from error
 
 
 def _excepted(items: Any) -> dict[str, tuple[tuple[str, float], ...]]:

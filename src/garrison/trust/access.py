@@ -1,4 +1,4 @@
-"""Issuers, limits, prices, API keys, patterns, fingerprints, exceptions: folded from events, without a table.
+"""Issuers, limits, prices, API keys, patterns, fingerprints, exceptions, sinks: folded from events, without a table.
 
 Pure: events in, values out. What no event tells of does not exist, so there is no row that could be edited.
 """
@@ -12,7 +12,7 @@ from typing import Any
 
 from garrison.core.actions import Action
 from garrison.core.errors import Usage
-from garrison.core.event import Event
+from garrison.core.event import Event, format_time
 from garrison.trust.api_keys import ApiKey, parse_api_key
 from garrison.trust.issuers import Issuer, parse_issuer
 
@@ -22,7 +22,13 @@ TELLING = (
     Action.APIKEY_ISSUE,
     Action.DLP_WRITE,
     Action.GUARD_EXCEPT,
+    Action.SINK_WRITE,
+    Action.PROXY_WRITE,
+    Action.DETECT_WRITE,
+    Action.ALERT_RAISE,
+    Action.ALERT_CLOSE,
 )
+MAX_ALERTS = 5_000  # remembered, the newest
 
 
 @dataclass(slots=True)
@@ -36,6 +42,15 @@ class Access:
     patterns: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     copies: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     exceptions: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # by "rule model"
+    sinks: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    proxies: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    responses: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # to alerts, by code
+    networks: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    alerts: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # by id, oldest first
+    actions: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # with values, by "tier direction class"
+    canaries: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    hosts: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # that answers may point to
+    packs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def copy(self) -> Access:
         return Access(
@@ -46,6 +61,15 @@ class Access:
             dict(self.patterns),
             dict(self.copies),
             dict(self.exceptions),
+            dict(self.sinks),
+            dict(self.proxies),
+            dict(self.responses),
+            dict(self.networks),
+            dict(self.alerts),
+            dict(self.actions),
+            dict(self.canaries),
+            dict(self.hosts),
+            dict(self.packs),
         )
 
 
@@ -71,8 +95,33 @@ def _fold(access: Access, event: Event) -> None:
     elif event.action is Action.DLP_WRITE:
         _keep(access.patterns, event, "pattern")
         _keep(access.copies, event, "copies")
+        _keep(access.actions, event, "handling")
+        _keep(access.canaries, event, "canary")
+        _keep(access.hosts, event, "host")
+        _keep(access.packs, event, "pack")
     elif event.action is Action.GUARD_EXCEPT:
         _keep(access.exceptions, event, "exception")
+    elif event.action is Action.SINK_WRITE:
+        _keep(access.sinks, event, "sink")
+    elif event.action is Action.PROXY_WRITE:
+        _keep(access.proxies, event, "proxy")
+    elif event.action is Action.DETECT_WRITE:
+        _keep(access.responses, event, "answer_to")
+        _keep(access.networks, event, "network")
+    elif event.action is Action.ALERT_RAISE:
+        alert = dict(data["alert"])
+        access.alerts[str(alert["id"])] = {
+            **alert,
+            "code": event.code,
+            "time": format_time(event.time),
+            "led_to": dict(data["led_to"]),
+            "state": "open",
+        }
+        if len(access.alerts) > MAX_ALERTS:
+            del access.alerts[next(iter(access.alerts))]
+    elif event.action is Action.ALERT_CLOSE:
+        changed: dict[str, Any] = {key: str(data[key]) for key in ("state", "owner", "note") if key in data}
+        access.alerts[event.resource] = {**access.alerts[event.resource], **changed}
     elif event.action is Action.APIKEY_ISSUE:
         key = parse_api_key(data["issued_key"])
         access.api_keys[key.key_id] = key

@@ -24,6 +24,7 @@ ALONE: dict[str, str] = {
     "inspect": "judge texts, as a filter",
     "guard": "measure injection guards",
     "dlp": "values that must not leave",
+    "detect": "unusual use of models",
     "assess": "a standard, item by item",
     "audit": "read and verify the ledger",
     "lineage": "how a model was made",
@@ -31,6 +32,8 @@ ALONE: dict[str, str] = {
     "store": "where model files are kept",
     "doctor": "what this machine offers",
     "runtime": "try to leave a sandbox",
+    "k8s": "manifests for a cluster",
+    "admit": "may it enter the cluster?",
     "explain": "what a code means",
     "completion": "for bash, zsh and fish",
 }
@@ -50,14 +53,16 @@ SERVER: dict[str, str] = {
     "token": "short-lived access tokens",
     "issuer": "other issuers of tokens",
     "limit": "how much may be used",
-    "gateway": "routes without a token",
+    "alerts": "unusual use, undone",
+    "gateway": "proxies, config, selftest",
     "mesh": "bad certificates, each hop",
+    "sink": "events to a SIEM",
     "user": "identities and roles",
     "key": "keys in the PKCS#11 token",
     "owner": "who answers for a model",
     "import": "from MLflow, DVC, W&B, HF",
     "drift": "imports against sources",
-    "webhook": "what MLflow announces",
+    "webhook": "MLflow, a cluster asking",
     "schedule": "periodic jobs",
     "edge": "bundles for other sites",
 }
@@ -113,6 +118,10 @@ def _alone(command: str) -> ModuleType:
             from garrison.app.cli import dlp  # hyperscan: 30 ms, extra server
 
             return dlp
+        case "detect":
+            from garrison.app.cli import detect  # SQLAlchemy: 260 ms, extra server
+
+            return detect
         case "assess":
             from garrison.app.cli import assess  # the detectors and the scanners: 0.3 s
 
@@ -141,6 +150,14 @@ def _alone(command: str) -> ModuleType:
             from garrison.app.cli import runtime  # needed by this command alone: 30 ms
 
             return runtime
+        case "k8s":
+            from garrison.app.cli import k8s  # needed by this command alone: 30 ms
+
+            return k8s
+        case "admit":
+            from garrison.app.cli import admit  # needed by this command alone: 30 ms
+
+            return admit
         case "explain":
             from garrison.app.cli import explain  # the pages: 5 ms
 
@@ -198,10 +215,18 @@ def _with_server(command: str) -> ModuleType:
             from garrison.app.cli import selfcheck  # http.client: 30 ms
 
             return selfcheck
+        case "alerts":
+            from garrison.app.cli import alerts  # http.client: 30 ms
+
+            return alerts
         case "limit":
             from garrison.app.cli import limit  # http.client: 30 ms
 
             return limit
+        case "sink":
+            from garrison.app.cli import sink  # http.client: 30 ms
+
+            return sink
         case "issuer":
             from garrison.app.cli import issuer  # http.client: 30 ms
 

@@ -38,6 +38,7 @@ MAX_LIST_BYTES = 16 << 10  # the list's timestamp.json; what TUF clients read at
 # The periodic jobs and the layer that each looks after; app/jobs.py has them, and takes a second to import.
 JOB_LAYERS = {
     "refresh-approved": "artifacts",
+    "watch-use": "gateway",
     "check-rows": "governance",
     "check-keys": "artifacts",
     "verify-ledger": "governance",

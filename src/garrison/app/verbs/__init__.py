@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from garrison.app.verbs.alerts import ALERT_VERBS
 from garrison.app.verbs.approval import APPROVAL_VERBS
 from garrison.app.verbs.attachments import ATTACHMENT_VERBS
 from garrison.app.verbs.base import Verb
+from garrison.app.verbs.cluster import CLUSTER_VERBS
 from garrison.app.verbs.credentials import CREDENTIAL_VERBS
 from garrison.app.verbs.datasets import DATASET_VERBS
 from garrison.app.verbs.deployment import DEPLOYMENT_VERBS
 from garrison.app.verbs.dlp import DLP_VERBS
+from garrison.app.verbs.dlp_rules import RULE_VERBS
 from garrison.app.verbs.edge import EDGE_VERBS
 from garrison.app.verbs.guard import GUARD_VERBS
 from garrison.app.verbs.identity import IDENTITY_VERBS
@@ -18,11 +21,13 @@ from garrison.app.verbs.issuer import ISSUER_VERBS
 from garrison.app.verbs.keys import KEY_VERBS
 from garrison.app.verbs.limits import LIMIT_VERBS
 from garrison.app.verbs.owner import OWNER_VERBS
+from garrison.app.verbs.packs import PACK_VERBS
 from garrison.app.verbs.proxies import PROXY_VERBS
 from garrison.app.verbs.registry import REGISTRY_VERBS
 from garrison.app.verbs.runtime import RUNTIME_VERBS
 from garrison.app.verbs.schedule import SCHEDULE_VERBS
 from garrison.app.verbs.selfcheck import SELFCHECK_VERBS
+from garrison.app.verbs.sinks import SINK_VERBS
 from garrison.app.verbs.store import STORE_VERBS
 from garrison.app.verbs.versions import VERSION_VERBS
 
@@ -41,15 +46,20 @@ VERBS: dict[str, Verb] = {
         *SELFCHECK_VERBS,
         *KEY_VERBS,
         *DLP_VERBS,
+        *RULE_VERBS,
+        *PACK_VERBS,
         *EDGE_VERBS,
         *GUARD_VERBS,
         *LIMIT_VERBS,
+        *ALERT_VERBS,
         *OWNER_VERBS,
         *PROXY_VERBS,
         *RUNTIME_VERBS,
+        *SINK_VERBS,
         *STORE_VERBS,
         *VERSION_VERBS,
         *IMAGE_VERBS,
+        *CLUSTER_VERBS,
         *SCHEDULE_VERBS,
     )
 }

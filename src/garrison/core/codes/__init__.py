@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from garrison.core.codes import (
+    anomaly,
     approvals,
     artifacts,
+    cluster,
     detection,
     edge,
     evidence,
@@ -22,6 +24,7 @@ from garrison.core.codes import (
     provenance,
     runtime,
     server,
+    sinks,
     storage,
 )
 from garrison.core.codes.code import Code
@@ -41,6 +44,7 @@ def merged(*areas: Mapping[str, Code]) -> dict[str, Code]:
 
 CODES: dict[str, Code] = merged(
     artifacts.CODES,
+    cluster.CODES,
     approvals.CODES,
     keys.CODES,
     lineage.CODES,
@@ -48,7 +52,9 @@ CODES: dict[str, Code] = merged(
     runtime.CODES,
     gateway.CODES,
     detection.CODES,
+    anomaly.CODES,
     evidence.CODES,
+    sinks.CODES,
     edge.CODES,
     images.CODES,
     server.CODES,
