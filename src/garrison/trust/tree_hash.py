@@ -189,27 +189,35 @@ def _pour(reading: Reading, descriptor: int, seen: Seen, buffer: memoryview, wri
     digest = hashlib.sha256()
     grown = chunks.Growing() if _wants_tree(reading, seen) else None
     keyed = reading.recall.cache.hasher() if reading.recall is not None and reading.sink is None else None
+    also: list[Callable[[memoryview], object]] = []
+    if writer is not None:
+        also.append(writer.write)
+    if grown is not None:
+        also.append(grown.update)
+    if keyed is not None:
+        also.append(keyed.update)
 
     def take(chunk: memoryview) -> None:
         digest.update(chunk)
-        if writer is not None:
-            writer.write(chunk)
-        if keyed is not None:
-            keyed.update(chunk)
+        for each in also:
+            each(chunk)
 
-    if grown is None:
+    if not also or (grown is None and seen.size < PARALLEL_FROM_BYTES):
         _read(reading, descriptor, seen, buffer, take)
     else:
-        with ThreadPoolExecutor(1, thread_name_prefix="tree") as helper:
+        with ThreadPoolExecutor(len(also), thread_name_prefix="beside") as helpers:
 
-            def take_twice(chunk: memoryview) -> None:
-                beside = helper.submit(grown.update, chunk)
+            def take_beside(chunk: memoryview) -> None:
+                """Copying takes half as long as hashing, and neither waits for the other."""
+                waiting = [helpers.submit(each, chunk) for each in also]
                 try:
-                    take(chunk)
+                    digest.update(chunk)
                 finally:
-                    beside.result()  # the buffer is used again
+                    wait(waiting)  # the buffer is used again
+                for each in waiting:
+                    each.result()
 
-            _read(reading, descriptor, seen, buffer, take_twice)
+            _read(reading, descriptor, seen, buffer, take_beside)
     result = f"sha256:{digest.hexdigest()}"
     if grown is not None and reading.roots is not None:
         reading.roots[seen.path] = grown.root()
