@@ -53,7 +53,7 @@ def test_what_was_added_reaches_the_workers_by_the_signed_snapshot_and_leaves_by
     assert not inspector.is_clean([COPY], Direction.OUTPUT)
     home.ask("dlp.fingerprint.remove", name="handbook")
     home.ask("dlp.pattern.remove", name="tickets")
-    assert home.ask("dlp.list") == {"patterns": [], "copies": []}
+    assert not any(home.ask("dlp.list").values())
     after = detection.renew(_snapshot(home))
     assert after.inspect(COPY, Direction.OUTPUT).verdict is Outcome.ALLOW
     assert len(home.events("dlp.write")) == 4

@@ -20,6 +20,7 @@ from garrison.core.errors import Refused
 from garrison.detect import signatures
 from garrison.detect.base import Direction, Effect, Inspection, Outcome, TextFinding
 from garrison.detect.classifier import Classifier, tier1_rule
+from garrison.detect.handling import How
 from garrison.detect.normalise import HIDDEN, View, normalise, views
 from garrison.detect.own import NOTHING_OWN, Own
 from garrison.detect.patterns import BlockScanner, Hit, StreamScanner, TextStream, encode
@@ -67,19 +68,21 @@ class Inspector:
         score_all: bool = True,
         own: Own = NOTHING_OWN,
     ) -> None:
-        known = (*(built_in_rules() if rules is None else tuple(rules)), *own.rules)
+        known = own.over(built_in_rules() if rules is None else tuple(rules))
         self._block_at = block_at
         incoming = [rule for rule in known if rule.directions - {Direction.OUTPUT}]
         outgoing = [rule for rule in known if Direction.OUTPUT in rule.directions and rule.is_dlp]
-        self._rules = {
-            way: _with_effects(outgoing if way is Direction.OUTPUT else incoming, effects.get(way, {}))
+        self._plain = {
+            way: (outgoing if way is Direction.OUTPUT else incoming, effects.get(way, {}))
             for way in directions
         }
+        self._rules = {way: _with_effects(*plain) for way, plain in self._plain.items()}
         judges = bool(set(directions) - {Direction.OUTPUT})
         self._block = BlockScanner(incoming, cache) if judges else None
         self._classifier = Classifier() if judges else None
         self._score_all = score_all
         self._blocking = own.blocking  # a value that ends a request; in an answer it is replaced
+        self._ways: dict[tuple[Direction, tuple[tuple[str, Effect], ...]], tuple[Rule, ...]] = {}
         self._quiet: OrderedDict[bytes, None] = OrderedDict()
         self._secret = secrets.token_bytes(32)
         self._stream = StreamScanner(outgoing, cache) if Direction.OUTPUT in directions else None
@@ -87,8 +90,16 @@ class Inspector:
         self._copies = {way: copies for way in directions if (copies := own.copies_in(way)) is not None}
         self._joins = not any(_ABSOLUTE.search(rule.trigger) for rule in known)
 
-    def inspect(self, text: str, direction: Direction, excepted: frozenset[str] = frozenset()) -> Inspection:
+    def inspect(
+        self,
+        text: str,
+        direction: Direction,
+        excepted: frozenset[str] = frozenset(),
+        how: How | None = None,
+    ) -> Inspection:
         """Judge a whole text. What rules that are `excepted` find is told and blocks nothing.
+
+        `how` says what is done with values, in the place of the defaults.
 
         Raises `Refused` PRM-LENGTH for a text over `MAX_TEXT` characters.
         """
@@ -99,8 +110,8 @@ class Inspector:
                 fix="Send less text, or send it in parts.",
             )
         if direction is Direction.OUTPUT:
-            return self._inspect_output(text)
-        return self._inspect_incoming(text, direction, excepted)
+            return self._inspect_output(text, how)
+        return self._inspect_incoming(text, direction, excepted, how)
 
     def is_clean(self, texts: Sequence[str], direction: Direction) -> bool:
         """Whether `inspect` would let every one of these texts pass as it is, without a finding.
@@ -136,23 +147,40 @@ class Inspector:
             self._quiet.popitem(last=False)
         return True
 
-    def open_output(self) -> tuple[TextStream, Redaction]:
+    def open_output(self, how: How | None = None) -> tuple[TextStream, Redaction]:
         """For `StreamRedactor`."""
         if self._stream is None:
             raise ValueError("this inspector was made without Direction.OUTPUT")
-        return self._stream.open(), self._redaction(Direction.OUTPUT)
+        return self._stream.open(), self._redaction(Direction.OUTPUT, how)
 
-    def _redaction(self, direction: Direction) -> Redaction:
+    def _redaction(self, direction: Direction, how: How | None) -> Redaction:
         copies = self._copies.get(direction)
-        return Redaction(self._rules[direction], None if copies is None else copies.open())
+        return Redaction(
+            self._treated(direction, how),
+            None if copies is None else copies.open(),
+            None if how is None else how.relabel,
+        )
 
-    def _inspect_output(self, text: str) -> Inspection:
-        redactor = StreamRedactor(self)
+    def _treated(self, direction: Direction, how: How | None) -> tuple[Rule, ...]:
+        """The rules with what `how` does to their class; made once for each way that is asked for."""
+        if how is None:
+            return self._rules[direction]
+        key = (direction, how.effects)
+        if key not in self._ways:
+            rules, usual = self._plain[direction]
+            self._ways[key] = _with_effects(rules, {**usual, **dict(how.effects)})
+        return self._ways[key]
+
+    def _inspect_output(self, text: str, how: How | None) -> Inspection:
+        redactor = StreamRedactor(self, how)
         passed = redactor.feed(text) + redactor.close()
-        return _inspection(text, passed, redactor.findings, 0.0, blocked=False)
+        ended = how is not None and any(how.ends(finding.kind) for finding in redactor.findings)
+        return _inspection(text, passed, redactor.findings, 0.0, blocked=ended)
 
-    def _inspect_incoming(self, text: str, direction: Direction, excepted: frozenset[str]) -> Inspection:
-        rules = self._rules[direction]
+    def _inspect_incoming(
+        self, text: str, direction: Direction, excepted: frozenset[str], how: How | None
+    ) -> Inspection:
+        rules = self._treated(direction, how)
         hits = self._scan(text, direction)
         copies = direction in self._copies
         if not hits and not copies and text.isascii() and not self._score_all:
@@ -160,12 +188,14 @@ class Inspector:
         values = [hit for hit in hits if rules[hit[1]].is_dlp]
         passed, findings = text, list[TextFinding]()
         if values or copies:
-            redaction = self._redaction(direction)
-            passed = redaction.feed(text, values) + redaction.feed("", (), last=True)
+            redaction = self._redaction(direction, how)
+            passed = redaction.feed(text, values, last=True)
             findings.extend(redaction.findings)
         score, orders = self._orders(text, direction, hits, excepted)
         ends = self._blocking - excepted
-        blocked = score >= self._block_at or any(finding.rule_id in ends for finding in findings)
+        blocked = score >= self._block_at or any(
+            finding.rule_id in ends or (how is not None and how.ends(finding.kind)) for finding in findings
+        )
         return _inspection(text, passed, (*findings, *orders), score, blocked=blocked)
 
     def _orders(

@@ -1,8 +1,12 @@
-"""What a customer added to the detectors: patterns and registered documents, as the signed snapshot says them."""
+"""What a customer added to the detectors, as the signed snapshot says it.
+
+Patterns, registered documents, canaries, the hosts that answers may point to, and rule packs.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +14,11 @@ from typing import Any
 from garrison.core.digest import is_digest
 from garrison.core.errors import Refused, Usage
 from garrison.detect.base import Direction, Effect
+from garrison.detect.canary import MAX_CANARIES, canary_rules
 from garrison.detect.copies import KEY_BYTES, MAX_SETS, Copies, CopySet, copy_rule, open_set
 from garrison.detect.custom import MAX_PATTERNS, NAME, parse_pattern
+from garrison.detect.hosts import MAX_HOSTS, host_rule
+from garrison.detect.pack import MAX_PACKS, read_pack
 from garrison.detect.rulepack import Rule
 
 KEY = "key"  # the file of the key, beside those of the sets
@@ -35,6 +42,11 @@ class Own:
         sets = [one for one in self.sets if direction in one.rule.directions]
         return Copies(sets, self.key) if sets else None
 
+    def over(self, built_in: Sequence[Rule]) -> tuple[Rule, ...]:
+        """All rules: one of a pack takes the place of the built-in one of its id."""
+        names = {rule.id for rule in self.rules}
+        return (*(rule for rule in built_in if rule.id not in names), *self.rules)
+
 
 NOTHING_OWN = Own()
 
@@ -47,13 +59,54 @@ def open_own(facts: Mapping[str, Any], folder: Path | None) -> Own:
     patterns, sets = facts.get("patterns") or [], facts.get("copies") or []
     if len(patterns) > MAX_PATTERNS or len(sets) > MAX_SETS:
         raise Usage("DLP-PATTERN", "there are too many patterns or sets", fix="garrison dlp pattern list")
-    rules = tuple(parse_pattern(item) for item in patterns)
+    rules = (*(parse_pattern(item) for item in patterns), *_tripwires(facts), *_packed(facts, folder))
     if not sets:
         return Own(rules)
     if folder is None:
-        raise Refused("DLP-COPIES", "no folder of fingerprints is known", fix="start it with garrison up")
+        raise _no_folder()
     opened = tuple(_opened(item, folder) for item in sets)
     return Own(rules, opened, read_key(folder))
+
+
+def _tripwires(facts: Mapping[str, Any]) -> tuple[Rule, ...]:
+    canaries, hosts = facts.get("canaries") or [], facts.get("hosts") or []
+    if len(canaries) > MAX_CANARIES or len(hosts) > MAX_HOSTS:
+        raise Usage("DLP-PATTERN", "there are too many canaries or hosts", fix="garrison dlp list")
+    rules = [rule for item in canaries for rule in canary_rules(item["name"], item["value"])]
+    return (*rules, host_rule(hosts)) if hosts else tuple(rules)
+
+
+def _packed(facts: Mapping[str, Any], folder: Path | None) -> tuple[Rule, ...]:
+    """The rules of the packs. Their signatures were checked when they were installed; a digest names each file."""
+    packs = facts.get("packs") or []
+    if len(packs) > MAX_PACKS:
+        raise Usage("DLP-PACK", "there are too many packs", fix="garrison guard pack list")
+    found: dict[str, Rule] = {}
+    for item in packs:
+        if folder is None:
+            raise _no_folder()
+        digest = str(item["digest"])
+        try:
+            data = (folder / pack_file(digest)).read_bytes()
+        except OSError as cause:
+            raise Refused(
+                "DLP-PACK", f"the file of pack {item['name']} cannot be read", fix="install the pack again"
+            ) from cause
+        if hashlib.sha256(data).hexdigest() != digest.removeprefix("sha256:"):
+            raise Refused("DLP-PACK", "the file of a pack is not the one installed", fix="install it again")
+        found.update((rule.id, rule) for rule in read_pack(data).rules)
+    return tuple(found.values())
+
+
+def pack_file(digest: str) -> str:
+    """The name of a pack's file. Raises `Refused` DLP-PACK for a digest that is none."""
+    if not is_digest(digest):
+        raise Refused("DLP-PACK", "a pack has no digest", fix="install the pack again")
+    return f"pack-{digest.removeprefix('sha256:')}"
+
+
+def _no_folder() -> Refused:
+    return Refused("DLP-COPIES", "no folder of fingerprints is known", fix="start it with garrison up")
 
 
 def read_key(folder: Path) -> bytes:

@@ -12,7 +12,7 @@ nothing of it is kept in memory or passed on.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from garrison.detect.base import Effect, TextFinding
@@ -54,6 +54,7 @@ class _Span:
     rule: Rule
     start: int
     end: int
+    found: int = 0  # where it ended when it was confirmed, before it may have grown
 
     @property
     def order(self) -> tuple[int, int, int, str]:
@@ -71,8 +72,14 @@ class _Growing:
 class Redaction:
     """Feed text with its trigger hits, get text that may pass on. Offsets count from the first feed."""
 
-    def __init__(self, rules: Sequence[Rule], copies: CopyStream | None = None) -> None:
+    def __init__(
+        self,
+        rules: Sequence[Rule],
+        copies: CopyStream | None = None,
+        relabel: Callable[[Rule, str], str] | None = None,
+    ) -> None:
         self._rules = rules
+        self._relabel = relabel  # what stands in the place of a value, instead of its rule's label
         self._copies = copies
         # A value with spaces in it may begin this far back, across any cut.
         self._back = max((rule.reach for rule in rules if rule.boundary == WIDTH), default=0)
@@ -220,7 +227,7 @@ class Redaction:
                 continue
             if rule.validator and not rule.validator(buffer[low:high]):
                 continue
-            span = _Span(rule, base + low, base + high)
+            span = _Span(rule, base + low, base + high, base + high)
             if rule.effect is Effect.NOTE:
                 self._notes.append(span)
                 continue
@@ -266,7 +273,7 @@ class Redaction:
                     self._current.end = max(self._current.end, span.end)
                 else:
                     pieces.append(self._buffer[self._out - self._base : span.start - self._base])
-                    pieces.append(span.rule.label)
+                    pieces.append(self._shown(span))
                     self._out = span.end
                     if self._current:
                         self._findings.append(_finding(self._current))
@@ -276,6 +283,16 @@ class Redaction:
             pieces.append(self._buffer[self._out - self._base : limit - self._base])
             self._out = limit
         return "".join(pieces)
+
+    def _shown(self, span: _Span) -> str:
+        """What stands in the place of a value: its label, or what `relabel` makes of all that overlaps it."""
+        if self._relabel is None or not span.found:
+            return span.rule.label
+        end = span.found
+        for other in self._spans:  # in order: those before start earlier and end before this one
+            if span.start <= other.start < end:
+                end = max(end, other.found)
+        return self._relabel(span.rule, self._buffer[span.start - self._base : end - self._base])
 
     def _forget(self) -> None:
         """Keep what a later window or context may look at: bounded by reach and context."""

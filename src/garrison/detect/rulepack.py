@@ -18,7 +18,15 @@ from garrison.core.errors import Usage
 from garrison.detect.base import Direction, Effect
 from garrison.detect.validators import VALIDATORS
 
-PACKS = ("secrets.toml", "providers.toml", "pii.toml", "national.toml", "injection.toml", "output.toml", "views.toml")
+PACKS = (
+    "secrets.toml",
+    "providers.toml",
+    "pii.toml",
+    "national.toml",
+    "injection.toml",
+    "output.toml",
+    "views.toml",
+)
 
 MAX_REACH = (
     512  # a trigger ends at most this many characters after the start of its value: what a stream holds
@@ -28,9 +36,19 @@ MAX_AHEAD = 16_384  # a value is judged on at most this many characters; RSA-819
 _KEYS = frozenset(
     {
         "id", "kind", "effect", "score", "directions", "trigger", "pattern", "context", "validator",
-        "boundary", "reach", "ahead", "priority", "caseless", "hit", "miss",
+        "boundary", "reach", "ahead", "priority", "caseless", "hit", "miss", "severity", "owasp", "atlas",
     }
 )  # fmt: skip
+SEVERITIES = ("low", "medium", "high", "critical")
+# What a kind is about, unless its rule says otherwise: severity, OWASP LLM Top 10 of 2026, MITRE ATLAS.
+_ABOUT: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
+    "secret": ("critical", ("LLM02",), ("AML.T0057",)),
+    "pii": ("high", ("LLM02",), ("AML.T0057",)),
+    "proprietary": ("high", ("LLM02",), ("AML.T0057",)),
+    "exfiltration": ("high", ("LLM02", "LLM10"), ("AML.T0077",)),
+    "injection": ("high", ("LLM01",), ("AML.T0051",)),
+    "jailbreak": ("high", ("LLM01",), ("AML.T0054",)),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +71,9 @@ class Rule:
     caseless: bool
     hit: tuple[str, ...]
     miss: tuple[str, ...]
+    severity: str = "high"
+    owasp: tuple[str, ...] = ("LLM02",)
+    atlas: tuple[str, ...] = ("AML.T0057",)
 
     @property
     def is_dlp(self) -> bool:
@@ -101,6 +122,7 @@ def _rule(entry: dict[str, Any], pack: str) -> Rule:
             caseless=caseless,
             hit=tuple(entry.get("hit", ())),
             miss=tuple(entry.get("miss", ())),
+            **_about(entry),
         )
     except (KeyError, ValueError, re.error) as cause:
         raise Usage(
@@ -108,6 +130,18 @@ def _rule(entry: dict[str, Any], pack: str) -> Rule:
             f"Rule {name} in {pack} is not valid: {cause}",
             fix="Correct the rule; docs/detection.md shows one of each kind.",
         ) from cause
+
+
+def _about(entry: dict[str, Any]) -> dict[str, Any]:
+    severity, owasp, atlas = _ABOUT.get(str(entry["kind"]).partition(".")[0], ("low", (), ()))
+    severity = entry.get("severity", severity)
+    if severity not in SEVERITIES:
+        raise ValueError("severity")
+    return {
+        "severity": severity,
+        "owasp": tuple(map(str, entry.get("owasp", owasp))),
+        "atlas": tuple(map(str, entry.get("atlas", atlas))),
+    }
 
 
 def parse_pack(text: str, name: str) -> tuple[Rule, ...]:

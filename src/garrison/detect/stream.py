@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from garrison.detect.base import TextFinding
+from garrison.detect.handling import How
 from garrison.detect.patterns import TextStream
 from garrison.detect.redact import Redaction
 
@@ -19,15 +20,15 @@ from garrison.detect.redact import Redaction
 class OutputRules(Protocol):
     """What a stream needs of an `Inspector`."""
 
-    def open_output(self) -> tuple[TextStream, Redaction]:
+    def open_output(self, how: How | None = None) -> tuple[TextStream, Redaction]:
         """A scanner stream and a redaction over the rules for answers, both fresh."""
 
 
 class StreamRedactor:
     """Holds back only what could still become a value; see `docs/detection.md` for how much that is."""
 
-    def __init__(self, inspector: OutputRules) -> None:
-        self._stream, self._redaction = inspector.open_output()
+    def __init__(self, inspector: OutputRules, how: How | None = None) -> None:
+        self._stream, self._redaction = inspector.open_output(how)
         self._closed = False
 
     def feed(self, text: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from garrison.core.errors import GarrisonError, Undecided
 from garrison.detect.base import Direction, Inspection
+from garrison.detect.handling import How
 from garrison.detect.inspect import Inspector
 from garrison.detect.own import open_own
 from garrison.detect.patterns import TextStream
@@ -26,7 +27,7 @@ class Detection:
         self._current: Inspector | Unable | None = None
 
     def renew(self, facts: Mapping[str, Any]) -> Inspector | Unable:
-        wanted = {key: facts.get(key) for key in ("patterns", "copies", "folder")}
+        wanted = {key: facts.get(key) for key in ("patterns", "copies", "canaries", "hosts", "packs", "folder")}
         if self._current is None or wanted != self._facts:
             self._facts, self._current = wanted, self._made(facts)
         return self._current
@@ -58,11 +59,15 @@ class Unable:
         return not any(texts)
 
     def inspect(
-        self, _text: str, _direction: Direction, _excepted: frozenset[str] = frozenset()
+        self,
+        _text: str,
+        _direction: Direction,
+        _excepted: frozenset[str] = frozenset(),
+        _how: How | None = None,
     ) -> Inspection:
         raise self._undecided()
 
-    def open_output(self) -> tuple[TextStream, Redaction]:
+    def open_output(self, _how: How | None = None) -> tuple[TextStream, Redaction]:
         raise self._undecided()
 
     def _undecided(self) -> Undecided:

@@ -13,7 +13,9 @@ import orjson
 
 from garrison.core.errors import Refused
 from garrison.detect.base import Direction, TextFinding
+from garrison.detect.handling import How
 from garrison.detect.stream import OutputRules, StreamRedactor
+from garrison.detect.tokens import Restorer, Vault
 from garrison.gateway.openai_shapes import rewrite_strings
 from garrison.gateway.rules import PLAIN, RouteRules
 
@@ -32,23 +34,37 @@ class Redaction:
 
     `scanned` counts the bytes (UTF-8) that detectors were given, whatever became of them. With `rules.is_audit`
     texts pass as they are and findings are only noted; with `rules.blocks` a value that would be replaced ends
-    the answer.
+    the answer. `how` is what is done with values here, instead of the defaults. What was tokenised in the request
+    comes back behind all inspection, so a value that the model made up is still replaced.
     """
 
-    __slots__ = ("_inspector", "_open", "_seen", "characters", "rules", "scanned")
+    __slots__ = (
+        "_inspector", "_open", "_principal", "_restorers", "_seen", "_vault", "characters", "how", "rules", "scanned"
+    )  # fmt: skip
 
     def __init__(self, inspector: OutputInspector, rules: RouteRules = PLAIN) -> None:
         self._inspector = inspector
         self._open: list[StreamRedactor] = []
         self._seen: list[TextFinding] = []
+        self._restorers: dict[StreamRedactor, Restorer] = {}
+        self._vault: Vault | None = None
+        self._principal = ""
         self.rules = rules
+        self.how: How | None = None
         self.characters = 0
         self.scanned = 0
 
+    def restore(self, vault: Vault | None, principal: str) -> None:
+        """Undo the tokens of `vault` in every text of this answer, for this principal."""
+        if vault is not None and len(vault):
+            self._vault, self._principal = vault, principal
+
     def begin(self) -> StreamRedactor:
         """A redactor for one text that arrives in pieces; feed it by `piece` and end it by `rest`."""
-        redactor = StreamRedactor(self._inspector)
+        redactor = StreamRedactor(self._inspector, self.how)
         self._open.append(redactor)
+        if self._vault is not None:
+            self._restorers[redactor] = Restorer(self._vault, self._principal)
         return redactor
 
     def piece(self, redactor: StreamRedactor, text: str) -> str:
@@ -56,19 +72,21 @@ class Redaction:
         self._count(text)
         shown = redactor.feed(text)
         if self.rules.is_audit:
-            return text
-        if self.rules.blocks and redactor.has_replaced:
-            raise _blocked()
-        return shown
+            shown = text
+        else:
+            self._end_if_blocked(redactor)
+        restorer = self._restorers.get(redactor) if self._restorers else None
+        return shown if restorer is None else restorer.feed(shown)
 
     def rest(self, redactor: StreamRedactor) -> str:
         """The end of a text that came in pieces. Raises `Refused` DLP-BLOCK."""
         shown = redactor.close()
         if self.rules.is_audit:
-            return ""
-        if self.rules.blocks and redactor.has_replaced:
-            raise _blocked()
-        return shown
+            shown = ""
+        else:
+            self._end_if_blocked(redactor)
+        restorer = self._restorers.get(redactor) if self._restorers else None
+        return shown if restorer is None else restorer.feed(shown) + restorer.close()
 
     def whole(self, text: str) -> str:
         """One complete text. Raises `Refused` DLP-BLOCK."""
@@ -76,9 +94,9 @@ class Redaction:
             return text
         self._count(text)
         if self._inspector.is_clean((text,), Direction.OUTPUT):
-            return text
+            return self._restored(text)
         shown = self._whole(text)
-        return text if self.rules.is_audit else shown
+        return self._restored(text if self.rules.is_audit else shown)
 
     def arguments(self, text: str) -> str:
         """The JSON arguments of a tool call: inspected as text and as the strings that a reader decodes.
@@ -98,7 +116,21 @@ class Redaction:
             if seen != value or "\\" in text:
                 text = orjson.dumps(seen).decode()
             shown = self._inspected(text)
-        return given if self.rules.is_audit else shown
+        return self._restored_json(given if self.rules.is_audit else shown)
+
+    def _restored(self, text: str) -> str:
+        return text if self._vault is None else self._vault.restore(text, self._principal)
+
+    def _restored_json(self, text: str) -> str:
+        """Tokens undone in the strings of a JSON text, where a value is written as JSON writes it."""
+        if self._vault is None:
+            return text
+        try:
+            value: Any = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            return self._restored(text)
+        restored = rewrite_strings(value, self._restored)
+        return text if restored == value else orjson.dumps(restored).decode()
 
     def _inspected(self, text: str) -> str:
         if not text or self._inspector.is_clean((text,), Direction.OUTPUT):
@@ -106,12 +138,19 @@ class Redaction:
         return self._whole(text)
 
     def _whole(self, text: str) -> str:
-        redactor = StreamRedactor(self._inspector)
+        redactor = StreamRedactor(self._inspector, self.how)
         shown = redactor.feed(text) + redactor.close()
         self._seen += redactor.findings
-        if self.rules.blocks and redactor.has_replaced:
-            raise _blocked()
+        self._end_if_blocked(redactor)
         return shown
+
+    def _end_if_blocked(self, redactor: StreamRedactor) -> None:
+        if not redactor.has_replaced:
+            return
+        if self.rules.blocks or (
+            self.how is not None and any(self.how.ends(found.kind) for found in redactor.findings)
+        ):
+            raise _blocked()
 
     def _count(self, text: str) -> None:
         self.characters += len(text)

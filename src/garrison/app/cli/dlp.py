@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from garrison.app.cli import link, output
+from garrison.app.cli import dlp_rules, link, output
 from garrison.app.cli.guard import judged_bars, print_gates, read_rows, share, show_rate
 from garrison.core.errors import Undecided
 from garrison.detect.base import Direction, Effect
@@ -33,6 +33,7 @@ def add(subparsers: Any) -> None:
     _add_eval(verbs)
     _add_patterns(verbs)
     _add_fingerprints(verbs)
+    dlp_rules.add(verbs, _show)
     listing = verbs.add_parser("list", help="patterns and fingerprints", epilog="example: garrison dlp list")
     listing.set_defaults(run=run_list)
 
@@ -113,6 +114,12 @@ def run_list(args: argparse.Namespace) -> int:
     rows += [
         (f"dlp.copy.{one['name']}", one["effect"], _ways(one), f"{one['documents']} documents")
         for one in result["copies"]
+    ]
+    rows += [(f"dlp.canary.{one['name']}", "redact", "output", one["value"]) for one in result["canaries"]]
+    rows += [("dlp.exfil.host", "redact", "output", f"not {host}") for host in result["hosts"]]
+    rows += [
+        (f"{one['class']}.*", one["action"], one["direction"], f"tier {one['tier']}")
+        for one in result["actions"]
     ]
     output.print_table(
         ("RULE", "EFFECT", "WHERE", "WHAT"), rows, empty="nothing was added: dlp pattern add --help"

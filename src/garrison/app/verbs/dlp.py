@@ -53,12 +53,12 @@ def pattern_add(house: House, call: Call) -> dict[str, Any]:
         raise Refused(
             "DLP-FULL", f"there are {MAX_PATTERNS} patterns", fix="garrison dlp pattern remove NAME"
         )
-    _compile(house, {**known, name: facts})
-    return _record(house, call, name, {**facts, "rule_id": rule.id}, pattern=facts)
+    compile_with(house, patterns={**known, name: facts})
+    return record(house, call, name, {**facts, "rule_id": rule.id}, pattern=facts)
 
 
 def pattern_remove(house: House, call: Call) -> dict[str, Any]:
-    return _removed(house, call, "pattern", house.people().access.patterns)
+    return removed(house, call, "pattern", house.people().access.patterns)
 
 
 def fingerprint_add(house: House, call: Call) -> dict[str, Any]:
@@ -96,14 +96,14 @@ def fingerprint_add(house: House, call: Call) -> dict[str, Any]:
         "effect": effect.value,
         "directions": directions,
     }
-    return _record(house, call, name, {**facts, "too_short": short}, copies=facts)
+    return record(house, call, name, {**facts, "too_short": short}, copies=facts)
 
 
 def fingerprint_remove(house: House, call: Call) -> dict[str, Any]:
     """Forget a set. Its file goes when no worker can need it any more."""
     known = house.people().access.copies
     facts = known.get(call.text("name"))
-    result = _removed(house, call, "copies", known)
+    result = removed(house, call, "copies", known)
     digest = str(facts["digest"]) if facts else ""
     if digest and not any(one["digest"] == digest for one in house.people().access.copies.values()):
         (folder_of(house.settings) / digest.removeprefix("sha256:")).unlink(missing_ok=True)
@@ -113,29 +113,34 @@ def fingerprint_remove(house: House, call: Call) -> dict[str, Any]:
 def dlp_list(house: House, call: Call) -> dict[str, Any]:
     authorise(house, call.subject, Action.POSTURE_READ, "dlp")
     told = detection(house.people().access, house.settings, house.now())
-    return {key: told[key] for key in ("patterns", "copies")}
+    return {key: told[key] for key in ("patterns", "copies", "canaries", "hosts", "actions", "packs")}
 
 
-def _record(house: House, call: Call, name: str, shown: Mapping[str, Any], **facts: Any) -> dict[str, Any]:
+def record(house: House, call: Call, name: str, shown: Mapping[str, Any], **facts: Any) -> dict[str, Any]:
     with house.ledger.transaction() as transaction:
         audit_id = transaction.append(event_of(house, call, Action.DLP_WRITE, name, **facts))
     house.publish_snapshot()
     return {**shown, "audit_id": audit_id}
 
 
-def _removed(house: House, call: Call, kind: str, known: Mapping[str, Any]) -> dict[str, Any]:
-    name = call.text("name")
+def removed(house: House, call: Call, kind: str, known: Mapping[str, Any], key: str = "") -> dict[str, Any]:
+    """Take out what is kept under a name."""
+    name = key or call.text("name")
     authorise(house, call.subject, Action.DLP_WRITE, name)
     if name not in known:
         raise Usage(
             "DLP-UNKNOWN", "there is none of that name", fix="garrison dlp list shows those there are"
         )
-    return _record(house, call, name, {"name": name}, **{kind: {"name": name}}, removed=True)
+    return record(house, call, name, {"name": name}, **{kind: {"name": name}}, removed=True)
 
 
-def _compile(house: House, patterns: Mapping[str, Any]) -> None:
+def compile_with(house: House, **changed: Mapping[str, Any]) -> None:
     """Compile for the workers, which load the result in milliseconds. Raises `Usage` DLP-RULE."""
-    own = open_own({"patterns": [patterns[name] for name in sorted(patterns)]}, None)
+    access = house.people().access.copy()
+    for key, value in changed.items():
+        setattr(access, key, value)
+    facts = detection(access, house.settings, house.now())
+    own = open_own({**facts, "copies": []}, folder_of(house.settings))
     ways = (Direction.INPUT, Direction.OUTPUT)
     Inspector(cache=house.settings.run / "patterns", directions=ways, own=own)
 

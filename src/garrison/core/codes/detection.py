@@ -56,6 +56,41 @@ no repeat of a group, no look-around; 4 to 256 characters long.
     garrison dlp pattern add tickets --regex 'ACME-[0-9]{4,8}' --hit ACME-12345
 """,
     ),
+    "DLP-ACTION": Code(
+        "not something that is done with a value",
+        """\
+For models of a tier, in requests and in answers, secrets and personal data are
+allowed (noted only), masked (**** 1234), tokenised (<EMAIL_1>, undone in the
+answer to who sent it), redacted or blocked. Only personal data in requests is
+tokenised: a secret never comes back.
+
+    garrison dlp action set --tier confidential --direction input \\
+        --class pii --do tokenise
+""",
+    ),
+    "DLP-HOST": Code(
+        "not the name of a host",
+        """\
+Give a name, or *. and a name for everything below it; no scheme, port or path.
+
+    garrison dlp host add docs.example.com
+    garrison dlp host add '*.example.com'
+""",
+    ),
+    "DLP-PACK": Code(
+        "a rule pack cannot be used",
+        """\
+A pack is a file of rules with a name and a version, signed. It is refused when
+its signature is not by the key of the version before, when its version is not
+higher than any that was installed, when one of its rules fails its own examples,
+and when its file is not the one that was installed; a gateway worker that cannot
+read a pack passes nothing on.
+
+    garrison guard pack verify rules.pack --key maker.pem
+    garrison guard pack list
+    garrison guard pack rollback NAME
+""",
+    ),
     "DLP-COPIES": Code(
         "the fingerprints of registered documents cannot be used",
         """\
