@@ -77,10 +77,13 @@ class Action(StrEnum):
     OWNER_ESCALATE = "owner.escalate"
     REGISTRY_PUSH = "registry.push"
     IMAGE_PIN = "image.pin"
+    ADMISSION_DECIDE = "admission.decide"
     SCHEDULE_RUN = "schedule.run"
     AUDIT_READ = "audit.read"
     AUDIT_EXPORT = "audit.export"
     AUDIT_VERIFY = "audit.verify"
+    SINK_WRITE = "sink.write"
+    SINK_DELIVER = "sink.deliver"
     POSTURE_READ = "posture.read"
     SYSTEM_START = "system.start"
     SYSTEM_STOP = "system.stop"
@@ -154,10 +157,13 @@ DESCRIPTIONS: dict[Action, str] = {
     Action.OWNER_ESCALATE: "whoever answered for a model left; the event names who has to name another",
     Action.REGISTRY_PUSH: "a version was written to an OCI registry, signatures beside it",
     Action.IMAGE_PIN: "a name was tied to the digest of a signed container image",
+    Action.ADMISSION_DECIDE: "an object was let into a cluster or kept out, with every reason",
     Action.SCHEDULE_RUN: "a periodic job ended, or could not do its work",
     Action.AUDIT_READ: "events were read",
     Action.AUDIT_EXPORT: "events were exported",
     Action.AUDIT_VERIFY: "the ledger was checked against its signed checkpoints",
+    Action.SINK_WRITE: "a receiver of events was added, taken away, or told where to go on",
+    Action.SINK_DELIVER: "a receiver stopped taking events, or takes them again",
     Action.POSTURE_READ: "the state of the five layers was computed and read",
     Action.SYSTEM_START: "the server started",
     Action.SYSTEM_STOP: "the server drained and stopped",

@@ -46,6 +46,7 @@ ROLES: Mapping[str, frozenset[Action]] = MappingProxyType(
         | {Action.ARTIFACT_APPROVE, Action.ARTIFACT_UNAPPROVE, Action.ARTIFACT_PULL, Action.AUDIT_READ},
         "operator": READS
         | {
+            Action.ADMISSION_DECIDE,
             Action.ALERT_CLOSE,
             Action.ARTIFACT_PULL,
             Action.ARTIFACT_UNAPPROVE,
@@ -82,6 +83,7 @@ ROLES: Mapping[str, frozenset[Action]] = MappingProxyType(
             Action.AUDIT_EXPORT,
             Action.AUDIT_VERIFY,
         },
+        "admission": frozenset({Action.ADMISSION_DECIDE}),
         "user": frozenset({Action.MODEL_INVOKE, Action.TOKEN_EXCHANGE}),
         "serving": frozenset({Action.ARTIFACT_READ, Action.ARTIFACT_PULL, Action.ARTIFACT_VERIFY}),
         "service": frozenset(
@@ -104,7 +106,8 @@ FOR: Mapping[str, str] = MappingProxyType(
         "publisher": "the engineer without the ledger",
         "approver": "says yes to a version of somebody else",
         "operator": "deploys, rolls back, stops; adds routes",
-        "auditor": "reads and exports the evidence; changes nothing",
+        "admission": "the listener that a cluster asks before anything starts: it decides, and does nothing else",
+    "auditor": "reads and exports the evidence; changes nothing",
         "user": "asks models through the gateway",
         "serving": "a machine that loads models: reads the approved versions of the models it names",
         "service": "a program that asks the models it names, and reads them",

@@ -18,6 +18,7 @@ def upgrade() -> None:
     _datasets()
     _keys()
     _imports()
+    _sinks()
     op.add_column("routes", sa.Column("options", sa.Text(), nullable=False, server_default=""))
 
 
@@ -93,6 +94,20 @@ def _imports() -> None:
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("taken", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
+    )
+
+
+def _sinks() -> None:
+    op.create_table(
+        "ledger_sinks",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("cursor", sa.BigInteger(), nullable=False),
+        sa.Column("leaf", sa.LargeBinary(), nullable=False),
+        sa.Column("moved", sa.Text(), nullable=False),
+        sa.Column("code", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("since", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
     )
 
 
