@@ -19,7 +19,7 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-NAMES = ("mlflow", "dvc", "wandb", "oidc")
+NAMES = ("mlflow", "dvc", "wandb", "oidc", "envoy")
 NODE_NAMES = ("oidc-provider",)
 SECONDS = 600
 

@@ -41,6 +41,10 @@ _ONCE = frozenset(
         b"authorization",
         b"connection",
         b"expect",
+        b"x-api-key",
+        b"x-garrison-caller",
+        b"x-garrison-tier",
+        b"x-forwarded-client-cert",
     }
 )
 # How clients write the names they all send; other names are checked byte by byte.

@@ -60,6 +60,7 @@ _REFUSALS = {
     "TOK-EXPIRED": "the access token has expired",
     "TOK-REVOKED": "the access token was revoked",
     "TOK-BOUND": "the access token is bound to a client certificate that was not shown",
+    "TOK-PROXY": "the request says who calls in a way that is not accepted from here",
 }
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from garrison.app.cli import link, output
+from garrison.app.cli import beside, link, output
 
 
 def add(subparsers: Any) -> None:
-    gateway = subparsers.add_parser("gateway", help="ask the gateway for everything without a token")
+    gateway = subparsers.add_parser("gateway", help="proxies in front of it, and a test of itself")
     verbs = gateway.add_subparsers(dest="verb", required=True, metavar="VERB")
     selftest = verbs.add_parser(
         "selftest",
@@ -20,6 +20,7 @@ def add(subparsers: Any) -> None:
         "--anon", action="store_true", help="every route without a token (what is tested today)"
     )
     selftest.set_defaults(run=run_selftest)
+    beside.add_verbs(verbs)
     mesh = subparsers.add_parser("mesh", help="bad certificates at every hop")
     hops = mesh.add_subparsers(dest="verb", required=True, metavar="VERB")
     check = hops.add_parser(

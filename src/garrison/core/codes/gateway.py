@@ -203,6 +203,27 @@ given to requests in flight.
 Send it again; another worker or the next start answers it.
 """,
     ),
+    "RENDER-VALUE": Code(
+        "a value that cannot stand in rendered configuration",
+        """\
+`garrison gateway render` writes configuration for other programs. What it
+writes there - addresses, paths, names - has to be of a plain form: a quote, a
+brace or a line end in a name would be configuration itself. Some programs
+cannot give a request's body to somebody else (--ask).
+
+Change the option that the message names.
+""",
+    ),
+    "IMPORT-LITELLM": Code(
+        "the LiteLLM configuration cannot be read",
+        """\
+The file is not YAML, is too large or too deep, or is not a LiteLLM proxy
+configuration (`model_list` with `model_name` and `litellm_params`).
+
+Give the file that `litellm --config` reads. Nothing of it is changed, and no
+key in it is printed.
+""",
+    ),
     "HTTP-SYNTAX": Code(
         "not an HTTP/1.1 request",
         """\

@@ -144,6 +144,29 @@ worth nothing without the key of that certificate.
 Send it over mutual TLS with the certificate that it was issued for.
 """,
     ),
+    "TOK-PROXY": Code(
+        "that way of saying who calls is not accepted from here",
+        """\
+The header X-Garrison-Caller names somebody whom a proxy in front has checked.
+It counts when the connection shows the client certificate of a listed proxy
+that may name callers, and nothing else in the request says who it is. From
+anybody else it is refused, so that a proxy that forgets to strip it is noticed.
+A client certificate that a listed proxy passes on has to be exactly one.
+
+`garrison gateway proxies` shows who is listed and what they may say. Calling
+directly? Leave the header out and send an access token.
+""",
+    ),
+    "PROXY-SYNTAX": Code(
+        "that is not an entry for a proxy",
+        """\
+A listed proxy has a name, one certificate it is known by (the workload in its
+SPIFFE id, or the SHA-256 of one certificate) and, when it may name callers,
+the roles and models that these get. `admin` cannot be given this way.
+
+`garrison gateway trust --help` shows whole examples.
+""",
+    ),
     "CERT-REQUEST": Code(
         "not a signing request",
         """\
