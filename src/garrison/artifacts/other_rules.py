@@ -1,4 +1,4 @@
-"""Rules about other things than the files of a model: data sets, and private keys outside of a token.
+"""Rules about other things than the files of a model: data sets, private keys outside of a token, and Garrison itself.
 
 Pages as those of the scanner's rules; `garrison explain` and the reference read both.
 """
@@ -11,6 +11,8 @@ _STRAY = (
     "A private key outside of a token can be copied by whoever reads the place, and nobody notices. "
     "Nothing is signed while one is offered."
 )
+_OWN = "Whoever changes the code that decides, decides."
+_REINSTALL = "install again from a wheel you trust: pip install --force-reinstall --no-deps garrison"
 _LEAKED = "remove it, treat that key as leaked, and make one in the token: garrison key create NAME"
 
 OTHER_RULES: dict[str, Rule] = {
@@ -38,6 +40,14 @@ OTHER_RULES: dict[str, Rule] = {
     "key.stray.dotenv": Rule("a private key in a .env file", _STRAY, _LEAKED),
     "key.stray.file": Rule("a private key in a file below the data directory", _STRAY, _LEAKED),
     "key.stray.path": Rule("a private key file that was offered for signing", _STRAY, _LEAKED),
+    "self.changed": Rule("a file of Garrison that is not what was installed", _OWN, _REINSTALL),
+    "self.missing": Rule("a file of Garrison that is gone", _OWN, _REINSTALL),
+    "self.extra": Rule("a file among Garrison's own that nobody installed", _OWN, _REINSTALL),
+    "self.start": Rule(
+        "code that runs at every start of Python",
+        "A line in a .pth file, or a module called sitecustomize, runs before Garrison does and can change all of it.",
+        "find out who wrote it; remove it when no package you installed brings it",
+    ),
     "key.stray.incomplete": Rule(
         "a directory with too many files to search for private keys",
         "What was not searched cannot be called free of keys.",

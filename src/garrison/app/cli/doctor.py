@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from garrison.app.cli import output
 from garrison.app.cli.link import data_directory
+from garrison.core.errors import Refused
 from garrison.runtime.machine import Examination, examine
 from garrison.runtime.sandboxes.ladder import DEFAULT_LEVEL
+from garrison.trust.installation import examine as examine_installation
 
 if TYPE_CHECKING:
     from garrison.artifacts.left_over import LeftOver
@@ -26,14 +28,29 @@ def add(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "doctor",
         help="what this machine offers and lacks, and what is left over in the data directory",
-        epilog="example: garrison doctor --json\n\nExit 1: things in the data directory belong to nothing, or "
-        "are not there. Exit 3: the default isolation does not work here.",
+        epilog="examples:\n  garrison doctor --json\n  garrison doctor --self\n\n"
+        "Exit 1: things in the data directory belong to nothing, or are not there; with --self: a file of the "
+        "installation is not what was installed. Exit 3: the default isolation does not work here.",
+    )
+    parser.add_argument(
+        "--self",
+        dest="own",
+        action="store_true",
+        help="is this Garrison the one that was installed? Every file of it and of what it needs is hashed",
+    )
+    parser.add_argument(
+        "--wheel",
+        type=Path,
+        metavar="FILE",
+        help="with --self: judge by this wheel, not by the installer's record",
     )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Exit 0 when all is well, 1 for what is left over, 3 when the default isolation level does not work here."""
+    if args.own or args.wheel is not None:
+        return _run_self(args)
     found, data = examine(), data_directory(args)
     left = _left_over(data)
     if args.json:
@@ -42,6 +59,29 @@ def run(args: argparse.Namespace) -> int:
         _show(found)
         _show_left(data, left)
     return 1 if left else 0 if _default_works(found) else 3
+
+
+def _run_self(args: argparse.Namespace) -> int:
+    """Raises `Refused` SELF-TAMPERED, and as `examine`."""
+    found = examine_installation(args.wheel)
+    shown = {"packages": found.packages, "files": found.files, "record": found.record}
+    if found.findings:
+        first = found.findings[0]
+        more = f", and {len(found.findings) - 1} more" if len(found.findings) > 1 else ""
+        raise Refused(
+            "SELF-TAMPERED", f"{first.message}{more}", fix=first.fix, findings=found.findings, evidence=shown
+        )
+    if args.json:
+        output.print_json({"schema": "garrison.doctor-self/1", "verdict": "as installed", **shown})
+        return 0
+    output.print_pairs(
+        [
+            ("installed", f"{found.files:,} files of {found.packages} packages, all as recorded"),
+            ("judged by", str(args.wheel) if args.wheel else "the installer's own records beside the files"),
+            ("record", found.record),
+        ]
+    )
+    return 0
 
 
 def _left_over(data: Path) -> Sequence[LeftOver] | None:

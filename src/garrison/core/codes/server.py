@@ -27,6 +27,34 @@ Install what the message names, into the same Python environment:
     pip install 'garrison[server]'
 """,
     ),
+    "SELF-TAMPERED": Code(
+        "this is not the Garrison that was installed",
+        """\
+A file of Garrison, or of a package that it needs, is not what its installer
+recorded, is gone, or was added; or something unknown runs at every start of
+Python. Whoever changes the code that decides, decides: believe nothing that
+this installation says, its answer to this question included.
+
+Install again into a new environment, from a wheel you trust, and look again:
+
+    pip install --force-reinstall --no-deps garrison
+    garrison doctor --self --wheel garrison-0.1.0-py3-none-any.whl
+""",
+    ),
+    "SELF-RECORD": Code(
+        "there is no record to judge this installation by",
+        """\
+Installers write down the hash of every file (RECORD). Garrison that runs from
+a source tree has none; git tells what was changed there.
+""",
+    ),
+    "SELF-WHEEL": Code(
+        "this is not a wheel of Garrison",
+        """\
+`garrison doctor --self --wheel FILE` compares what is installed with the record
+inside that file. Give the wheel of the version that is installed.
+""",
+    ),
     "SRV-RUNNING": Code(
         "a server runs already",
         """\
