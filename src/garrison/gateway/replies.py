@@ -23,6 +23,7 @@ _STATUS = {
     "HTTP-TYPE": 415,
     "LIM-RATE": 429,
     "LIM-AUTH": 429,
+    "ANO-SLOWED": 429,
 }
 # The `type` words of the OpenAI API; clients show them and some decide by them.
 _TYPES = {
