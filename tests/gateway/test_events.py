@@ -243,7 +243,7 @@ def test_metrics_have_the_names_of_the_conventions_and_closed_labels(rig: Rig) -
     rig.ask(chat())
     rig.ask(chat() | {"model": "made-up"})
     rig.until(lambda: len(rig.events()) == 2)
-    text = rig.plane.metrics.render({"garrison_gateway_connections": 1}).decode()
+    text = rig.plane.metrics.render({"garrison.gateway.connections": 1}).decode()
     for name in (
         "gen_ai_server_request_duration_seconds_bucket",
         "gen_ai_server_time_to_first_token_seconds_count",

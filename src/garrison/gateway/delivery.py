@@ -64,6 +64,7 @@ async def answer(
             raise upstream_error(response.status, await response.whole(65_536), redaction)
         named = Named(record.request_id, admitted.served, int(means.wall()))
         if call.stream:
+            record.answered = means.clock()
             source = kind.source(means.upstream.event_bytes)
             _expect(response, kind.streams_as)
             events = Stream(call, redaction, source, writer := door.writer(call, named))
@@ -71,6 +72,7 @@ async def answer(
             return
         _expect(response, "application/json")
         raw = await response.whole(means.upstream.answer_bytes)
+        record.answered = means.clock()
         value = parse_answer(raw)
         choices, usage = read_answer(value if kind is OPENAI else decoded(kind, value), call, redaction)
         body = door.body(choices, usage, call, named)

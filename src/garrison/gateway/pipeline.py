@@ -15,6 +15,7 @@ from typing import Protocol
 
 from garrison.core.actions import Action
 from garrison.core.errors import GarrisonError, Refused, Undecided, Usage
+from garrison.core.trace import parse_traceparent
 from garrison.gateway.admission import Inspect, admit, identify, tag_of
 from garrison.gateway.authz import PREFIX, check_asker, permit, unwrap
 from garrison.gateway.config import HttpLimits, UpstreamLimits
@@ -26,7 +27,7 @@ from garrison.gateway.failures import Failures
 from garrison.gateway.http_parse import Head
 from garrison.gateway.limits import Limiter
 from garrison.gateway.listing import probe, show_models
-from garrison.gateway.metrics import Metrics
+from garrison.gateway.metrics import AUTHENTICATION, Metrics
 from garrison.gateway.outbox import Outbox
 from garrison.gateway.record import ClockText, Record
 from garrison.gateway.redaction import OutputInspector, Redaction
@@ -102,6 +103,8 @@ async def handle(plane: Plane, exchange: Exchange) -> None:
     redaction = Redaction(plane.inspector)
     try:
         head = route(exchange, record)
+        if b"traceparent" in head.headers:
+            record.trace = parse_traceparent(head.headers[b"traceparent"])
         snapshot = plane.snapshots.current(wall := plane.wall())
         record.snapshot_version = snapshot.version
         if record.asked_by:
@@ -114,6 +117,7 @@ async def handle(plane: Plane, exchange: Exchange) -> None:
             show_models(exchange, snapshot, principal, record)
             return
         call = door.parse(await exchange.body(), plane.http.json_depth)
+        record.parsed = plane.clock()
         record.stream = call.stream
         record.use = snapshot.uses.of(head, exchange.peer, principal.tenant, call)
         tag = tag_of(head)
@@ -124,6 +128,7 @@ async def handle(plane: Plane, exchange: Exchange) -> None:
         redaction.how = admitted.answers
         redaction.restore(admitted.vault, principal.subject.actor)
         check_images(call, record)
+        record.judged = plane.clock()
         plane.outbox.begin(
             record.request_id, plane.clock_text.at(plane.wall()), record.subject.actor, record.resource
         )
@@ -184,7 +189,7 @@ def authentication_failed(plane: Plane, exchange: Exchange, record: Record, erro
     reason, name = (*getattr(error, "__notes__", ()), "", "")[:2]
     if reason not in ("missing", "shape"):  # what was refused without any work may be tried on
         plane.failures.failed(exchange.peer, plane.wall())
-    plane.metrics.count("garrison_gateway_authentication_failures_total", (("reason", reason or error.code),))
+    plane.metrics.count(AUTHENTICATION, (("reason", reason or error.code),))
     record.unproved = {"source": exchange.peer, "reason": reason, "identity": name}
 
 

@@ -17,11 +17,18 @@ from garrison.core.digest import Ref
 from garrison.core.errors import GarrisonError, Refused, Usage
 from garrison.core.event import Outcome, format_time
 from garrison.core.finding import Finding, Severity
+from garrison.core.trace import Trace
 from garrison.detect.base import TextFinding
 from garrison.gateway.limits import Counted, Reservation, Spend
 from garrison.gateway.rules import PLAIN, RouteRules
 from garrison.gateway.upstreams.backend import Backend
 
+PROVIDERS = {
+    "azure": "azure.ai.openai",
+    "bedrock": "aws.bedrock",
+    "sagemaker": "aws.sagemaker",
+    "vertex": "gcp.vertex_ai",
+}  # by kind of server; the others are called the same
 MAX_FINDINGS = 20  # per event: one line has a size limit, and the first twenty tell the story
 
 
@@ -58,7 +65,13 @@ class Record:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     tokens_counted: bool = False  # by the model server; otherwise they are an estimate
-    first_byte: float = 0.0  # monotonic seconds of the first answer bytes, 0 when there were none
+    # Monotonic seconds, 0 when it did not come so far: read and known; judged; the model answered (a stream: began
+    # to); the first bytes that may be shown.
+    parsed: float = 0.0
+    judged: float = 0.0
+    answered: float = 0.0
+    first_byte: float = 0.0
+    trace: Trace | None = None  # of a caller who told one
     ended: str = "failed"
     outcome: Outcome = Outcome.ERROR
     code: str = ""
@@ -94,6 +107,30 @@ class Record:
             return self.backend.digest
         return self.endpoint.digest if self.endpoint is not None else ""
 
+    @property
+    def provider(self) -> str:
+        """Who runs the model, in the words of the GenAI conventions; a sandbox here is ours."""
+        if self.backend is not None:
+            return PROVIDERS.get(self.backend.kind, self.backend.kind)
+        return "garrison" if self.endpoint is not None and self.endpoint.version else "openai"
+
+    def stages(self, now: float) -> dict[str, int]:
+        """Microseconds in each part, one after the other; the last one is where it ended."""
+        started, parsed, judged, answered = self.started, self.parsed, self.judged, self.answered
+        if answered:
+            return {
+                "ingress": int((parsed - started) * 1e6),
+                "prompt": int((judged - parsed) * 1e6),
+                "upstream": int((answered - judged) * 1e6),
+                "answer": int((now - answered) * 1e6),
+            }
+        found = {"ingress": int(((parsed or now) - started) * 1e6)}
+        if parsed:
+            found["prompt"] = int(((judged or now) - parsed) * 1e6)
+        if judged:
+            found["upstream"] = int((now - judged) * 1e6)
+        return found
+
     def settle(self, now: float) -> None:
         """Give back what was reserved and not used."""
         if self.reservation is not None:
@@ -111,9 +148,13 @@ class Record:
             "operation": self.operation,
             "stream": self.stream,
             "latency_ms": _milliseconds(now - self.started),
+            "stages_us": self.stages(now),
             "policy_version": self.policy_version,
             "snapshot_version": self.snapshot_version,
         }
+        if self.trace is not None:
+            trace = self.trace
+            data["trace"] = {"id": trace.id, "parent": trace.parent, "sampled": trace.sampled}
         if self.unproved is not None:
             data["authentication"] = self.unproved
         if self.token_id:
@@ -121,6 +162,7 @@ class Record:
             data["via"] = self.subject.via
         if endpoint is not None:
             data["tier"] = endpoint.tier
+            data["provider"] = self.provider
             data["prompt_tokens"] = self.prompt_tokens
             data["completion_tokens"] = self.completion_tokens
             data["tokens_counted"] = self.tokens_counted

@@ -187,12 +187,12 @@ async def _tick_on(plane: Plane, server: Server) -> None:
 
 async def _scrape(plane: Plane, server: Server, exchange: Exchange) -> None:
     gauges = {
-        "garrison_gateway_connections": len(server.connections),
-        "garrison_gateway_requests_active": len(plane.active),
-        "garrison_gateway_connections_refused": server.refused,
-        "garrison_gateway_events_unrecorded": plane.outbox.unrecorded,
-        "garrison_gateway_snapshots_rejected": plane.snapshots.rejected,
-        "garrison_gateway_upstreams_left_alone": plane.health.open,
+        "garrison.gateway.connections": len(server.connections),
+        "garrison.gateway.requests.active": len(plane.active),
+        "garrison.gateway.connections.refused": server.refused,
+        "garrison.gateway.events.unrecorded": plane.outbox.unrecorded,
+        "garrison.gateway.snapshots.rejected": plane.snapshots.rejected,
+        "garrison.gateway.upstreams.left_alone": plane.health.open,
     }
     answer_scrape(plane.metrics, gauges, exchange)
 
