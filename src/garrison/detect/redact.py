@@ -18,9 +18,7 @@ from dataclasses import dataclass
 from garrison.detect.base import Effect, TextFinding
 from garrison.detect.copies import CopyStream
 from garrison.detect.patterns import Hit
-from garrison.detect.rulepack import MAX_REACH, Rule
-
-CONTEXT = 128  # characters before a value in which its rule may look for a word such as "passport"
+from garrison.detect.rulepack import CONTEXT, MAX_REACH, Rule
 
 WIDTH = "width"  # the boundary of a rule whose values have a greatest length, and may hold white space
 _SPACE = "[ \u00a0\u2009\u202f]"
@@ -223,7 +221,7 @@ class Redaction:
         named, grows = "value" in rule.pattern.groupindex, False
         for match in rule.pattern.finditer(buffer, start - base, stop - base):
             low, high = match.span("value") if named else match.span()
-            if rule.context and not rule.context.search(buffer, max(0, low - CONTEXT), low):
+            if rule.context and not rule.context.search(buffer, max(0, low - rule.sight), low):
                 continue
             if rule.validator and not rule.validator(buffer[low:high]):
                 continue

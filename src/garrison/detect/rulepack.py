@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from re import _parser  # type: ignore[attr-defined]  # the width of a pattern has no public name
 from typing import Any
 
 from garrison.core.errors import Usage
@@ -31,6 +32,7 @@ PACKS = (
 MAX_REACH = (
     512  # a trigger ends at most this many characters after the start of its value: what a stream holds
 )
+CONTEXT = 128  # characters before a value in which its rule may look for a word such as "passport"
 MAX_AHEAD = 16_384  # a value is judged on at most this many characters; RSA-8192 keys in PEM have 6,400
 
 _KEYS = frozenset(
@@ -74,6 +76,7 @@ class Rule:
     severity: str = "high"
     owasp: tuple[str, ...] = ("LLM02",)
     atlas: tuple[str, ...] = ("AML.T0057",)
+    sight: int = CONTEXT  # characters before a value that `context` can need
 
     @property
     def is_dlp(self) -> bool:
@@ -105,6 +108,7 @@ def _rule(entry: dict[str, Any], pack: str) -> Rule:
     caseless = bool(entry.get("caseless", False))
     flags = re.IGNORECASE if caseless else re.NOFLAG
     try:
+        context = re.compile(entry["context"], re.IGNORECASE) if "context" in entry else None
         return Rule(
             id=entry["id"],
             kind=entry["kind"],
@@ -113,7 +117,8 @@ def _rule(entry: dict[str, Any], pack: str) -> Rule:
             directions=frozenset(map(Direction, entry.get("directions", ("input", "output", "document")))),
             trigger=entry["trigger"],
             pattern=re.compile(entry.get("pattern", entry["trigger"]), flags),
-            context=re.compile(entry["context"], re.IGNORECASE) if "context" in entry else None,
+            context=context,
+            sight=0 if context is None else min(CONTEXT, int(_parser.parse(context.pattern).getwidth()[1])),
             validator=VALIDATORS[entry["validator"]] if "validator" in entry else None,
             boundary=entry.get("boundary", "token"),
             reach=min(int(entry.get("reach", 64)), MAX_REACH),
