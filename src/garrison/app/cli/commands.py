@@ -65,6 +65,7 @@ SERVER: dict[str, str] = {
     "webhook": "MLflow, a cluster asking",
     "schedule": "periodic jobs",
     "edge": "bundles for other sites",
+    "cloud": "models in cloud services",
 }
 PROMISE = "Nothing unverified loads. Nothing unauthenticated asks. Nothing secret leaves."
 EXITS = "exit: 0 done or allowed, 1 refused, 2 usage, 3 cannot decide, 4 defect"
@@ -235,6 +236,10 @@ def _with_server(command: str) -> ModuleType:
             from garrison.app.cli import imports  # http.client: 30 ms
 
             return imports
+        case "cloud":
+            from garrison.app.cli import cloud  # http.client: 30 ms
+
+            return cloud
         case "edge":
             from garrison.app.cli import edge  # http.client: 30 ms
 

@@ -1,4 +1,4 @@
-"""`garrison edge enrol`, `run`, `accept`, `verify`, `forward`, `verifier`: on a device, or by a stranger with a bundle."""
+"""`garrison edge enrol`, `run`, `accept`, `verify`, `forward`, `verifier`: on a device, or by a stranger."""
 
 from __future__ import annotations
 

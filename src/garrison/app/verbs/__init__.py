@@ -6,6 +6,7 @@ from garrison.app.verbs.alerts import ALERT_VERBS
 from garrison.app.verbs.approval import APPROVAL_VERBS
 from garrison.app.verbs.attachments import ATTACHMENT_VERBS
 from garrison.app.verbs.base import Verb
+from garrison.app.verbs.cloud import CLOUD_VERBS
 from garrison.app.verbs.cluster import CLUSTER_VERBS
 from garrison.app.verbs.credentials import CREDENTIAL_VERBS
 from garrison.app.verbs.datasets import DATASET_VERBS
@@ -41,6 +42,7 @@ VERBS: dict[str, Verb] = {
         *DEPLOYMENT_VERBS,
         *IDENTITY_VERBS,
         *IMPORT_VERBS,
+        *CLOUD_VERBS,
         *CREDENTIAL_VERBS,
         *ISSUER_VERBS,
         *SELFCHECK_VERBS,

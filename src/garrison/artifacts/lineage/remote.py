@@ -36,9 +36,10 @@ Write = Callable[[bytes], object]
 class Remote:
     """One origin. Each request is one connection; nothing is kept between them."""
 
-    def __init__(self, origin: Origin, access: Access) -> None:
+    def __init__(self, origin: Origin, access: Access, headers: Mapping[str, str] | None = None) -> None:
         self.origin = origin
         self._access = access
+        self._headers = dict(headers or {})
 
     def get(self, path: str, query: Mapping[str, str]) -> Any:
         """A JSON answer. Raises `Refused` LIN-GONE (404), LIN-DENIED and LIN-PLACE, `Undecided` otherwise."""
@@ -82,7 +83,7 @@ class Remote:
         self, method: str, target: str, body: bytes | None
     ) -> Iterator[tuple[http.client.HTTPResponse, Patience]]:
         connection = self._connection()
-        headers = {"Accept": "*/*", "User-Agent": "garrison", "Connection": "close"}
+        headers = {"Accept": "*/*", "User-Agent": "garrison", "Connection": "close", **self._headers}
         if body is not None:
             headers["Content-Type"] = "application/json"
         if secret := self._access.secret():

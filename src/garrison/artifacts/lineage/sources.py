@@ -25,6 +25,7 @@ NAME = "sources.toml"
 MAX_FILE_BYTES = 256 * 1024  # a few servers
 MAX_SECRET_BYTES = 16 * 1024  # the longest access tokens have a few kilobytes
 _KEYS = frozenset({"url", "auth", "token_file", "ca_file"})
+_TABLES = frozenset({"azure", "mlflow"})
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -118,9 +119,9 @@ def access_to(origin: Origin, data: Path) -> Access:
         if len(text) > MAX_FILE_BYTES:
             raise ValueError(f"more than {MAX_FILE_BYTES} bytes")
         document = tomllib.loads(text.decode())
-        if set(document) - {"mlflow"}:
-            raise ValueError(f"only [[mlflow]] is known, not {sorted(set(document) - {'mlflow'})[0]}")
-        for row in document.get("mlflow", []):
+        if unknown := sorted(set(document) - _TABLES):
+            raise ValueError(f"only {', '.join(sorted(_TABLES))} are known, not {unknown[0]}")
+        for row in [row for table in sorted(_TABLES) for row in document.get(table, [])]:
             if Origin.parse(_text(row, "url")) == origin:
                 return _access(row)
     except (ValueError, Usage) as error:

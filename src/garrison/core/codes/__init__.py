@@ -12,6 +12,7 @@ from garrison.core.codes import (
     anomaly,
     approvals,
     artifacts,
+    cloud,
     cluster,
     detection,
     edge,
@@ -44,6 +45,7 @@ def merged(*areas: Mapping[str, Code]) -> dict[str, Code]:
 
 CODES: dict[str, Code] = merged(
     artifacts.CODES,
+    cloud.CODES,
     cluster.CODES,
     approvals.CODES,
     keys.CODES,
