@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from garrison.core.decision import Tier
 from garrison.core.errors import Usage
 
 DEFAULT_DATA = Path("garrison-data")
@@ -32,8 +33,8 @@ class Settings:
     """Address and port of the gateway (TLS 1.3)."""
     names: str = ""
     """Further host names and addresses for the gateway's certificate, separated by commas."""
-    metrics_listen: str = "127.0.0.1:0"
-    """Loopback address and port of the metrics listener; port 0 picks a free one."""
+    metrics_listen: str = "127.0.0.1:9464"
+    """Loopback address and port of the metrics listener; any free port when another program has that one."""
     workers: int = 1
     """Gateway worker processes, sharing the port."""
     isolation: str = "bwrap"
@@ -70,6 +71,10 @@ class Settings:
     """Hours between two checks that the store of model files is closed to others."""
     memory_share: float = 0.5
     """Largest share of memory that a model may take when it is loaded into sealed memory."""
+    admission_exempt: str = ""
+    """Further namespaces that admission does not ask about, separated by commas."""
+    admission_tiers: str = ""
+    """Tiers of namespaces that are not called models-TIER: NAMESPACE=TIER, separated by commas."""
     store: str = ""
     """Where model files are kept: local, or s3://bucket/prefix. Empty: as the data directory was begun (local)."""
     store_encryption: str = ""
@@ -80,6 +85,21 @@ class Settings:
     """KMS key for objects in S3 (SSE-KMS). Empty: the service's own keys (SSE-S3, AES-256)."""
     s3_retain_days: int = 0
     """Days for which Object Lock keeps every new object in S3 from being removed; 0: as the bucket says."""
+
+    @property
+    def admission_namespaces(self) -> tuple[frozenset[str], dict[str, Tier]]:
+        """(exempt namespaces, tiers of others). Raises `Usage` SET-VALUE."""
+        pairs = [part.strip().partition("=") for part in self.admission_tiers.split(",") if part.strip()]
+        try:
+            tiers = {name.strip(): Tier(tier.strip()) for name, _, tier in pairs}
+        except ValueError:
+            raise Usage(
+                "SET-VALUE",
+                f"admission_tiers is {self.admission_tiers[:100]!a}",
+                fix=f"give NAMESPACE=TIER, separated by commas; tiers are {', '.join(Tier)}",
+            ) from None
+        exempt = frozenset(part.strip() for part in self.admission_exempt.split(",") if part.strip())
+        return exempt, tiers
 
     @property
     def run(self) -> Path:
@@ -213,6 +233,7 @@ def _check(settings: Settings) -> None:
     for name, (value, low, high) in rules.items():
         if not low <= value <= high:
             raise Usage("SET-VALUE", f"{name} is {value}", fix=f"choose a value from {low} to {high}")
+    settings.admission_namespaces  # noqa: B018 - parsing is the check
     if settings.store_encryption not in ("", *STORE_ENCRYPTION):
         raise Usage(
             "SET-VALUE",

@@ -6,9 +6,12 @@ batch. When it began to fail is written down at once; an event says so after a f
 
 from __future__ import annotations
 
+import contextlib
 import random
 import socket
 import threading
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from garrison import __version__
@@ -18,11 +21,14 @@ from garrison.core.errors import GarrisonError, Refused
 from garrison.core.event import Outcome
 from garrison.evidence.sinks import deliver
 from garrison.evidence.sinks.base import Wire
+from garrison.evidence.sinks.otlp import Otlp
 from garrison.evidence.sinks.sink import Sink, parse_sink
-from garrison.evidence.sinks.wires import wire_of
+from garrison.evidence.sinks.wires import resource_of, wire_of
+from garrison.evidence.telemetry.family import Family
 
 POLL_SECONDS = 0.5  # between two looks at the ledger's end
 BACK_OFF = (0.5, 1.0, 2.0, 5.0, 15.0, 60.0)  # seconds; the last one repeats
+MEASURE_SECONDS = 15.0  # between two sets of figures for a collector
 TOLD_AFTER = 3  # failures in a row before an event: a receiver that restarts is no news
 STOP_SECONDS = 15.0  # a thread that sends when the server stops ends with its time-outs
 
@@ -32,14 +38,16 @@ class _Running:
     sink: Sink
     stop: threading.Event = field(default_factory=threading.Event)
     look: threading.Event = field(default_factory=threading.Event)  # now, whatever was being waited for
-    thread: threading.Thread | None = None
+    threads: list[threading.Thread] = field(default_factory=list)
 
 
 class Sinks:
     """Made when the server starts. `follow` starts and ends threads as the ledger tells of sinks."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: House, measured: Callable[[], Sequence[Family]] = tuple) -> None:
         self._house = house
+        self._measured = measured
+        self._began = time.time_ns()
         self._running: dict[str, _Running] = {}
         self._lock = threading.Lock()
 
@@ -53,12 +61,18 @@ class Sinks:
                     del self._running[name]
                 running.look.set()
             for name, sink in told.items():
-                if name not in self._running and sink.takes_events:
-                    running = self._running[name] = _Running(sink)
-                    running.thread = threading.Thread(
-                        target=self._run, args=(running,), name=f"sink-{name}", daemon=True
-                    )
-                    running.thread.start()
+                if name not in self._running:
+                    self._running[name] = self._started(sink)
+
+    def _started(self, sink: Sink) -> _Running:
+        running = _Running(sink)
+        works = [self._deliver] if sink.takes_events else []
+        works += [self._measure] if "metrics" in sink.signals else []
+        for work in works:
+            thread = threading.Thread(target=work, args=(running,), name=f"sink-{sink.name}", daemon=True)
+            running.threads.append(thread)
+            thread.start()
+        return running
 
     def stop(self) -> None:
         with self._lock:
@@ -66,11 +80,10 @@ class Sinks:
             self._running.clear()
         for one in running:
             _end(one)
-        for one in running:
-            if one.thread is not None:
-                one.thread.join(STOP_SECONDS)
+        for thread in (thread for one in running for thread in one.threads):
+            thread.join(STOP_SECONDS)
 
-    def _run(self, running: _Running) -> None:
+    def _deliver(self, running: _Running) -> None:
         wire = make_wire(self._house, running.sink)
         name, failures, most = running.sink.name, 0, deliver.BATCH
         while True:
@@ -91,6 +104,13 @@ class Sinks:
             failures, most = 0, min(2 * most, deliver.BATCH)
             if not moved:
                 running.look.wait(POLL_SECONDS)
+
+    def _measure(self, running: _Running) -> None:
+        """Figures go as they are now; those that could not be sent are in the next ones."""
+        wire = Otlp(running.sink, resource_of(__version__, socket.gethostname(), instance_of(self._house)))
+        while not running.stop.wait(MEASURE_SECONDS):
+            with contextlib.suppress(GarrisonError, OSError, RuntimeError):
+                wire.send_metrics(self._measured(), self._began, time.time_ns())
 
     def _went_well(self, name: str, failures: int) -> None:
         if not failures:

@@ -29,6 +29,7 @@ from garrison.app.broker import BrokerKeeper
 from garrison.app.edge_device import EdgeRun
 from garrison.app.house import SNAPSHOT_TYPE, House
 from garrison.app.lock import only_server
+from garrison.app.metrics_page import MetricsPage
 from garrison.app.people import settle
 from garrison.app.settings import Settings
 from garrison.app.sinks import Sinks
@@ -116,7 +117,8 @@ async def _serve(
     )
     house.settled = lambda version: house.run(workers.loaded(version))
     house.rotate = lambda: house.run(workers.rotate())
-    sinks = Sinks(house)
+    page = MetricsPage(house, workers)
+    sinks = Sinks(house, lambda: house.run(page.families()))
     house.follow_sinks = sinks.follow
     control = api.build(house)
     tasks = [
@@ -128,6 +130,7 @@ async def _serve(
     ]
     try:
         await workers.start()
+        await page.start(settings.metrics_address[1])
         restored = await asyncio.to_thread(serving.restore, house)
         if edge is not None:
             restored += await asyncio.to_thread(edge.begin, house)
@@ -143,12 +146,13 @@ async def _serve(
                 house.record, house.event(Action.SYSTEM_START, "server", version=__version__)
             )
             await asyncio.to_thread(sinks.follow)
-            _announce(house, say, as_json=as_json, admin=admin, restored=restored, started=started)
+            _announce(house, say, page.url, as_json=as_json, admin=admin, restored=restored, started=started)
             probing = asyncio.create_task(_probe(house, say))
             await _until(stop, tasks)
             probing.cancel()
             say("draining")
     finally:
+        await page.stop()
         await _shut_down(house, workers, broker, control, spool, sinks, tasks, stop)
 
 
@@ -275,7 +279,7 @@ def _plane(house: House, authority: x509.Certificate, ca_signer: Signer) -> Plan
         spool=settings.run / "spool",
         patterns=settings.run / "patterns",
         workers=settings.workers,
-        metrics_port=settings.metrics_address[1],
+        metrics_port=0,  # any: the control process asks each and shows them together
         tls=tls,
         limits_redis=settings.limits_redis,
         limits_redis_password=settings.limits_redis_password_file,
@@ -325,11 +329,12 @@ def _worker_died(house: House, name: str, status: int) -> None:
 
 
 def _announce(
-    house: House, say: Say, *, as_json: bool, admin: str, restored: list[str], started: float
+    house: House, say: Say, metrics: str, *, as_json: bool, admin: str, restored: list[str], started: float
 ) -> None:
     settings = house.settings
     url = f"https://{settings.listen}"
     ready = {"event": "ready", "url": url, "ca": str(settings.data / "ca.pem"), "pid": os.getpid()}
+    ready["metrics"] = metrics
     write_atomically(settings.run / "ready.json", json.dumps(ready).encode())
     if as_json:
         sys.stdout.write(json.dumps(ready) + "\n")
@@ -342,6 +347,7 @@ def _announce(
     say(f"  gateway  {url}/v1   TLS 1.3, local CA {settings.data / 'ca.pem'}")
     if not is_loopback(settings.listen_address[0]):
         say("           reachable from other machines; every request needs an access token")
+    say(f"  metrics  {metrics}")
     say(f"  sandbox  {settings.isolation}")
     for line in restored:
         say(f"  model    {line}")

@@ -130,13 +130,13 @@ class Workers:
         self._close_sockets()
 
     @property
-    def metrics(self) -> list[str]:
-        """Where each worker's metrics are scraped."""
-        return [
-            f"http://127.0.0.1:{w.said['metrics']}/metrics"
-            for w in self._workers.values()
-            if w.said.get("metrics")
-        ]
+    def metrics_ports(self) -> dict[int, int]:
+        """Where each worker tells its figures, by the worker's number."""
+        return {
+            index: int(worker.said["metrics"])
+            for index, worker in sorted(self._workers.items())
+            if worker.said.get("metrics")
+        }
 
     def _open_sockets(self) -> None:
         """One listening socket for each place. Who waits in its queue outlives the worker that has it."""
