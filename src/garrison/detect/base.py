@@ -50,10 +50,12 @@ class TextFinding:
 class Inspection:
     """The answer. `score` belongs to injection and jailbreak findings together; `text` may pass on.
 
-    A blocked text passes nothing on: `text` is empty.
+    A blocked text passes nothing on: `text` is empty. `incomplete` names the detectors that failed; it is only ever
+    seen by who said that such a text may pass.
     """
 
     verdict: Outcome
     score: float
     findings: tuple[TextFinding, ...]
     text: str
+    incomplete: tuple[str, ...] = ()

@@ -16,11 +16,12 @@ from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
-from garrison.core.errors import Refused
+from garrison.core.errors import Refused, Undecided
 from garrison.detect import signatures
 from garrison.detect.base import Direction, Effect, Inspection, Outcome, TextFinding
 from garrison.detect.classifier import Classifier, tier1_rule
 from garrison.detect.handling import How
+from garrison.detect.judges import Judge, heard, undecided
 from garrison.detect.normalise import HIDDEN, View, normalise, views
 from garrison.detect.own import NOTHING_OWN, Own
 from garrison.detect.patterns import BlockScanner, Hit, StreamScanner, TextStream, encode
@@ -67,6 +68,7 @@ class Inspector:
         directions: Collection[Direction] = tuple(Direction),
         score_all: bool = True,
         own: Own = NOTHING_OWN,
+        tier1: Judge | None = None,
     ) -> None:
         known = own.over(built_in_rules() if rules is None else tuple(rules))
         self._block_at = block_at
@@ -79,7 +81,8 @@ class Inspector:
         self._rules = {way: _with_effects(*plain) for way, plain in self._plain.items()}
         judges = bool(set(directions) - {Direction.OUTPUT})
         self._block = BlockScanner(incoming, cache) if judges else None
-        self._classifier = Classifier() if judges else None
+        self._classifier = (tier1 or Classifier()) if judges else None
+        self._failed: set[str] = set()  # detectors that failed on the text that is being judged
         self._score_all = score_all
         self._blocking = own.blocking  # a value that ends a request; in an answer it is replaced
         self._ways: dict[tuple[Direction, tuple[tuple[str, Effect], ...]], tuple[Rule, ...]] = {}
@@ -96,12 +99,15 @@ class Inspector:
         direction: Direction,
         excepted: frozenset[str] = frozenset(),
         how: How | None = None,
+        *,
+        tolerant: bool = False,
     ) -> Inspection:
         """Judge a whole text. What rules that are `excepted` find is told and blocks nothing.
 
-        `how` says what is done with values, in the place of the defaults.
+        `how` says what is done with values, in the place of the defaults. A detector that fails leaves the text
+        undecided, unless `tolerant`: then it is judged by the others, and `incomplete` names the one that failed.
 
-        Raises `Refused` PRM-LENGTH for a text over `MAX_TEXT` characters.
+        Raises `Refused` PRM-LENGTH for a text over `MAX_TEXT` characters, `Undecided` PRM-UNDECIDED.
         """
         if len(text) > MAX_TEXT:
             raise Refused(
@@ -111,7 +117,14 @@ class Inspector:
             )
         if direction is Direction.OUTPUT:
             return self._inspect_output(text, how)
-        return self._inspect_incoming(text, direction, excepted, how)
+        self._failed.clear()
+        inspection = self._inspect_incoming(text, direction, excepted, how)
+        if not self._failed:
+            return inspection
+        names = tuple(sorted(self._failed))
+        if not tolerant and inspection.verdict is not Outcome.BLOCK:
+            raise undecided(names)
+        return replace(inspection, incomplete=names)
 
     def is_clean(self, texts: Sequence[str], direction: Direction) -> bool:
         """Whether `inspect` would let every one of these texts pass as it is, without a finding.
@@ -139,7 +152,10 @@ class Inspector:
         if key in self._quiet:
             self._quiet.move_to_end(key)
             return True
-        inspection = self.inspect(text, direction)
+        try:
+            inspection = self.inspect(text, direction)
+        except Undecided:
+            return False
         if inspection.findings or inspection.verdict is not Outcome.ALLOW:
             return False
         self._quiet[key] = None
@@ -209,26 +225,30 @@ class Inspector:
         signed = signatures.confirm(plain, rules, _orders_only(rules, hits))
         if HIDDEN.search(text):
             signed.extend(signatures.hidden(text, direction))
-        judged = [self._tier1(plain, direction, rules, hits)]
+        judged = [self._tier1(plain, direction, rules, hits, len(text))]
         wanted = {rules[rule].id.removeprefix("view.") for _, rule in hits if rules[rule].kind == "view"}
         if wanted:
             for view in views(plain, wanted):
                 inner = self._scan(view.text, direction)
                 signed.extend(signatures.confirm(view, rules, _orders_only(rules, inner)))
-                judged.append(self._tier1(view, direction, rules, inner))
+                judged.append(self._tier1(view, direction, rules, inner, len(text)))
         classified = 0.0 if tier1_rule(direction) in excepted else max(value for value, _ in judged)
         counted = [finding for finding in signed if finding.rule_id not in excepted]
         score = signatures.score(counted, classified)
         return score, [*signed, *(finding for _, finding in judged if finding is not None)]
 
     def _tier1(
-        self, view: View, direction: Direction, rules: Sequence[Rule], hits: list[Hit]
+        self, view: View, direction: Direction, rules: Sequence[Rule], hits: list[Hit], size: int
     ) -> tuple[float, TextFinding | None]:
         """What the classifier says of one reading, if it is worth asking."""
         gated = not view.text.isascii() or any(not rules[rule].is_dlp for _, rule in hits)
         if self._classifier is None or not (gated or self._score_all):
             return 0.0, None
-        score, finding = self._classifier.judge(view, direction)
+        opinion = heard(self._classifier, view, direction, size)
+        if opinion is None:
+            self._failed.add("tier1")
+            return 0.0, None
+        score, finding = opinion
         return (score, finding) if gated else (min(score, self._block_at - BELOW), None)
 
     def _scan(self, text: str, direction: Direction) -> list[Hit]:

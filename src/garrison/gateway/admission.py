@@ -24,6 +24,7 @@ from garrison.gateway.limits import DEFAULT_COMPLETION, STREAM_SECONDS, Limiter,
 from garrison.gateway.openai_shapes import Call, rewrite_strings, strings_of
 from garrison.gateway.proxies import CALLER, look_through
 from garrison.gateway.record import Record
+from garrison.gateway.rules import PLAIN
 from garrison.gateway.restrictions import explained, restrict
 from garrison.gateway.snapshot import Snapshot
 from garrison.trust.identity import Principal, refusal
@@ -46,6 +47,8 @@ class Inspect(Protocol):
         direction: Direction,
         excepted: frozenset[str] = frozenset(),
         how: How | None = None,
+        *,
+        tolerant: bool = False,
     ) -> Inspection: ...
 
 
@@ -235,7 +238,8 @@ def admit(
         if needs_vault(plan.get(Direction.INPUT)):
             vault = Vault(subject.actor, joined)
         treated = how(plan.get(Direction.INPUT), vault, alone=not leaves)
-        body = inspected(call, inspector, record, excepted, leaves=leaves, treated=treated)
+        tolerant = snapshot.rules.get(endpoint.name, PLAIN).tolerates
+        body = inspected(call, inspector, record, excepted, leaves=leaves, treated=treated, tolerant=tolerant)
     record.prompt_tokens = characters // CHARACTERS_PER_TOKEN
     body["model"] = endpoint.name
     if call.stream:
@@ -252,6 +256,7 @@ def inspected(
     *,
     leaves: bool,
     treated: How | None = None,
+    tolerant: bool = False,
 ) -> dict[str, object]:
     """The body that may go on. Raises `Refused` PRM-INJECT or DLP-BLOCK when any text in it is blocked.
 
@@ -264,7 +269,8 @@ def inspected(
     passes_on = leaves or treated is not None
 
     def rewrite(text: str) -> str:
-        inspection = inspector.inspect(text, Direction.INPUT, excepted, treated)
+        inspection = inspector.inspect(text, Direction.INPUT, excepted, treated, tolerant=tolerant)
+        record.incomplete |= frozenset(inspection.incomplete)
         if inspection.findings:
             record.found("input", inspection.findings)
             record.excepted |= excepted & {found.rule_id for found in inspection.findings}

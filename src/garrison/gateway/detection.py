@@ -27,7 +27,9 @@ class Detection:
         self._current: Inspector | Unable | None = None
 
     def renew(self, facts: Mapping[str, Any]) -> Inspector | Unable:
-        wanted = {key: facts.get(key) for key in ("patterns", "copies", "canaries", "hosts", "packs", "folder")}
+        wanted = {
+            key: facts.get(key) for key in ("patterns", "copies", "canaries", "hosts", "packs", "folder")
+        }
         if self._current is None or wanted != self._facts:
             self._facts, self._current = wanted, self._made(facts)
         return self._current
@@ -64,6 +66,8 @@ class Unable:
         _direction: Direction,
         _excepted: frozenset[str] = frozenset(),
         _how: How | None = None,
+        *,
+        tolerant: bool = False,  # noqa: ARG002 - without an inspector nothing is judged by the others
     ) -> Inspection:
         raise self._undecided()
 

@@ -54,6 +54,7 @@ class Record:
     findings: list[Finding] = field(default_factory=list)
     redacted: bool = False
     use: dict[str, Any] | None = None  # from where, with what: `use.Uses`
+    incomplete: frozenset[str] = frozenset()  # detectors that failed, where the route lets that pass
     excepted: frozenset[str] = frozenset()  # rules that would have counted here and were excepted
     rules: RouteRules = PLAIN
     scanned_in: int = 0  # bytes of text (UTF-8) that detectors were given, of the request
@@ -177,6 +178,8 @@ class Record:
             data["asked_by"] = self.asked_by
         if self.use:
             data["use"] = self.use
+        if self.incomplete:
+            data["incomplete"] = sorted(self.incomplete)
         if self.excepted:
             data["excepted"] = sorted(self.excepted)
         if self.first_byte:

@@ -15,7 +15,8 @@ class RouteRules:
     """`stream` is `hold` (text leaves once nothing in it can still become a value), `buffer` (an answer leaves
     when all of it is inspected) or `audit` (text leaves at once; what is found is recorded, nothing is replaced).
     With `blocks` a value ends the answer instead of being replaced. `images` may pass, unread. `backends` are the
-    servers behind the route when it names them; `broker` is where those that want a key are asked.
+    servers behind the route when it names them; `broker` is where those that want a key are asked. With
+    `tolerates` a request that a detector failed on is judged by the others; without, it is refused.
     """
 
     stream: str = "hold"
@@ -23,6 +24,7 @@ class RouteRules:
     images: bool = False
     backends: tuple[Backend, ...] = ()
     broker: str = ""
+    tolerates: bool = False
 
     @property
     def is_audit(self) -> bool:
@@ -39,6 +41,9 @@ def parse_rules(route: dict[str, Any], broker: str = "") -> RouteRules:
         route.get("found", "redact"),
         route.get("images", False),
     )
+    unsure = route.get("unsure", "block")
+    if unsure not in ("block", "pass"):
+        raise ValueError("route rules")
     if stream not in STREAMS or found not in ("redact", "block") or not isinstance(images, bool):
         raise ValueError("route rules")
     if stream == "audit" and found == "block":
@@ -46,4 +51,6 @@ def parse_rules(route: dict[str, Any], broker: str = "") -> RouteRules:
     backends = parse_backends(route)
     if any(backend.key for backend in backends) and not broker:
         raise ValueError("a key and nobody who adds it")
-    return RouteRules(stream, found == "block", images, backends, broker if backends else "")
+    return RouteRules(
+        stream, found == "block", images, backends, broker if backends else "", unsure == "pass"
+    )

@@ -14,7 +14,7 @@ from garrison.core.errors import Usage
 
 KINDS = ("anthropic", "azure", "bedrock", "openai", "sagemaker", "vertex")
 STREAMS = ("hold", "buffer", "audit")
-_OPTIONS = ("kind", "model", "key_file", "region", "stream", "found", "images")
+_OPTIONS = ("kind", "model", "key_file", "region", "stream", "found", "images", "unsure")
 MAX_SERVERS = 65_536  # bytes of the file that lists them
 
 
@@ -77,6 +77,9 @@ def add(subparsers: Any) -> None:
     new.add_argument("--stream", choices=STREAMS, help="how streamed answers are inspected; default: hold")
     new.add_argument(
         "--found", choices=["redact", "block"], help="what a value in an answer does; default: redact"
+    )
+    new.add_argument(
+        "--unsure", choices=["block", "pass"], help="a request that a detector failed on; default: block"
     )
     new.add_argument("--images", action="store_true", help="let images pass, which nobody reads")
     new.set_defaults(run=run_route_add)
