@@ -13,6 +13,7 @@ from tests.app.household import Household
 from garrison.app import jobs, watching
 from garrison.app.detection import folder_of, restrictions, watched
 from garrison.app.schedule import run as run_job
+from garrison.app.watch_state import FILE
 from garrison.core.actions import Action
 from garrison.core.errors import GarrisonError
 from garrison.core.event import Event, Outcome
@@ -171,7 +172,7 @@ def test_a_restart_goes_on_where_the_last_one_ended_and_raises_nothing_twice(
     before = [one["id"] for one in alerts(home)]
     known = len(home.house.watching.watch.profiles)
     run_job(home.house, jobs.find("watch-use"))
-    kept = folder_of(home.house.settings) / "watch.json.z"
+    kept = folder_of(home.house.settings) / FILE
     if file == "gone":
         kept.unlink()
     elif file == "damaged":

@@ -38,8 +38,8 @@ SMALL = replace(
     SHAPES["first"],
     name="small",
     tenants=("north", "south"),
-    people=16,
-    services=("batch", "ingest", "monitor", "assistant"),
+    people=12,
+    services=("assistant", "batch"),
     begins=8.0,
     sessions=3.0,
     spread=0.6,
@@ -65,7 +65,7 @@ def test_of_a_week_with_twelve_kinds_of_attack_most_are_found_with_few_false_ale
     half = len(requests) // 2
     watch = Watch(Limits())
     alerts = watch.feed_all(requests[:half])
-    again = load(json.loads(json.dumps(dump(watch))), Limits())
+    again = load(iter(json.loads(json.dumps(list(dump(watch))))), Limits())
     assert again.profiles.keys() == watch.profiles.keys()
     alerts += again.feed_all(requests[half:])
     judged = summary([score(made.attacks, alerts, made.days)])
@@ -141,14 +141,17 @@ def test_ten_times_as_many_identities_as_are_kept_take_no_more_memory_than_those
     assert list(watch.profiles) == [f"user:u{number}" for number in range(450, 500)]
 
 
-@pytest.mark.parametrize("damage", ["version", "profiles", "groups", "models", "last"])
+@pytest.mark.parametrize("damage", ["version", "identities", "groups", "models", "last"])
 def test_a_damaged_state_is_not_taken_up(damage: str) -> None:
     watch = Watch(Limits())
     watch.feed_all(seen for event in script(30) if (seen := read(event)))
-    facts = dump(watch)
-    facts[damage] = {"user:x": [1, 2]} if isinstance(facts[damage], dict) else "x"
+    head, *profiles = dump(watch)
+    head[damage] = {"user:x": [1, 2]} if isinstance(head[damage], dict) else "x"
     with pytest.raises((ValueError, TypeError, KeyError, AttributeError)):
-        load(facts, Limits())
+        load(iter([head, *profiles]), Limits())
+    for broken in ([], [None], [*dump(watch), ["user:x", [1]]], [*dump(watch), "x"], list(dump(watch))[:-1]):
+        with pytest.raises((ValueError, TypeError, KeyError, AttributeError)):
+            load(iter(broken), Limits())
 
 
 # --- sketches: what a gateway tells of a prompt ---

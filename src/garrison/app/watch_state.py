@@ -5,11 +5,14 @@ The file is only a short cut: without it, or when it is damaged, the last days o
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
 import threading
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +21,9 @@ from garrison.detect.anomaly.state import dump, load
 from garrison.detect.anomaly.watch import Watch
 from garrison.storage.local import write_atomically
 
-FILE = "watch.json.z"
+FILE = "watch.jsonl.gz"
 MAX_BYTES = 1 << 30  # unpacked; a hundred thousand identities are a fifth of it
+MAX_LINE = 64 << 20  # the head has the groups, models and networks
 
 
 @dataclass(slots=True)
@@ -36,26 +40,35 @@ class Watching:
 
 def save(watching: Watching, folder: Path) -> None:
     """Cursor and state in one file, whole or not at all."""
-    facts = {"cursor": watching.cursor, "state": dump(watching.watch)}
     folder.mkdir(mode=0o700, exist_ok=True)
-    packed = zlib.compress(json.dumps(facts, separators=(",", ":")).encode(), 1)
-    write_atomically(folder / FILE, packed)
+    packed = io.BytesIO()
+    with gzip.GzipFile(fileobj=packed, mode="wb", compresslevel=1, mtime=0) as file:
+        for value in chain([{"cursor": watching.cursor}], dump(watching.watch)):
+            file.write(json.dumps(value, separators=(",", ":")).encode() + b"\n")
+    write_atomically(folder / FILE, packed.getvalue())
     watching.saved = watching.cursor
 
 
 def restore(watching: Watching, folder: Path) -> bool:
     """Go on from the file; False, and nothing changed, when there is none that can be used."""
     try:
-        unpacking = zlib.decompressobj()
-        data = unpacking.decompress((folder / FILE).read_bytes(), MAX_BYTES)
-        if not unpacking.eof:
-            return False
-        facts = json.loads(data)
-        cursor = facts["cursor"]
-        if type(cursor) is not int:
-            return False
-        watching.watch = load(facts["state"], watching.watch.limits)
-        watching.cursor = watching.saved = cursor
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, zlib.error):
+        with gzip.open(folder / FILE) as file:
+            values = _values(file)
+            cursor = next(values)["cursor"]
+            if type(cursor) is not int:
+                return False
+            watch = load(values, watching.watch.limits)
+    except (OSError, EOFError, ValueError, TypeError, KeyError, AttributeError, StopIteration, zlib.error):
         return False
+    watching.watch, watching.cursor, watching.saved = watch, cursor, cursor
     return True
+
+
+def _values(file: gzip.GzipFile) -> Iterator[Any]:
+    """The values of a file, a line each. Raises ValueError for one that is out of bounds."""
+    left = MAX_BYTES
+    while line := file.readline(MAX_LINE + 1):
+        left -= len(line)
+        if len(line) > MAX_LINE or left < 0:
+            raise ValueError("too large")
+        yield json.loads(line)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import OrderedDict
+from collections.abc import Iterator
 from typing import Any
 
 from garrison.detect.anomaly.crowd import KEPT, Drift, Group
@@ -14,25 +15,29 @@ from garrison.detect.anomaly.watch import Watch
 VERSION = 1
 
 
-def dump(watch: Watch) -> dict[str, Any]:
-    return {
+def dump(watch: Watch) -> Iterator[Any]:
+    """A head, then one value for each identity: nothing is as large as all of them together."""
+    yield {
         "version": VERSION,
         "last": watch.last,
         "requests": watch.requests,
         "raised": dict(watch.raised),
         "common": dict(watch.common.users),
-        "profiles": {name: profile.dump() for name, profile in watch.profiles.items()},
+        "identities": len(watch.profiles),
         "groups": {name: _group(group) for name, group in watch.groups.items()},
         "models": {
             name: [drift.hour, drift.members, drift.hours, drift.above, drift.below]
             for name, drift in watch.models.items()
         },
     }
+    for name, profile in watch.profiles.items():
+        yield [name, profile.dump()]
 
 
-def load(facts: dict[str, Any], limits: Limits) -> Watch:
+def load(values: Iterator[Any], limits: Limits) -> Watch:
     """Raises ValueError, TypeError, KeyError or AttributeError for what `dump` did not make."""
-    if facts["version"] != VERSION:
+    facts = next(values, None)
+    if not isinstance(facts, dict) or facts["version"] != VERSION:
         raise ValueError("another version")
     watch = Watch(limits)
     watch.last, watch.requests = float(facts["last"]), int(facts["requests"])
@@ -40,9 +45,12 @@ def load(facts: dict[str, Any], limits: Limits) -> Watch:
     watch.common.users = OrderedDict(
         (str(key), list(map(str, users))) for key, users in facts["common"].items()
     )
-    watch.profiles = OrderedDict((str(key), Profile.load(one)) for key, one in facts["profiles"].items())
     watch.groups = OrderedDict((str(key), _to_group(one)) for key, one in facts["groups"].items())
     watch.models = OrderedDict((str(key), _to_drift(one)) for key, one in facts["models"].items())
+    for name, profile in values:
+        watch.profiles[str(name)] = Profile.load(profile)
+    if len(watch.profiles) != facts["identities"]:
+        raise ValueError("identities are missing")
     return watch
 
 

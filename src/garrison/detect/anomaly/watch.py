@@ -44,7 +44,7 @@ from garrison.detect.anomaly.seen import Seen
 from garrison.detect.anomaly.signs import NEW_CLIENT, NEW_MODEL, NEW_NETWORK, OFF_HOURS, Sign, judge
 from garrison.detect.anomaly.sketch import BYTES, shared
 
-MAX_IDENTITIES = 100_000  # about 150 MB; who was not seen for longest is forgotten first
+MAX_IDENTITIES = 100_000  # about 250 MB after a week; who was not seen for longest is forgotten first
 MAX_MODELS = 1_024
 MAX_RAISED = 10_000
 EVERY = 8  # requests between two judgements of an identity, unless something happens
