@@ -18,6 +18,8 @@ LAYERS = ("artifacts", "runtime", "gateway", "data pipeline", "governance")
 VERIFY_DUE = timedelta(hours=24)  # a serving model is verified at load and again at least daily
 TOKEN_WARN = 3_600  # seconds; access tokens live minutes, an hour is already long
 TOKEN_BAD = 86_400  # a stolen token that works for a day is a password
+SINK_WARN = timedelta(minutes=10)  # that an event may wait for a receiver
+SINK_BAD = timedelta(hours=1)
 LATE = 2  # intervals after which a periodic job that ran well should have run again
 WIDTH = 79
 
@@ -102,6 +104,27 @@ class GatewayFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class SinkFacts:
+    """A receiver of events: how many wait, how old the oldest of them is, and why nothing is taken."""
+
+    name: str
+    waiting: int
+    oldest: datetime | None = None
+    code: str = ""
+    since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoginFacts:
+    """Failed logins so far, the reason and the source that most of them have, and alerts that nobody closed."""
+
+    failed: int
+    mostly: tuple[str, ...] = ()
+    alerts: tuple[tuple[str, str], ...] = ()  # id, what it is about
+    evidence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """Everything posture is computed from. None or empty means: no evidence."""
 
@@ -120,6 +143,8 @@ class Facts:
     inventory: datetime | None = None
     pipeline_checks: tuple[str, ...] = ()
     exceptions: tuple[tuple[str, str, str, datetime], ...] = ()  # rule, model, owner, until
+    sinks: tuple[SinkFacts, ...] = ()
+    logins: LoginFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,9 +235,15 @@ def compute(facts: Facts) -> Posture:
         if facts.releases
         else [],
         "runtime": [*_deployments(facts), *_probes(facts)] if facts.deployments else [],
-        "gateway": [*_gateway(facts), *_exceptions(facts)],
+        "gateway": [*_gateway(facts), *_exceptions(facts), *_logins(facts)],
         "data pipeline": [Item(OK, what=check) for check in facts.pipeline_checks],
-        "governance": [*_owners(facts), *_ledger(facts), *_inventory(facts), *_jobs(facts, "governance")],
+        "governance": [
+            *_owners(facts),
+            *_ledger(facts),
+            *_inventory(facts),
+            *_sinks(facts),
+            *_jobs(facts, "governance"),
+        ],
     }
     layers = tuple(Layer(name, tuple(judged[name]) or (_NO_EVIDENCE[name],)) for name in LAYERS)
     return Posture(layers, _summary(facts))
@@ -359,6 +390,32 @@ def _exceptions(facts: Facts) -> Iterable[Item]:
         if until > facts.now:
             what = f"{rule} does not block {model} until {until:%Y-%m-%d} ({owner})"
             yield Item(WARN, "GRD-EXCEPT", what, f"garrison guard except {rule} --model {model} --remove")
+
+
+def _logins(facts: Facts) -> Iterable[Item]:
+    logins = facts.logins
+    if logins is None or not logins.failed:
+        return
+    counted = f"{logins.failed} failed logins"
+    counted += f", most by {' and '.join(logins.mostly)}" if logins.mostly else ""
+    yield Item(OK, what=counted, evidence=logins.evidence)
+    for alert, about in logins.alerts:
+        what = f"failed logins in a short time: {about} ({logins.failed} in all)"
+        yield Item(WARN, "AUTH-ALERT", what, f"garrison alerts show {alert}", logins.evidence)
+
+
+def _sinks(facts: Facts) -> Iterable[Item]:
+    for sink in facts.sinks:
+        began = min([moment for moment in (sink.oldest, sink.since) if moment is not None], default=facts.now)
+        late = facts.now - began if sink.waiting else timedelta()
+        if not sink.code and late < SINK_WARN:
+            yield Item(OK)
+            continue
+        many = f"{sink.waiting} event{'s' * (sink.waiting != 1)} wait"
+        what = f"{sink.name}: {many} since {began:%H:%M} UTC, {age(late)}" + (
+            f" ({sink.code})" * bool(sink.code)
+        )
+        yield Item(BAD if late >= SINK_BAD else WARN, "SINK-LAG", what, f"garrison sink test {sink.name}")
 
 
 def _owners(facts: Facts) -> Iterable[Item]:

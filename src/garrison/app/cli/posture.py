@@ -22,6 +22,7 @@ from garrison.artifacts import store as registry
 from garrison.core.errors import GarrisonError
 from garrison.core.event import age, parse_time
 from garrison.evidence import store, views
+from garrison.evidence.sinks import store as sink_store
 from garrison.evidence.store import Filter
 from garrison.governance import posture
 from garrison.runtime import store as serving
@@ -32,6 +33,7 @@ from garrison.trust.keyring import KEYRING_FILE, RELEASE, ROOT_FILE, message_of,
 from garrison.trust.keys.public import PublicKey, load_public
 from garrison.trust.people import People
 
+LOGIN_ALERT = "AUTH-ALERT"
 SNAPSHOT_TYPE = "application/vnd.garrison.snapshot+json"
 MAX_SNAPSHOT_BYTES = 8 << 20  # ten thousand routes and revocations; a larger one is not ours
 MAX_LIST_BYTES = 16 << 10  # the list's timestamp.json; what TUF clients read at most
@@ -99,6 +101,25 @@ def _revoked_signer(statement: bytes, revoked: Mapping[str, PublicKey]) -> str:
     return key.label
 
 
+def sink_facts(
+    connection: sa.Connection, told: Mapping[str, Mapping[str, Any]]
+) -> Iterable[posture.SinkFacts]:
+    """How far each sink that the ledger tells of is behind it."""
+    known, (_, last) = sink_store.all_cursors(connection), store.count_and_last(connection)
+    for name in sorted(told):
+        cursor = known.get(name, sink_store.Cursor(name, 0))
+        takes_events = told[name].get("signals", []) != ["metrics"]
+        waiting = max(0, last - cursor.seq) if takes_events else 0
+        oldest = store.get(connection, cursor.seq + 1) if waiting else None
+        yield posture.SinkFacts(
+            name,
+            waiting,
+            oldest.event.time if oldest else None,
+            cursor.code,
+            parse_time(cursor.since) if cursor.since else None,
+        )
+
+
 class _Found:
     """What the files say, gathered step by step; a step that fails leaves its part empty."""
 
@@ -110,6 +131,8 @@ class _Found:
         self._serving: tuple[serving.Deployment, ...] = ()
         self._tokens: dict[str, bytes] = {}
         self._exceptions: tuple[tuple[str, str, str, datetime], ...] = ()
+        self._sinks: tuple[posture.SinkFacts, ...] = ()
+        self._login_alerts: tuple[tuple[str, str], ...] = ()
         self._ledger: posture.LedgerFacts | None = None
 
     def read(self) -> None:
@@ -141,6 +164,12 @@ class _Found:
             (one["rule"], one["model"], one["owner"], parse_time(one["until"]))
             for _, one in sorted(people.access.exceptions.items())
         )
+        self._sinks = tuple(sink_facts(connection, people.access.sinks))
+        self._login_alerts = tuple(
+            (key, str(one["subject"]))
+            for key, one in people.access.alerts.items()
+            if one["code"] == LOGIN_ALERT and one["state"] != "closed"
+        )
         self._tokens = key_tokens(connection)
         self._serving = tuple(one for one in serving.deployments(connection) if one.state == "serving")
 
@@ -169,7 +198,18 @@ class _Found:
             keyring=self._keyring(),
             approved_list=self._approved_list(),
             exceptions=self._exceptions,
+            sinks=self._sinks,
+            logins=self._logins(),
         )
+
+    def _logins(self) -> posture.LoginFacts:
+        folded = self._folded
+        mostly = []
+        for kind in ("reason", "source"):
+            found = {key: n for key, n in folded.failed_by.items() if key.startswith(f"{kind} ")}
+            mostly += [max(found, key=lambda key: (found[key], key))] if found else []
+        failed = sum(folded.failed_authentication.values())
+        return posture.LoginFacts(failed, tuple(mostly), self._login_alerts, folded.last_failed)
 
     def _deployments(self) -> Iterable[posture.DeploymentFacts]:
         for one in self._serving:
