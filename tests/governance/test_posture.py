@@ -107,6 +107,7 @@ CHANGES = [
     ({"jobs": (replace(DRIFT, last=NOW + timedelta(days=365)), ROWS)}, "artifacts", WARN, "SCHED-LATE"),
     ({"jobs": (replace(DRIFT, outcome="unknown", code="LIN-UNREACHABLE"), ROWS)}, "artifacts", WARN, "LIN-UNREACHABLE"),
     ({"jobs": (DRIFT, replace(ROWS, outcome="denied", code="DB-EDITED"))}, "governance", BAD, "DB-EDITED"),
+    ({"alerts": (("al-1", "ANO-EXTRACT", "user:mallory", "throttle"),)}, "gateway", WARN, "ANO-EXTRACT"),
     ({"drift": (DriftFacts("fraud@1", True, "DRIFT-CONTENT", "a-000020"),)}, "artifacts", BAD, "DRIFT-CONTENT"),
     ({"drift": (DriftFacts("fraud@1", False, "LIN-DENIED", "a-000020"),)}, "artifacts", WARN, "LIN-DENIED"),
     ({"keyring": StandFacts("older", "KEY-ROLLBACK", "garrison key list")}, "artifacts", BAD, "KEY-ROLLBACK"),

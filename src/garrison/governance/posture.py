@@ -143,6 +143,7 @@ class Facts:
     inventory: datetime | None = None
     pipeline_checks: tuple[str, ...] = ()
     exceptions: tuple[tuple[str, str, str, datetime], ...] = ()  # rule, model, owner, until
+    alerts: tuple[tuple[str, str, str, str], ...] = ()  # that are open: id, code, subject, what it led to
     sinks: tuple[SinkFacts, ...] = ()
     logins: LoginFacts | None = None
 
@@ -235,7 +236,7 @@ def compute(facts: Facts) -> Posture:
         if facts.releases
         else [],
         "runtime": [*_deployments(facts), *_probes(facts)] if facts.deployments else [],
-        "gateway": [*_gateway(facts), *_exceptions(facts), *_logins(facts)],
+        "gateway": [*_gateway(facts), *_exceptions(facts), *_logins(facts), *_alerts(facts)],
         "data pipeline": [Item(OK, what=check) for check in facts.pipeline_checks],
         "governance": [
             *_owners(facts),
@@ -416,6 +417,16 @@ def _sinks(facts: Facts) -> Iterable[Item]:
             f" ({sink.code})" * bool(sink.code)
         )
         yield Item(BAD if late >= SINK_BAD else WARN, "SINK-LAG", what, f"garrison sink test {sink.name}")
+
+
+def _alerts(facts: Facts) -> Iterable[Item]:
+    """Unusual use that nobody has explained yet, and whether anybody looks for it."""
+    for name, code, subject, led_to in facts.alerts:
+        yield Item(
+            WARN, code, f"{subject} is used unusually; led to: {led_to}", f"garrison alerts show {name}"
+        )
+    if facts.gateway is not None:
+        yield from _jobs(facts, "gateway")
 
 
 def _owners(facts: Facts) -> Iterable[Item]:

@@ -20,7 +20,7 @@ from garrison.app.keychain import labels_by_kind
 from garrison.app.people import read_people
 from garrison.artifacts import store as registry
 from garrison.core.errors import GarrisonError
-from garrison.core.event import age, parse_time
+from garrison.core.event import age, format_time, parse_time
 from garrison.evidence import store, views
 from garrison.evidence.sinks import store as sink_store
 from garrison.evidence.store import Filter
@@ -36,6 +36,7 @@ from garrison.trust.people import People
 LOGIN_ALERT = "AUTH-ALERT"
 SNAPSHOT_TYPE = "application/vnd.garrison.snapshot+json"
 MAX_SNAPSHOT_BYTES = 8 << 20  # ten thousand routes and revocations; a larger one is not ours
+MAX_ALERTS = 20  # named, the newest; garrison alerts list has all
 MAX_LIST_BYTES = 16 << 10  # the list's timestamp.json; what TUF clients read at most
 # The periodic jobs and the layer that each looks after; app/jobs.py has them, and takes a second to import.
 JOB_LAYERS = {
@@ -120,6 +121,24 @@ def sink_facts(
         )
 
 
+def waiting_sinks(data: Path) -> list[dict[str, Any]]:
+    """The sinks of a data directory and what waits for them, as `garrison doctor` shows it."""
+    with (
+        closing(open_database(data / "garrison.db", read_only=True)) as database,
+        database.read() as connection,
+    ):
+        found = list(sink_facts(connection, read_people(connection).access.sinks))
+    return [
+        {
+            "name": one.name,
+            "waiting": one.waiting,
+            "since": format_time(one.oldest) if one.oldest else None,
+            "code": one.code,
+        }
+        for one in found
+    ]
+
+
 class _Found:
     """What the files say, gathered step by step; a step that fails leaves its part empty."""
 
@@ -131,6 +150,7 @@ class _Found:
         self._serving: tuple[serving.Deployment, ...] = ()
         self._tokens: dict[str, bytes] = {}
         self._exceptions: tuple[tuple[str, str, str, datetime], ...] = ()
+        self._alerts: tuple[tuple[str, str, str, str], ...] = ()
         self._sinks: tuple[posture.SinkFacts, ...] = ()
         self._login_alerts: tuple[tuple[str, str], ...] = ()
         self._ledger: posture.LedgerFacts | None = None
@@ -170,6 +190,11 @@ class _Found:
             for key, one in people.access.alerts.items()
             if one["code"] == LOGIN_ALERT and one["state"] != "closed"
         )
+        self._alerts = tuple(
+            (name, one["code"], one["subject"], one["led_to"]["action"])
+            for name, one in people.access.alerts.items()
+            if one["state"] in ("open", "taken")
+        )[-MAX_ALERTS:]
         self._tokens = key_tokens(connection)
         self._serving = tuple(one for one in serving.deployments(connection) if one.state == "serving")
 
@@ -198,6 +223,7 @@ class _Found:
             keyring=self._keyring(),
             approved_list=self._approved_list(),
             exceptions=self._exceptions,
+            alerts=self._alerts,
             sinks=self._sinks,
             logins=self._logins(),
         )
