@@ -57,6 +57,10 @@ class Settings:
     """How many gateways share the limits: each one's part while limits_redis does not answer."""
     issuer_stale_seconds: int = 3_600
     """How long the keys of another issuer count while it cannot be reached."""
+    login_alert_failures: int = 20
+    """Failed logins of one source or identity that raise an alert; ten times as many of everybody together."""
+    login_alert_minutes: int = 5
+    """Minutes within which those failed logins count together."""
     snapshot_seconds: int = 900
     """How long gateway workers may serve on their last signed snapshot."""
     approval_days: int = 30
@@ -222,6 +226,8 @@ def _check(settings: Settings) -> None:
         "concurrency": (settings.concurrency, 1, 100_000),
         "limit_replicas": (settings.limit_replicas, 1, 1_000),
         "issuer_stale_seconds": (settings.issuer_stale_seconds, 1, 86_400),
+        "login_alert_failures": (settings.login_alert_failures, 3, 10_000),
+        "login_alert_minutes": (settings.login_alert_minutes, 1, 1_440),
         "snapshot_seconds": (settings.snapshot_seconds, 30, 86_400),
         "approval_days": (settings.approval_days, 1, 365),
         "verify_hours": (settings.verify_hours, 1, 744),

@@ -22,7 +22,7 @@ from typing import Any
 from cryptography import x509
 
 from garrison import __version__
-from garrison.app import issuer_keys, schedule, serving, watching, wiring
+from garrison.app import issuer_keys, logins, schedule, serving, watching, wiring
 from garrison.app.addresses import certificate_names, is_loopback
 from garrison.app.api import server as api
 from garrison.app.broker import BrokerKeeper
@@ -126,6 +126,7 @@ async def _serve(
         asyncio.create_task(_housekeeping(house, workers, stop)),
         asyncio.create_task(schedule.loop(house, stop)),
         asyncio.create_task(watching.loop(house, stop)),
+        asyncio.create_task(logins.loop(house, stop)),
         asyncio.create_task(_keep_issuers(house, stop)),
     ]
     try:

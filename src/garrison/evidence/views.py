@@ -94,6 +94,8 @@ class Facts:
     approved_list: Told | None = None
     keyring: Told | None = None
     failed_authentication: dict[str, int] = field(default_factory=dict)
+    failed_by: dict[str, int] = field(default_factory=dict)  # "reason expired", "source 10.0.0.9", "identity dana"
+    last_failed: str = ""  # the audit id of the last failed authentication
     releases: dict[str, ReleaseFact] = field(default_factory=dict)
     deployments: dict[str, str] = field(default_factory=dict)
     tokens: dict[str, int] = field(default_factory=dict)  # subject: longest lifetime in seconds ever issued
@@ -112,8 +114,12 @@ def fold(facts: Facts, records: Iterable[Record]) -> Facts:
 def _add(facts: Facts, event: Event, seq: int) -> None:
     facts.last_time = format_time(event.time)
     _count(facts.counts, f"{event.action.value} {event.outcome.value} {event.code}".rstrip())
-    if event.code.startswith(("TOK-", "ID-")):
+    if event.code.startswith(("TOK-", "ID-", "LIM-AUTH")):
         _count(facts.failed_authentication, event.code)
+        facts.last_failed = audit_id(seq)
+        for key, value in sorted(_mapping(event.data, "authentication").items()):
+            if isinstance(value, str) and value:
+                _count(facts.failed_by, f"{key} {value}")
     if event.action is Action.MODEL_INVOKE:
         _request(_model(facts, event.resource), event)
     elif event.action in _OF_VERSIONS:

@@ -138,7 +138,7 @@ async def handle(plane: Plane, exchange: Exchange) -> None:
             await answer(plane, exchange, door, admitted, record, redaction)
         record.complete()
     except GarrisonError as error:
-        if error.code.startswith("TOK-"):
+        if error.code.startswith(("TOK-", "LIM-AUTH")):
             authentication_failed(plane, exchange, record, error)
         refuse(exchange, record, error)
     except asyncio.CancelledError:
@@ -187,7 +187,8 @@ def route(exchange: Exchange, record: Record) -> Head:
 def authentication_failed(plane: Plane, exchange: Exchange, record: Record, error: GarrisonError) -> None:
     """Count it by source and reason, and note both: who claimed it only when that was proved."""
     reason, name = (*getattr(error, "__notes__", ()), "", "")[:2]
-    if reason not in ("missing", "shape"):  # what was refused without any work may be tried on
+    reason = "limited" if error.code == "LIM-AUTH" else reason
+    if reason not in ("missing", "shape", "limited"):  # what was refused without any work may be tried on
         plane.failures.failed(exchange.peer, plane.wall())
     plane.metrics.count(AUTHENTICATION, (("reason", reason or error.code),))
     record.unproved = {"source": exchange.peer, "reason": reason, "identity": name}

@@ -54,10 +54,12 @@ def run(args: argparse.Namespace) -> int:
     found, data = examine(), data_directory(args)
     left = _left_over(data)
     if args.json:
-        output.print_json({**_as_json(found), "data": str(data), "left_over": _left_json(left)})
+        more = {"data": str(data), "left_over": _left_json(left), "sinks": _sinks(data)}
+        output.print_json({**_as_json(found), **more})
     else:
         _show(found)
         _show_left(data, left)
+        _show_sinks(_sinks(data))
     return 1 if left else 0 if _default_works(found) else 3
 
 
@@ -91,6 +93,22 @@ def _left_over(data: Path) -> Sequence[LeftOver] | None:
     from garrison.artifacts.left_over import look  # SQLAlchemy: 260 ms, extra server
 
     return look(data)
+
+
+def _sinks(data: Path) -> list[dict[str, Any]]:
+    """Receivers of events and how far each is behind; none without a data directory."""
+    if not (data / "garrison.db").is_file():
+        return []
+    from garrison.app.cli.posture import waiting_sinks  # SQLAlchemy: 260 ms, extra server
+
+    return waiting_sinks(data)
+
+
+def _show_sinks(sinks: Sequence[dict[str, Any]]) -> None:
+    for one in sinks:
+        state = f"{one['waiting']} events wait" if one["waiting"] else "has every event"
+        since = f", the oldest since {one['since']}" if one["since"] else ""
+        output.print_line(output.visible(f"sink {one['name']}: {state}{since} {one['code']}".rstrip()))
 
 
 def _left_json(left: Sequence[LeftOver] | None) -> list[dict[str, object]] | None:

@@ -106,6 +106,22 @@ evidence; keep it.
     garrison sink seek NAME AUDIT-ID --reason TEXT
 """,
     ),
+    "AUTH-ALERT": Code(
+        "many failed logins in a short time",
+        """\
+So many requests of one source, with one identity, or of everybody together did
+not prove who they are, within minutes, that somebody may be trying tokens. The
+alert says how many, for which reasons, and from how many sources. An identity
+is named only when a signature proved it: a name that is only claimed is not
+counted, so an outsider learns nothing and can blame nobody.
+
+    garrison alerts show ID
+    garrison audit list --kind model.invoke --outcome denied
+    garrison user disable NAME                when it is one of yours
+
+The settings login_alert_failures and login_alert_minutes say what is many.
+""",
+    ),
     "SINK-LAG": Code(
         "events wait for a receiver",
         """\
