@@ -6,6 +6,7 @@ database belongs to one thread. Hyperscan is given bytes: UTF-8, a lone surrogat
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from collections.abc import Sequence
@@ -89,7 +90,8 @@ def _open(rules: Sequence[Rule], mode: int, cache: Path | None) -> Any:
     database = _stored(path, mode)
     if database is None:
         database = _compile(rules, mode)
-        _store(path, hyperscan.dumpb(database))
+        with contextlib.suppress(OSError):  # a cache that cannot be written costs the next start a second
+            _store(path, hyperscan.dumpb(database))
     return database
 
 

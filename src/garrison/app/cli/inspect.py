@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from garrison.core.errors import GarrisonError, Usage
@@ -42,7 +44,7 @@ def add(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """0 when every text was answered, 2 when a line was not one."""
     direction = Direction(args.direction)
-    inspector = Inspector(directions=(direction,))
+    inspector = Inspector(directions=(direction,), cache=_cache())
     if not args.jsonl:
         text = sys.stdin.buffer.read(MAX_LINE).decode("utf-8", "replace")
         _write({"id": None, **as_json(inspector.inspect(text, direction))})
@@ -56,6 +58,20 @@ def run(args: argparse.Namespace) -> int:
             status = Usage.exit_status
         _write(answer)
     return status
+
+
+def _cache() -> Path | None:
+    """Where compiled patterns are kept for the next start, if only this user can write there."""
+    home = os.environ.get("XDG_CACHE_HOME") or os.environ.get("HOME")
+    if not home:
+        return None
+    folder = Path(home) / ("garrison" if os.environ.get("XDG_CACHE_HOME") else ".cache/garrison") / "patterns"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = folder.stat()
+    except OSError:
+        return None
+    return folder if status.st_uid == os.getuid() and not status.st_mode & 0o022 else None
 
 
 def as_json(inspection: Inspection) -> dict[str, Any]:
