@@ -21,7 +21,7 @@ from garrison.core.errors import GarrisonError, Refused
 from garrison.core.event import Event, Outcome
 from garrison.evidence import store as events
 from garrison.evidence.told import told_last
-from garrison.runtime import store
+from garrison.runtime import declared, store
 from garrison.runtime.sandboxes.ladder import sandbox_for
 from garrison.runtime.supervisor import ServerState, ServeSpec
 from garrison.trust import approved
@@ -187,6 +187,7 @@ def _endpoint(house: House, order: Order) -> Endpoint:
         threads=settings.model_threads,
         memory_share=settings.memory_share,
         scratch=None if house.registry.objects.is_sealed else settings.run,  # nothing plain on a disk
+        declared=declared.find(settings.data / declared.FILE, order.ref.name),
     )
     endpoint = house.run(house.supervisor.start(spec))
     house.endpoints[order.ref] = endpoint

@@ -44,6 +44,7 @@ _BY_ARGUMENT = frozenset(
     {"socket", "socketpair", "clone", "clone3", "ioctl", "prctl", "open", "openat", "openat2"}
 )
 CREATING = frozenset({"creat", "mkdir", "mkdirat", "open", "openat", "openat2"})
+STARTING = frozenset({"execve", "fork", "vfork", "kill"})
 O_CREAT = 0o100
 
 Instruction = tuple[int, int, int, int]
@@ -69,10 +70,11 @@ def machine_named(name: str) -> Machine | None:
     return next((machine for machine in MACHINES if machine.name == name), None)
 
 
-def filter_program(machine: Machine, *, creates_files: bool = True) -> bytes:
+def filter_program(machine: Machine, *, creates_files: bool = True, starts_programs: bool = False) -> bytes:
     """The filter as an array of `struct sock_filter`, ready for seccomp(2).
 
-    `creates_files` is false where no other wall bounds what a server may put on a disk.
+    `creates_files` is false where no other wall bounds what a server may put on a disk. `starts_programs` is for a
+    declared command: it may start what Landlock lets it execute, signal its own kind, and still no namespace.
     """
     program: list[Instruction] = [
         (LOAD, 0, 0, ARCHITECTURE),
@@ -83,7 +85,10 @@ def filter_program(machine: Machine, *, creates_files: bool = True) -> bytes:
     if machine.name == "x86_64":
         program += [(AT_LEAST, 0, 1, X32_BIT), _refuse(errno.ENOSYS)]
     for name, number in sorted(machine.calls.items()):
-        block = [_answer(ALLOW)] if name in CREATING and creates_files else _judge(name)
+        is_open = (name in CREATING and creates_files) or (name in STARTING and starts_programs)
+        block = [_answer(ALLOW)] if is_open else _judge(name)
+        if name == "clone" and starts_programs:
+            block = _without_namespaces()
         program += [(EQUAL, 0, len(block), number), *block]
     for _, number in sorted(machine.allowed.items()):
         program += [(EQUAL, 0, 1, number), _answer(ALLOW)]
@@ -127,6 +132,11 @@ def _judge(name: str) -> list[Instruction]:
     if name == "ioctl":
         return _refuse_values(1, TERMINAL_INJECTION)
     return _refuse_values(0, (PR_SET_PDEATHSIG,))
+
+
+def _without_namespaces() -> list[Instruction]:
+    """clone for threads and processes."""
+    return [(LOAD, 0, 0, _argument(0)), (ANY_BIT, 0, 1, CLONE_NEW), _refuse(errno.EPERM), _answer(ALLOW)]
 
 
 def _refuse_values(argument: int, values: tuple[int, ...]) -> list[Instruction]:

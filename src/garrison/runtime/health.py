@@ -15,7 +15,6 @@ from pathlib import Path
 from garrison.core.errors import Refused
 
 MAX_ANSWER_BYTES = 16 * 1024  # of the head or of the body; /health answers in a line
-_REQUEST = b"GET /health HTTP/1.1\r\nHost: model\r\n\r\n"
 
 
 @dataclass(slots=True)
@@ -24,6 +23,7 @@ class HealthCheck:
 
     path: Path
     uid: int
+    target: str = "/health"
     reader: asyncio.StreamReader | None = None
     writer: asyncio.StreamWriter | None = None
 
@@ -50,7 +50,7 @@ class HealthCheck:
                 str(self.path), limit=MAX_ANSWER_BYTES
             )
             self._check_peer(self.writer.get_extra_info("socket"))
-        self.writer.write(_REQUEST)
+        self.writer.write(f"GET {self.target} HTTP/1.1\r\nHost: model\r\n\r\n".encode())
         head = (await self.reader.readuntil(b"\r\n\r\n")).lower()
         length = head.partition(b"content-length:")[2].partition(b"\r\n")[0].strip()
         if not length.isdigit() or int(length) > MAX_ANSWER_BYTES:

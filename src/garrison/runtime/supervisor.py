@@ -13,7 +13,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from garrison.core.digest import Ref
 from garrison.core.errors import GarrisonError, Refused, Undecided, Usage
 from garrison.core.event import Event, Outcome
 from garrison.runtime import running as processes
+from garrison.runtime.declared import Declared, refuse_level
 from garrison.runtime.health import HealthCheck
 from garrison.runtime.loader import Files, LoadedModel, Verify, load
 from garrison.runtime.running import Running
@@ -73,6 +74,7 @@ class ServeSpec:
     threads: int = 1
     memory_share: float = 0.5
     scratch: Path | None = None
+    declared: Declared | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,8 @@ class Supervisor:
         Raises `Usage` ISO-UNKNOWN or RUN-SOCKET-PATH; `Undecided` ISO-UNAVAILABLE or RUN-NOT-READY; `Refused`
         RUN-RUNNING, RUN-UNSERVABLE, RUN-MEMORY and whatever the verification refuses. Nothing runs then.
         """
+        if spec.declared is not None:
+            refuse_level(spec.isolation, spec.ref.name)
         sandbox = await asyncio.to_thread(sandbox_for, spec.isolation)
         existing = self._servers.get(spec.ref)
         if existing is not None and existing.state not in ("failed", "stopped"):
@@ -219,7 +223,7 @@ class Supervisor:
             if not server.is_wanted:
                 raise _stopped(server)
             server.digest, server.verified, server.held = loaded.loaded, loaded.verified.digest, loaded.where
-            service = choose(loaded, threads=spec.threads)
+            service = choose(loaded, threads=spec.threads, declared=spec.declared)
             server.tasks = service.tasks
             _make_socket_directory(server.socket.parent, server.uid)
             server.running = processes.run(
@@ -232,7 +236,7 @@ class Supervisor:
         server.running.forget_output()
 
     async def _wait_ready(self, server: _Server, running: Running) -> None:
-        health = HealthCheck(server.socket, server.uid)
+        health = HealthCheck(server.socket, server.uid, _health_of(server))
         try:
             async with asyncio.timeout(self._timing.ready):
                 while not await health.ask(self._timing.deadline):
@@ -287,7 +291,7 @@ class Supervisor:
         """Returns when the server is dead or hung: the code and the facts of it."""
         running = server.running
         assert running is not None  # a ready server has a process
-        health = HealthCheck(server.socket, server.uid)
+        health = HealthCheck(server.socket, server.uid, _health_of(server))
         answered, ticks = time.monotonic(), running.cpu_ticks()
         try:
             while True:
@@ -348,7 +352,7 @@ async def _load(spec: ServeSpec) -> LoadedModel:
             load,
             spec.directory,
             spec.verify,
-            keep=is_wanted,
+            keep=is_wanted if spec.declared is None else lambda _path: True,
             memory_share=spec.memory_share,
             scratch=spec.scratch,
         )
@@ -374,11 +378,24 @@ def _order(server: _Server, service: Service, output: int) -> Launch:
         output=output,
         settings=service.settings,
         files=service.files,
-        limits=Limits(memory=service.memory, cpus=server.spec.threads + SPARE_CPUS),
+        limits=_limits(server, service),
         compute_threads=server.spec.threads,
         modules=service.modules,
         tree=service.tree,
+        command=service.command,
+        shows=() if service.declared is None else service.declared.shows,
+        devices=() if service.declared is None else service.declared.devices,
+        variables={} if service.declared is None else service.declared.environment,
     )
+
+
+def _limits(server: _Server, service: Service) -> Limits:
+    limits = Limits(memory=service.memory, cpus=server.spec.threads + SPARE_CPUS)
+    return limits if service.declared is None else replace(limits, threads=service.declared.threads)
+
+
+def _health_of(server: _Server) -> str:
+    return "/health" if server.spec.declared is None else server.spec.declared.health
 
 
 def _socket_path(spec: ServeSpec) -> Path:

@@ -119,9 +119,13 @@ def run_matrix(args: argparse.Namespace) -> int:
 def run_filters(args: argparse.Namespace) -> int:
     """Every filter of this release: classic BPF, an array of struct sock_filter."""
     made = {
-        f"{profile}.{machine.name}.bpf": filter_program(machine, creates_files=profile == "server")
+        f"{profile}.{machine.name}.bpf": filter_program(
+            machine,
+            creates_files=profile != "server-without-files",
+            starts_programs=profile == "declared-command",
+        )
         for machine in MACHINES
-        for profile in ("server", "server-without-files")
+        for profile in ("server", "server-without-files", "declared-command")
     }
     rows = [{"file": name, "sha256": hashlib.sha256(data).hexdigest()} for name, data in made.items()]
     if args.write is not None:

@@ -33,6 +33,14 @@ The levels, weakest first, are landlock, bwrap (the default), runc, gvisor and
 microvm. Any other name is refused rather than guessed.
 """,
     ),
+    "RUN-DECLARED": Code(
+        "a declared server that is not declared as it has to be",
+        """\
+servers.toml in the data directory declares a command of your own for a model:
+a list of words, absolute paths, the directories that hold the program. The
+sentence says what is wrong with it. Such commands run in the level bwrap.
+""",
+    ),
     "RUN-CRASHED": Code(
         "a model server ended by itself",
         """\

@@ -43,6 +43,9 @@ class Launch:
     below `/model` from a private copy that the launch makes.
     `socket_directory` exists, is 0700 and belongs to `uid`: the only place the program may write.
     `output` receives what the program prints. `uid` 0 is refused (ISO-ROOT).
+
+    A declared command (`runtime/declared.py`, level bwrap alone) is executed in the program's place: `command` are its
+    words, `shows` the host's directories that hold it, `devices` what it computes with, `variables` its environment.
     """
 
     name: str
@@ -56,6 +59,10 @@ class Launch:
     compute_threads: int = 1
     tree: Mapping[str, int] = field(default_factory=dict)
     modules: Mapping[str, Path] = field(default_factory=dict)
+    command: tuple[str, ...] = ()
+    shows: tuple[Path, ...] = ()
+    devices: tuple[Path, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
 
 
 class Sandbox(Protocol):

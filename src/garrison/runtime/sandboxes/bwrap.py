@@ -53,7 +53,7 @@ class Bubblewrap:
         places = python_places()
         inner = start.confinement(
             order,
-            read=(*_with_program(places, order.program), *start.model_place(order)),
+            read=(*_with_program(places, order.program), *start.model_place(order), *order.shows),
             directory=SOCKET_DIRECTORY,
             threads=order.limits.threads,
         )
@@ -70,7 +70,7 @@ class Bubblewrap:
                 order,
                 command=[*command, str(start.CONFINE), str(inner_order)],
                 environment={},
-                reach=(*places.directories, order.program, order.socket_directory),
+                reach=(*places.directories, order.program, order.socket_directory, *order.shows),
                 descriptors=(inner_order, options),
             )
 
@@ -112,8 +112,10 @@ def _arguments(order: Launch, places: Places, environment: dict[str, str]) -> li
     options += ["--size", str(order.limits.temporary), "--tmpfs", "/tmp"]  # noqa: S108  # the sandbox's own
     for target, link in places.links:
         options += ["--symlink", target, link]
-    for path in _with_program(places, order.program):
+    for path in (*_with_program(places, order.program), *order.shows):
         options += ["--ro-bind", str(path), str(path)]
+    for path in order.devices:
+        options += ["--dev-bind", str(path), str(path)]
     for (
         name,
         descriptor,

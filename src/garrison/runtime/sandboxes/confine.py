@@ -5,6 +5,8 @@ Started as `python -I -S confine.py FD` (what packages hook into a start would r
 `filter` (BPF, hex), `minimum_abi`, `program` (a Python file), `settings` (handed to it as `SETTINGS`), `open`
 (paths by name, opened and handed on where descriptors cannot be passed: FD is a path there too).
 `modules` are Python files by the full name under which the program imports them: no package is shown to it.
+`command` are the words of a program to be executed instead, `execute` where programs may be, `devices` what it opens,
+`variables` its environment; an order without them runs Python alone.
 `any_user` is true in the probe's control run, which shows what an unconfined program could do, and under a
 kernel of its own (gVisor), whose user 0 is an unprivileged user of the host.
 Order matters: limits, Landlock, then the filter, since the filter leaves nothing to set up afterwards.
@@ -31,6 +33,7 @@ SECCOMP_SET_MODE_FILTER = 1
 PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38
 RULE_PATH_BENEATH = 1
 
+EXECUTE = 1 << 0
 # linux/landlock.h; a right above the kernel's ABI must not be named, so the masks are cut to it.
 WRITE_FILE, READ_FILE, READ_DIR, REMOVE_DIR, REMOVE_FILE = 1 << 1, 1 << 2, 1 << 3, 1 << 4, 1 << 5
 MAKE_DIR, MAKE_REG, MAKE_SOCK, TRUNCATE = 1 << 7, 1 << 8, 1 << 9, 1 << 14
@@ -77,8 +80,10 @@ def limit(limits: Sequence[Sequence[int]]) -> None:
         resource.setrlimit(number, (value, value))
 
 
-def restrict_files(read: Sequence[str], write: Sequence[Sequence[str]], minimum: int) -> None:
-    """Landlock: nothing may be executed, and only these paths read or written; no TCP, no signals out."""
+def restrict_files(
+    read: Sequence[str], write: Sequence[Sequence[str]], minimum: int, execute: Sequence[str] = ()
+) -> None:
+    """Landlock: only what `execute` holds may be executed, only these paths read or written; no TCP, no signals out."""
     abi = landlock_abi()
     if abi < minimum:
         raise OSError(errno.ENOSYS, f"Landlock ABI {minimum} is needed, the kernel has {abi}")
@@ -89,6 +94,8 @@ def restrict_files(read: Sequence[str], write: Sequence[Sequence[str]], minimum:
     ruleset = call(CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), ctypes.c_uint32(0))
     for path in read:
         _allow_beneath(ruleset, path, READ & handled)
+    for path in execute:
+        _allow_beneath(ruleset, path, (READ | EXECUTE) & handled)
     for kind, path in write:
         _allow_beneath(ruleset, path, WRITES[kind] & handled)
     call(RESTRICT_SELF, ctypes.c_int(ruleset), ctypes.c_uint32(0))
@@ -143,9 +150,13 @@ def main() -> None:
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     no_new_privileges()
     if order["read"] is not None:
-        restrict_files(order["read"], order["write"], order["minimum_abi"])
+        devices = [("device", path) for path in order.get("devices", ())]
+        write = [*order["write"], *devices]
+        restrict_files(order["read"], write, order["minimum_abi"], order.get("execute", ()))
     if order["filter"] is not None:
         filter_calls(bytes.fromhex(order["filter"]))
+    if order.get("command"):
+        os.execve(order["command"][0], order["command"], order["variables"])  # noqa: S606 - what was declared
     for name, path in order["modules"].items():
         give(name, path)
     runpy.run_path(order["program"], {"SETTINGS": order["settings"]}, "__main__")

@@ -26,6 +26,12 @@ DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
 # Of /proc only these: /proc/self/mountinfo, for one, names the host's directories.
 OWN_FACTS = tuple(f"/proc/self/{name}" for name in ("fd", "maps", "stat", "statm", "status", "task"))
 KERNEL_FACTS = (*OWN_FACTS, "/proc/cpuinfo", "/proc/meminfo", "/sys/devices/system/cpu")
+PROGRAM_LIBRARIES = (
+    Path("/usr/lib"),
+    Path("/usr/lib64"),
+    Path("/lib"),
+    Path("/lib64"),
+)  # a program's loader is here
 MINIMUM_ABI = 4  # TCP rules; below it a sandbox would have no second wall against the network
 
 
@@ -87,7 +93,9 @@ def confinement(
         "read": [*map(str, read), *KERNEL_FACTS],
         "write": [("socket", directory), ("scratch", "/tmp"), *(("device", path) for path in DEVICES)],  # noqa: S108  # the sandbox's own
         "minimum_abi": minimum_abi,
-        "filter": filter_program(machine, creates_files=creates_files).hex(),
+        "filter": filter_program(
+            machine, creates_files=creates_files, starts_programs=bool(order.command)
+        ).hex(),
         "directory": directory,
         "program": str(order.program),
         "settings": program_settings(order),
@@ -95,6 +103,10 @@ def confinement(
         "open": {},
         "path": site.getsitepackages(),
         "modules": {name: str(path) for name, path in order.modules.items()},
+        "command": list(order.command),
+        "execute": [*map(str, (*order.shows, *PROGRAM_LIBRARIES))] if order.command else [],
+        "devices": [*map(str, order.devices)],
+        "variables": {**environment(order), **order.variables},
     }
 
 

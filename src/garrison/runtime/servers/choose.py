@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from garrison.core.errors import Refused
+from garrison.runtime.declared import Declared, place_of
 from garrison.runtime.loader import LoadedModel
 from garrison.runtime.sandboxes.base import MIB
 from garrison.runtime.sandboxes.places import SERVERS
@@ -42,6 +43,8 @@ class Service:
     memory: int
     tree: Mapping[str, int] = field(default_factory=dict)
     modules: Mapping[str, Path] = field(default_factory=dict)
+    command: tuple[str, ...] = ()
+    declared: Declared | None = None
 
 
 def _modules(*names: str) -> dict[str, Path]:
@@ -53,8 +56,10 @@ def is_wanted(path: str) -> bool:
     return path.endswith(WEIGHTS) or path in CONFIGURATION
 
 
-def choose(loaded: LoadedModel, *, threads: int) -> Service:
-    """Raises `Refused` RUN-UNSERVABLE when no server here understands the model."""
+def choose(loaded: LoadedModel, *, threads: int, declared: Declared | None = None) -> Service:
+    """Raises `Refused` RUN-UNSERVABLE when no server here understands the model, and none is declared for it."""
+    if declared is not None:
+        return _declared(loaded, declared, threads)
     kept = loaded.kept
     models = [path for path, descriptor in kept.items() if os.pread(descriptor, 4, 0) == GGUF_MAGIC]
     if len(models) == 1 and not any(path.endswith(".safetensors") for path in kept):
@@ -69,6 +74,21 @@ def choose(loaded: LoadedModel, *, threads: int) -> Service:
         return _inference("sklearn_model.py", {"model": kept[estimators[0]]}, loaded.verified.ref.name, {})
     raise _unservable(
         loaded, f"{len(models)} GGUF files and {len(kept) - len(models)} others that could matter"
+    )
+
+
+def _declared(loaded: LoadedModel, declared: Declared, threads: int) -> Service:
+    """The customer's own program; it finds the verified files below a directory that only its sandbox has."""
+    size = sum(os.fstat(descriptor).st_size for descriptor in loaded.kept.values())
+    return Service(
+        SERVERS / "web.py",  # not run: the command is executed in its place
+        declared.tasks,
+        {},
+        {},
+        declared.memory + 2 * size,
+        tree=loaded.kept,
+        command=declared.words(loaded.verified.ref.name, threads, place_of(loaded)),
+        declared=declared,
     )
 
 
