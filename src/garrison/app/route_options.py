@@ -16,7 +16,7 @@ from garrison.gateway.rules import parse_rules
 from garrison.gateway.upstreams.address import parse_address
 from garrison.gateway.upstreams.kinds import KINDS
 
-PLAIN = ("stream", "found", "images", "unsure")
+PLAIN = ("stream", "found", "images", "unsure", "traces")
 _SERVER = frozenset(
     {"id", "kind", "address", "model", "weight", "order", "tier", "key_file", "region", "digest"}
 )

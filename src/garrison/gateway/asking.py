@@ -10,6 +10,7 @@ from __future__ import annotations
 import orjson
 
 from garrison.core.errors import Undecided, Usage
+from garrison.core.trace import span_of, trace_of, traceparent
 from garrison.gateway.admission import Admitted
 from garrison.gateway.record import Record
 from garrison.gateway.upstreams.backend import Backend
@@ -40,7 +41,7 @@ async def ask(pool: Pool, health: Health, admitted: Admitted, record: Record) ->
         last = len(tried) == len(able)
         kind = KINDS[backend.kind]
         try:
-            response = await _post(pool, backend, kind, admitted, record.rules.broker)
+            response = await _post(pool, backend, kind, admitted, record.rules.broker, trace_header(record))
         except Undecided as error:
             health.failed(backend)
             if last or error.code not in _AGAIN or not health.may_retry():
@@ -59,11 +60,22 @@ async def ask(pool: Pool, health: Health, admitted: Admitted, record: Record) ->
         record.retries += 1
 
 
-async def _post(pool: Pool, backend: Backend, kind: Kind, admitted: Admitted, broker: str) -> Response:
+def trace_header(record: Record) -> bytes:
+    """The line that tells a model server which trace and span it works for; empty where the route does not say so."""
+    if not record.rules.traces:
+        return b""
+    trace = record.trace or trace_of(record.request_id)
+    return f"traceparent: {traceparent(trace, span_of(record.request_id, 'upstream'))}\r\n".encode()
+
+
+async def _post(
+    pool: Pool, backend: Backend, kind: Kind, admitted: Admitted, broker: str, told: bytes
+) -> Response:
     call = admitted.call
     body = kind.encode(orjson.loads(admitted.payload), backend.model)
     path = kind.path(call.operation.asked, backend.model, call.stream)
     if not backend.key:
-        return await pool.post(backend.address, path, orjson.dumps(body), kind.headers)
+        headers = kind.headers + told
+        return await pool.post(backend.address, path, orjson.dumps(body), headers, fixed=not told)
     headers = kind.headers + f"{KEY_HEADER}: {backend.key}\r\n".encode()
     return await pool.post(broker, path, orjson.dumps(body), headers)

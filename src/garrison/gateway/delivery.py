@@ -7,7 +7,7 @@ from typing import Protocol
 
 from garrison.gateway.admission import CHARACTERS_PER_TOKEN, Admitted
 from garrison.gateway.answers import Usage, parse_answer, read_answer, upstream_error
-from garrison.gateway.asking import ask
+from garrison.gateway.asking import ask, trace_header
 from garrison.gateway.config import UpstreamLimits
 from garrison.gateway.doors import Door
 from garrison.gateway.exchange import Exchange
@@ -57,7 +57,10 @@ async def answer(
     if record.rules.backends:
         response, kind = await ask(means.pool, means.health, admitted, record)
     else:
-        response = await means.pool.post(admitted.endpoint.address, call.operation.asked, admitted.payload)
+        told = trace_header(record)
+        response = await means.pool.post(
+            admitted.endpoint.address, call.operation.asked, admitted.payload, told, fixed=not told
+        )
         kind = OPENAI
     try:
         if response.status != 200:

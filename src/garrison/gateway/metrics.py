@@ -50,7 +50,7 @@ STAGES_TOOK = Family(
     "garrison.gateway.stage.duration",
     HISTOGRAM,
     "s",
-    "time in each part of a request: ingress, prompt, upstream, answer",
+    "time in each part of a request: ingress, prompt handling, upstream, delivery",
     bounds=STAGE,
 )
 FINDINGS = Family(
@@ -178,11 +178,11 @@ class Metrics:
         stages, parsed, judged, answered = self.stages, record.parsed, record.judged, record.answered
         stages["ingress"].add((parsed or now) - record.started)
         if parsed:
-            stages["prompt"].add((judged or now) - parsed)
+            stages["prompt_handling"].add((judged or now) - parsed)
         if judged:
             stages["upstream"].add((answered or now) - judged)
         if answered:
-            stages["answer"].add(now - answered)
+            stages["delivery"].add(now - answered)
 
     def _failed(self, operation: str, model: str, provider: str, code: str, seconds: float) -> None:
         key = (operation, model, provider, code)

@@ -121,13 +121,13 @@ class Record:
         if answered:
             return {
                 "ingress": int((parsed - started) * 1e6),
-                "prompt": int((judged - parsed) * 1e6),
+                "prompt_handling": int((judged - parsed) * 1e6),
                 "upstream": int((answered - judged) * 1e6),
-                "answer": int((now - answered) * 1e6),
+                "delivery": int((now - answered) * 1e6),
             }
         found = {"ingress": int(((parsed or now) - started) * 1e6)}
         if parsed:
-            found["prompt"] = int(((judged or now) - parsed) * 1e6)
+            found["prompt_handling"] = int(((judged or now) - parsed) * 1e6)
         if judged:
             found["upstream"] = int((now - judged) * 1e6)
         return found

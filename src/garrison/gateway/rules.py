@@ -16,7 +16,8 @@ class RouteRules:
     when all of it is inspected) or `audit` (text leaves at once; what is found is recorded, nothing is replaced).
     With `blocks` a value ends the answer instead of being replaced. `images` may pass, unread. `backends` are the
     servers behind the route when it names them; `broker` is where those that want a key are asked. With
-    `tolerates` a request that a detector failed on is judged by the others; without, it is refused.
+    `tolerates` a request that a detector failed on is judged by the others; without, it is refused. With `traces`
+    a model server that needs no key is told the request's trace context.
     """
 
     stream: str = "hold"
@@ -25,6 +26,7 @@ class RouteRules:
     backends: tuple[Backend, ...] = ()
     broker: str = ""
     tolerates: bool = False
+    traces: bool = False
 
     @property
     def is_audit(self) -> bool:
@@ -41,8 +43,8 @@ def parse_rules(route: dict[str, Any], broker: str = "") -> RouteRules:
         route.get("found", "redact"),
         route.get("images", False),
     )
-    unsure = route.get("unsure", "block")
-    if unsure not in ("block", "pass"):
+    unsure, traces = route.get("unsure", "block"), route.get("traces", False)
+    if unsure not in ("block", "pass") or not isinstance(traces, bool):
         raise ValueError("route rules")
     if stream not in STREAMS or found not in ("redact", "block") or not isinstance(images, bool):
         raise ValueError("route rules")
@@ -52,5 +54,5 @@ def parse_rules(route: dict[str, Any], broker: str = "") -> RouteRules:
     if any(backend.key for backend in backends) and not broker:
         raise ValueError("a key and nobody who adds it")
     return RouteRules(
-        stream, found == "block", images, backends, broker if backends else "", unsure == "pass"
+        stream, found == "block", images, backends, broker if backends else "", unsure == "pass", traces
     )

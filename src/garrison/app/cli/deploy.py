@@ -14,7 +14,7 @@ from garrison.core.errors import Usage
 
 KINDS = ("anthropic", "azure", "bedrock", "openai", "sagemaker", "vertex")
 STREAMS = ("hold", "buffer", "audit")
-_OPTIONS = ("kind", "model", "key_file", "region", "stream", "found", "images", "unsure")
+_OPTIONS = ("kind", "model", "key_file", "region", "stream", "found", "images", "unsure", "traces")
 MAX_SERVERS = 65_536  # bytes of the file that lists them
 
 
@@ -82,6 +82,7 @@ def add(subparsers: Any) -> None:
         "--unsure", choices=["block", "pass"], help="a request that a detector failed on; default: block"
     )
     new.add_argument("--images", action="store_true", help="let images pass, which nobody reads")
+    new.add_argument("--traces", action="store_true", help="tell a server without a key the trace context")
     new.set_defaults(run=run_route_add)
 
 

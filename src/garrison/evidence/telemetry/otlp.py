@@ -31,7 +31,7 @@ OPERATIONS = {
     "messages": "chat",
     "infer": "generate_content",
 }
-STAGES = ("ingress", "prompt", "upstream", "answer")
+STAGES = ("ingress", "prompt_handling", "upstream", "delivery")
 """The parts of a request, one after the other: read and known, judged, asked, passed on."""
 
 
@@ -170,7 +170,7 @@ def _spans(record: Record) -> list[dict[str, Any]]:
         return []
     length = int(latency * 1_000)
     root = span_of(event.trace_id)
-    operation, model = _operation(event), event.resource
+    operation, model = _operation(event), event.resource.partition("@")[0]
     is_model = event.action is Action.MODEL_INVOKE
     top = _span(trace.id, root, trace.parent, f"{operation} {model}" if is_model else operation, SERVER)
     top |= {
@@ -199,7 +199,8 @@ def _facts(record: Record, operation: str) -> list[tuple[str, Any]]:
         facts += [
             ("gen_ai.operation.name", operation),
             ("gen_ai.provider.name", data.get("provider")),
-            ("gen_ai.request.model", event.resource),
+            ("gen_ai.request.model", event.resource.partition("@")[0]),
+            ("gen_ai.response.model", event.resource if event.outcome is Outcome.ALLOWED else ""),
             ("gen_ai.request.stream", data.get("stream")),
             ("gen_ai.usage.input_tokens", data.get("prompt_tokens")),
             ("gen_ai.usage.output_tokens", data.get("completion_tokens")),
