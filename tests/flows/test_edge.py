@@ -241,21 +241,6 @@ def test_a_stolen_disk_holds_no_weights_and_no_key_that_opens_them(edge: Edge, t
     wrong.write_text("f" * 64)
     assert _refusal(lambda: known.open(wrong)) == "EDGE-UNLOCK"
     assert _refusal(lambda: known.open(tmp_path / "none")) == "EDGE-UNLOCK"
-    answer = run(
-        [
-            "--data",
-            str(edge.data("plant-7")),
-            "--json",
-            "edge",
-            "run",
-            str(edge.place / "second.gar"),
-            "--unlock",
-            str(wrong),
-            "--listen",
-            "127.0.0.1:0",
-        ]
-    )
-    assert (answer.status, answer.code) == (1, "EDGE-UNLOCK")
 
 
 @pytest.mark.row("A13", kind="R")

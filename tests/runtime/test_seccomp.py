@@ -16,6 +16,10 @@ PINNED = {  # a filter changes by intention only; print the new digests when it 
     "x86_64": "df19562504ebb530a1eb8a89f249e8a42c1ff7ef624ea0b23195bb93860511df",
     "aarch64": "d047dfab68a244275386171288b70cc7806e45c527c410a5442bdab246afe355",
 }
+PINNED_DECLARED = {
+    "x86_64": "dfa1474944394873b655ae2a9f7cccc270ef6fda3c0eeab41dce6bb11d836ae9",
+    "aarch64": "0d2035df1790bd7f0d671499ebe2d1b4dfb9644deebfa57a12e1763c928c0409",
+}
 PINNED_WITHOUT_FILES = {
     "x86_64": "e37cf6c138c02e3b4d04e483f2c59a0446d22b0ea75a283203a1dc22e69536cb",
     "aarch64": "0f57bbcc9fbe27ae2ccf18ec4c147b7d15574478a83c0733637e050c5ba1bf93",
@@ -123,6 +127,19 @@ def test_where_nothing_else_bounds_a_disk_no_file_is_made(machine: Machine) -> N
     assert judge(machine, machine.calls["openat2"], program=program) == refused(errno.ENOSYS)
     assert judge(machine, machine.calls["mkdirat"], program=program) == refused(errno.EPERM)
     assert judge(machine, openat, 0, 0, 0o101) == seccomp.ALLOW  # where Landlock is, it decides
+
+
+def test_a_declared_command_may_start_programs_and_still_no_namespace(machine: Machine) -> None:
+    program = filter_program(machine, starts_programs=True)
+    assert hashlib.sha256(program).hexdigest() == PINNED_DECLARED[machine.name]
+    for name in ("execve", "clone", "kill"):
+        assert judge(machine, machine.calls[name], program=program) == seccomp.ALLOW
+    for flag in (0x10000000, 0x40000000, 0x20000000):  # user, network and process namespaces
+        assert judge(machine, machine.calls["clone"], flag, program=program) == refused(errno.EPERM)
+    assert judge(machine, machine.calls["clone3"], program=program) == refused(errno.ENOSYS)
+    for name in ("execveat", "ptrace", "mount", "unshare", "bpf"):
+        assert judge(machine, machine.calls[name], program=program) != seccomp.ALLOW
+    assert judge(machine, machine.calls["socket"], 2, 1, program=program) == refused(errno.EPERM)  # AF_INET
 
 
 def test_a_call_that_nobody_named_does_not_exist(machine: Machine) -> None:
