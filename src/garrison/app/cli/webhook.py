@@ -20,12 +20,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from garrison.app.cli import link, output
+from garrison.app.cli import link, output, webhook_admission
 from garrison.artifacts.lineage import mlflow, webhook
 from garrison.artifacts.lineage.remote import Remote
 from garrison.artifacts.lineage.sources import Origin, access_to, read_secret
 from garrison.core.decision import Tier
 from garrison.core.errors import GarrisonError, Undecided, Usage
+from garrison.trust.ca import load_leaf
 
 MAX_WAITING = 256  # announcements that wait for their import; further ones are asked to come again
 REQUEST_SECONDS = 10.0  # for one request: an announcement is one packet
@@ -33,7 +34,7 @@ _TAKEN = frozenset({"model_version.created", "model_version_alias.created"})
 
 
 def add(subparsers: Any) -> None:
-    group = subparsers.add_parser("webhook", help="receive what other registries announce")
+    group = subparsers.add_parser("webhook", help="listeners that others send to")
     verbs = group.add_subparsers(dest="verb", required=True, metavar="VERB")
     parser = verbs.add_parser(
         "mlflow",
@@ -52,6 +53,8 @@ def add(subparsers: Any) -> None:
     parser.add_argument(
         "--tier", required=True, choices=[tier.value for tier in Tier], help="its sensitivity"
     )
+    parser.set_defaults(run=run)
+    webhook_admission.add(verbs)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -180,13 +183,7 @@ def _tags(args: argparse.Namespace, announced: webhook.Announced) -> dict[str, s
 
 def _context(pem: str) -> ssl.SSLContext:
     """TLS 1.3 with a key that lies in memory alone."""
-    descriptor = os.memfd_create("garrison-webhook", os.MFD_CLOEXEC)
-    try:
-        with os.fdopen(os.dup(descriptor), "wb") as stream:
-            stream.write(pem.encode())
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_3
-        context.load_cert_chain(f"/proc/self/fd/{descriptor}")
-    finally:
-        os.close(descriptor)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    load_leaf(context, pem.encode())
     return context

@@ -138,7 +138,7 @@ def webhook_refused(house: House, call: Call) -> dict[str, Any]:
 def webhook_certificate(house: House, call: Call) -> dict[str, Any]:
     """A certificate of the local authority for the receiver of webhooks; its key is kept nowhere."""
     authorise(house, call.subject, Action.KEY_CREATE, "webhook")  # whoever has it can stand in for this host
-    dns, ips = certificate_names(call.text("host"))
+    dns, ips = certificate_names(call.text("host"), call.optional("names") or "")
     signer = house.token.signer("ca")
     authority = ensure_ca(house.settings.data / "ca.pem", signer, house.now())
     leaf = issue_server(authority, signer, "garrison webhook", dns=dns, ips=ips, now=house.now())

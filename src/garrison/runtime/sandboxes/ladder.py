@@ -11,12 +11,14 @@ from garrison.runtime.sandboxes.base import Availability, Sandbox
 from garrison.runtime.sandboxes.bwrap import Bubblewrap
 from garrison.runtime.sandboxes.gvisor import Gvisor
 from garrison.runtime.sandboxes.landlock import Landlock
+from garrison.runtime.sandboxes.pod import Pod
 from garrison.runtime.sandboxes.runc import Runc
 from garrison.runtime.sandboxes.start import unavailable
 
 LEVELS = ("landlock", "bwrap", "runc", "gvisor", "microvm")
 DEFAULT_LEVEL = "bwrap"
-BUILT_IN: tuple[Sandbox, ...] = (Landlock(), Bubblewrap(), Runc(), Gvisor())
+# `pod` is no rung: it is what is left to do inside a pod whose runtime class is the wall.
+BUILT_IN: tuple[Sandbox, ...] = (Landlock(), Bubblewrap(), Runc(), Gvisor(), Pod())
 
 
 def sandbox_for(level: str) -> Sandbox:
