@@ -64,8 +64,7 @@ allowed (noted only), masked (**** 1234), tokenised (<EMAIL_1>, undone in the
 answer to who sent it), redacted or blocked. Only personal data in requests is
 tokenised: a secret never comes back.
 
-    garrison dlp action set --tier confidential --direction input \\
-        --class pii --do tokenise
+    garrison dlp action set --tier health --direction input --class pii --do mask
 """,
     ),
     "DLP-HOST": Code(
@@ -81,9 +80,9 @@ Give a name, or *. and a name for everything below it; no scheme, port or path.
         "a rule pack cannot be used",
         """\
 A pack is a file of rules with a name and a version, signed. It is refused when
-its signature is not by the key of the version before, when its version is not
-higher than any that was installed, when one of its rules fails its own examples,
-and when its file is not the one that was installed; a gateway worker that cannot
+it is not signed by the key of the version before, when its version is not above
+every one that was installed, when one of its rules fails its own examples, and
+when its file is not the one that was installed; a gateway worker that cannot
 read a pack passes nothing on.
 
     garrison guard pack verify rules.pack --key maker.pem
