@@ -1,11 +1,12 @@
 """What an event says of how a model is used: from where, with which program, and a sketch of what was asked.
 
-Bounded and without text: a network's name or prefix, the first word of the User-Agent when it has the form of a
-name, counts, and a keyed sketch (`detect.anomaly.sketch`) of the last thing that was asked.
+Bounded and without text: a network's name or prefix, the program when it is one of a known few (of another, a keyed
+digest of its name: any word can stand in a User-Agent), counts, and a keyed sketch (`detect.anomaly.sketch`) of the last thing that was asked.
 """
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import re
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,14 @@ from garrison.gateway.openai_shapes import Call
 MAX_NETWORKS = 1_024
 MAX_KNOWN = 4_096  # addresses and programs whose name is remembered
 _PROGRAM = re.compile(rb"([A-Za-z][A-Za-z0-9._-]{0,39})(?:[/ ]|$)")
+PROGRAMS = frozenset(
+    word.lower()
+    for word in (
+        "OpenAI AsyncOpenAI Anthropic AsyncAnthropic python-requests python-httpx aiohttp Python-urllib curl Wget "
+        "node node-fetch undici axios Go-http-client Java okhttp Apache-HttpClient ReactorNetty Mozilla langchain "
+        "litellm llama-index semantic-kernel Bun Deno reqwest Ruby Faraday PHP GuzzleHttp k6 vegeta garrison"
+    ).split()
+)
 _PREFIX = {4: 24, 6: 48}  # what one household or office usually has
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -26,9 +35,10 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 class Uses:
     """Of one snapshot: its key and its named networks."""
 
-    __slots__ = ("_names", "_networks", "_programs", "_sketcher")
+    __slots__ = ("_key", "_names", "_networks", "_programs", "_sketcher")
 
     def __init__(self, key: bytes = b"", networks: Sequence[tuple[Network, str]] = ()) -> None:
+        self._key = key
         self._sketcher = Sketcher(key) if key else None
         self._networks = sorted(networks, key=lambda one: -one[0].prefixlen)  # the narrowest says who it is
         self._names: dict[str, str] = {}
@@ -68,8 +78,15 @@ class Uses:
             if len(self._programs) >= MAX_KNOWN:
                 self._programs.clear()
             match = _PROGRAM.match(agent)
-            name = self._programs[agent] = match[1].decode() if match else "none" if not agent else "other"
+            name = self._programs[agent] = (
+                self._shown(match[1]) if match else "none" if not agent else "other"
+            )
         return name
+
+    def _shown(self, word: bytes) -> str:
+        if word.decode().lower() in PROGRAMS:
+            return word.decode()
+        return "other-" + hashlib.blake2b(word, key=self._key[:64], digest_size=6).hexdigest()
 
 
 def network_of(peer: str, networks: Sequence[tuple[Network, str]]) -> str:
