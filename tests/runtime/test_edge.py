@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
+import json
 import random
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import hashes
@@ -14,13 +18,20 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from garrison.core.digest import canonical_json
 from garrison.core.errors import Refused
-from garrison.runtime.edge import sealing, verifier
+from garrison.runtime.edge import bundle, device, sealing, verifier
+from garrison.runtime.edge.device import Accepted
+from garrison.runtime.edge.memory import Memory
 from garrison.runtime.edge.sealing import CHUNK_BYTES, TAG_BYTES, ImageWriter, read_image, sealed_size
+from garrison.trust import dsse, keyring
+from garrison.trust.keyring import KeyRecord, Keyring, State
 from garrison.trust.keys.algorithm import pss_padding
-from garrison.trust.keys.public import public_from_pem, public_pem
+from garrison.trust.keys.file import FileSigner
+from garrison.trust.keys.public import PublicKey, Revocation, public_from_pem, public_pem
 
 KEY = bytes(range(32))
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
 SIZES = (0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 3 * CHUNK_BYTES)
 
 
@@ -70,6 +81,55 @@ def test_a_content_key_opens_for_its_site_and_its_bundle_alone() -> None:
     for key, context in ((stranger, b"plant-7\n1"), (site, b"plant-7\n2"), (site, b"mine-3\n1")):
         with pytest.raises(Refused, match="EDGE-SITE"):
             sealing.open_key(sealed, key, context)
+
+
+def _ring(root: FileSigner, signer: FileSigner, version: int, revocation: Revocation | None = None) -> str:
+    public = PublicKey(signer.key_id, "release", signer.public_pem(), revocation)
+    state = State.ACTIVE if revocation is None else State.REVOKED
+    ring = Keyring(version, NOW, (KeyRecord(public, "release", state, "garrison", NOW),))
+    return canonical_json(dsse.sign(keyring.encode(ring), keyring.PAYLOAD_TYPE, root)).decode()
+
+
+@pytest.mark.row("S13", kind="R")
+@pytest.mark.row("A25", kind="R")
+def test_a_bundle_by_a_revoked_key_is_refused_by_its_own_keyring_or_a_newer_one_that_is_known(
+    tmp_path: Path,
+) -> None:
+    root, signer, path = FileSigner("root"), FileSigner("release"), tmp_path / "notice.gar"
+    trusted = public_from_pem(root.public_pem(), "root")
+    old = _ring(root, signer, 1)
+    draft = bundle.Draft(
+        site="plant-7",
+        site_public=X25519PrivateKey.generate().public_key().public_bytes_raw(),
+        sequence=1,
+        created=NOW,
+        expires=NOW + timedelta(days=1),
+        environment="production",
+        papers={bundle.KEYRING: old.encode(), bundle.REVOKED: b'{"digests":[]}'},
+    )
+    head, envelope = bundle.write(path, draft, signer)
+
+    def judged(memory: Memory) -> Accepted:
+        with bundle.opened(path) as stream:
+            return device.judge(
+                stream, root=trusted, memory=memory, site_key=head.site_key, now=NOW, latest=NOW
+            )
+
+    accepted = judged(Memory("plant-7"))
+    assert accepted.memory.keyring == 1
+    revoked = _ring(root, signer, 2, Revocation("compromise", NOW))
+    knows = Memory("plant-7", keyring=2, trust=revoked)
+    for refused in (lambda: judged(knows), lambda: device.refuse_signer(accepted, knows, trusted)):
+        with pytest.raises(Refused, match="KEY-REVOKED"):
+            refused()
+    message = dsse.message_digest(bundle.PAYLOAD_TYPE, base64.b64decode(json.loads(envelope)["payload"]))
+    kept = _ring(root, signer, 2, Revocation("superseded", NOW, frozenset({message})))
+    assert judged(Memory("plant-7", keyring=2, trust=kept)).memory.keyring == 2
+    stranger = public_from_pem(FileSigner("root").public_pem(), "root")
+    with bundle.opened(path) as stream, pytest.raises(Refused, match="KEY-KEYRING"):
+        device.judge(
+            stream, root=stranger, memory=Memory("plant-7"), site_key=head.site_key, now=NOW, latest=NOW
+        )
 
 
 _P256, _P384 = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP384R1())

@@ -215,9 +215,9 @@ class EdgeRun:
         assert self.judged is not None  # it serves, so it was judged
         self.judged.memory.see(house.now(), NOTED_EVERY)
         device.check_fresh(self.judged.accepted.head, house.now())
-        device.refuse_revoked(
-            self.judged.accepted.head, self.judged.memory.read(self.judged.device.card.site)
-        )
+        memory = self.judged.memory.read(self.judged.device.card.site)
+        device.refuse_revoked(self.judged.accepted.head, memory)
+        device.refuse_signer(self.judged.accepted, memory, self.judged.device.root)
 
     async def _end(self, house: House, error: Refused) -> None:
         assert self.judged is not None  # it serves, so it was judged

@@ -21,7 +21,7 @@ from garrison.core.event import format_time
 from garrison.runtime.edge import bundle, sealing
 from garrison.runtime.edge.bundle import CLOCKS_DIFFER, Head, Opened
 from garrison.runtime.edge.memory import Memory, check_clock
-from garrison.trust import approvals, keyring, strict_json
+from garrison.trust import approvals, dsse, keyring, strict_json
 from garrison.trust import statement as statements
 from garrison.trust.approved import ApprovedEntry
 from garrison.trust.keys.public import PublicKey
@@ -134,6 +134,15 @@ def refuse_revoked(head: Head, memory: Memory) -> None:
             f"{head.ref} was withdrawn, as a newer bundle said",
             fix="use a version that is approved: garrison edge build NAME@VERSION --site SITE",
             evidence={"digest": head.digest},
+        )
+
+
+def refuse_signer(accepted: Accepted, memory: Memory, root: PublicKey) -> None:
+    """Whether the newest keyring still lets its signature count. Raises `Refused` KEY-REVOKED, KEY-UNKNOWN."""
+    if memory.keyring > accepted.memory.keyring:
+        ring = keyring.open_keyring(memory.trust.encode(), root)
+        dsse.open_envelope(
+            accepted.opened.envelope, ring.of_role(keyring.RELEASE), payload_type=bundle.PAYLOAD_TYPE
         )
 
 
