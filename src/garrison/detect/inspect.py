@@ -35,6 +35,7 @@ BELOW = 0.01  # how far under `block_at` the score of a text without such a word
 SEPARATOR = "\n"  # between joined texts: no word crosses it, and the triggers' `^` and `$` match beside it
 _ABSOLUTE = re.compile(r"\\[AzZGK]")  # anchors that no separator satisfies
 MAX_REMEMBERED = 4_096  # texts known to be without a finding, by a keyed digest: 0.5 MB
+FEW = 16  # texts of which each is looked up before they are scanned: above that, scanning costs less
 MAX_TEXT = 8 * 1024 * 1024  # characters; a request body is smaller, and documents come in parts
 
 # What happens to a value, by who wrote the text. A caller may speak of people; a model needs no key.
@@ -132,11 +133,15 @@ class Inspector:
         One scan over all of them, joined; only when that finds something, each by itself. False says only
         that they have to be looked at one by one.
         """
-        joined = SEPARATOR.join(texts)
-        if len(joined) > MAX_TEXT or (not self._joins and len(texts) != 1):
-            return False
         copies = self._copies.get(direction)
         if copies is not None and any(copies.find(text) for text in texts):
+            return False
+        if direction is not Direction.OUTPUT and len(texts) <= FEW:
+            texts = [text for text in texts if not self._is_known(self._key(text, direction))]
+            if not texts:
+                return True
+        joined = texts[0] if len(texts) == 1 else SEPARATOR.join(texts)
+        if len(joined) > MAX_TEXT or (not self._joins and len(texts) != 1):
             return False
         if direction is Direction.OUTPUT:
             return self._answers is not None and self._answers.is_silent(joined)
@@ -146,11 +151,19 @@ class Inspector:
             return True
         return all(self._is_quiet(text, direction) for text in texts)
 
+    def _key(self, text: str, direction: Direction) -> bytes:
+        return hashlib.blake2b(direction.encode() + encode(text), key=self._secret, digest_size=16).digest()
+
+    def _is_known(self, key: bytes) -> bool:
+        if key not in self._quiet:
+            return False
+        self._quiet.move_to_end(key)
+        return True
+
     def _is_quiet(self, text: str, direction: Direction) -> bool:
         """Whether a text has no finding. What an application repeats with every request is judged once."""
-        key = hashlib.blake2b(direction.encode() + encode(text), key=self._secret, digest_size=16).digest()
-        if key in self._quiet:
-            self._quiet.move_to_end(key)
+        key = self._key(text, direction)
+        if self._is_known(key):
             return True
         try:
             inspection = self.inspect(text, direction)
