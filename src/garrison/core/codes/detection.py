@@ -64,7 +64,8 @@ allowed (noted only), masked (**** 1234), tokenised (<EMAIL_1>, undone in the
 answer to who sent it), redacted or blocked. Only personal data in requests is
 tokenised: a secret never comes back.
 
-    garrison dlp action set --tier health --direction input --class pii --do mask
+    garrison dlp action set --help
+    garrison dlp list
 """,
     ),
     "DLP-HOST": Code(
