@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from tests.app.household import Household
+from tests.fakes.collector import Collector, attributes
 from tests.fakes.receivers import Receiver, Splunk, receiving
 from tests.fakes.rsyslog import Rsyslog
 
@@ -20,6 +21,7 @@ from garrison.core.actions import Action
 from garrison.core.errors import GarrisonError
 from garrison.core.event import Event, Outcome
 from garrison.evidence import store as events
+from garrison.evidence.telemetry.family import Family, Point
 from garrison.trust.ca import LocalAuthority, open_authority, server_context
 from garrison.trust.keys.file import FileSigner
 
@@ -357,3 +359,66 @@ def test_the_threads_of_sinks_hold_one_batch_each(home: Household, sinks: Sinks)
         until(caught_up(home, "lake"))
         sinks.stop()
     assert max(body.count(b"\n") for body in receiver.bodies("/")) <= 500
+
+
+# --- OpenTelemetry ---
+
+
+@pytest.mark.row("C17", kind="C")
+@pytest.mark.row("C23", kind="C")
+def test_a_collector_gets_events_as_logs_and_requests_as_spans(
+    home: Household, sinks: Sinks, authority: LocalAuthority, tmp_path: Path
+) -> None:
+    collector = Collector()
+    request = {"operation": "chat", "latency_ms": 12.5, "prompt_tokens": 5, "provider": "garrison"}
+    stages = {"ingress": 1_000, "prompt_handling": 2_000, "upstream": 9_000, "delivery": 500}
+    event = Event(
+        home.clock(),
+        Action.MODEL_INVOKE,
+        "user:dana",
+        "fraud@1",
+        Outcome.ALLOWED,
+        data={**request, "stages_us": stages},
+        trace_id="r-1",
+    )
+    with receiving(collector.receiver, server_context(authority.issue_server(["127.0.0.1"], hours=1))):
+        sink = {"name": "otel", "kind": "otlp", "url": collector.receiver.url, "ca": ca_text(tmp_path)}
+        home.ask("sink.add", sink={**sink, "signals": ["logs", "traces"]}, from_start=True)
+        home.house.record(event)
+        until(caught_up(home, "otel"))
+        sinks.stop()
+    logs = {attributes(one)["garrison.leaf"]: one for one in collector.logs()}
+    assert set(leaves(home)) <= set(logs)
+    invoked = next(one for one in logs.values() if one.event_name == "model.invoke")
+    assert invoked.severity_text == "INFO"
+    names = {span.name for span in collector.spans()}
+    assert names == {"chat fraud", "garrison.ingress", "garrison.prompt_handling", "garrison.delivery"}
+    assert {span.trace_id for span in collector.spans()} == {invoked.trace_id}
+
+
+def test_a_collector_that_rejects_a_part_has_not_taken_it(home: Household, sinks: Sinks) -> None:
+    said = b'{"partialSuccess": {"rejectedLogRecords": "1", "errorMessage": "no"}}'
+    receiver = Receiver(lambda _path, _body: (200, said))
+    with receiving(receiver):
+        sink = {"name": "otel", "kind": "otlp", "url": receiver.url, "signals": ["logs"]}
+        home.ask("sink.add", sink=sink)
+        assert code_of(lambda: home.ask("sink.test", name="otel")) == "SINK-REJECTED"
+        sinks.stop()
+
+
+@pytest.mark.row("C17", kind="C")
+def test_a_collector_gets_figures(home: Household, monkeypatch: pytest.MonkeyPatch) -> None:
+    collector = Collector()
+    one = Family("garrison.ledger.records", "counter", "{event}", "events", (Point((), 7.0),))
+    monkeypatch.setattr("garrison.app.sinks.MEASURE_SECONDS", 0.05)
+    made = Sinks(home.house, lambda: [one])
+    home.house.follow_sinks = made.follow
+    with receiving(collector.receiver):
+        sink = {"name": "otel", "kind": "otlp", "url": collector.receiver.url, "signals": ["metrics"]}
+        home.ask("sink.add", sink=sink)
+        until(lambda: "garrison.ledger.records" in collector.metrics())
+        made.stop()
+    (point,) = collector.metrics()["garrison.ledger.records"].sum.data_points
+    assert point.as_double == 7
+    assert collector.logs() == []
+    assert state(home, "otel")["waiting"] == 0

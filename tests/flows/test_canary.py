@@ -5,13 +5,17 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import re
 import ssl
+import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.fakes.receivers import Receiver, receiving
 from tests.flows.server import Server, run
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("serving")]
@@ -75,8 +79,56 @@ def _export_after_everything(server: Server) -> str:
 
 
 @pytest.mark.row("S54", kind="R")
+@contextlib.contextmanager
+def _exported(server: Server, directory: Path) -> Iterator[None]:
+    """Everything that leaves for others while it is open, in files: events in each form, logs and spans, figures."""
+    sent: list[bytes] = []
+
+    def kept(_path: str, body: bytes) -> tuple[int, bytes]:
+        sent.append(body)
+        return 200, b"{}"
+
+    names = ("ocsf", "cef", "json")
+    with receiving(Receiver(kept)) as receiver:
+        for name in names:
+            where = f"file://{directory}/sink.{name}"
+            server.ok("sink", "add", f"canary-{name}", where, "--format", name)
+        words = ["--kind", "otlp", "--signal", "logs", "--signal", "traces"]
+        server.ok("sink", "add", "canary-otlp", receiver.url, *words)
+        try:
+            yield
+            wanted = {f"canary-{name}" for name in (*names, "otlp")}
+            seq = int(server.ok("audit", "list", "--limit", "1")["records"][0]["id"][2:])
+            until = time.monotonic() + 120
+            while wanted:
+                assert time.monotonic() < until, f"{wanted} did not get everything"
+                for one in server.ok("sink", "list")["sinks"]:
+                    if int((one["sent_to"] or "a-0")[2:]) >= seq:
+                        wanted.discard(one["name"])
+            with urllib.request.urlopen(server.ready["metrics"], timeout=120) as page:
+                (directory / "metrics.txt").write_bytes(page.read())
+        finally:
+            for name in (*names, "otlp"):
+                server.cli("sink", "remove", f"canary-{name}")
+    (directory / "otlp.json").write_bytes(b"\n".join(sent))
+    assert b"traceId" in (directory / "otlp.json").read_bytes()
+
+
 @pytest.mark.row("C18", kind="R")
 def test_nothing_of_a_request_is_kept_anywhere(serving: Server, tmp_path: Path) -> None:
+    with _exported(serving, tmp_path):
+        token = _ask_in_every_way(serving, tmp_path)
+    (tmp_path / "posture.json").write_text(serving.cli("posture").out)
+    kept = [path for path in serving.data.rglob("*") if path.is_file()]
+    kept += [*tmp_path.iterdir(), serving.data.with_suffix(".log")]
+    assert len(kept) > 15
+    assert (tmp_path / "sink.cef").read_text().count("CEF:0|") >= 10
+    signature = token.rpartition(".")[2]
+    assert _holding(kept, [CANARY, AWS, signature]) == []
+
+
+def _ask_in_every_way(serving: Server, tmp_path: Path) -> str:
+    """The canary in prompts, answers, tools, names, paths, headers and tokens. Returns the token that was good."""
     token = serving.token()
     repeat = f"Repeat this word: {CANARY} {CANARY} {CANARY}"
     tool = {
@@ -122,12 +174,26 @@ def test_nothing_of_a_request_is_kept_anywhere(serving: Server, tmp_path: Path) 
     exported = _export_after_everything(serving)
     (tmp_path / "export.jsonl").write_text(exported)
     (tmp_path / "export.ocsf").write_text(serving.cli("audit", "export", "--format", "ocsf").out)
-    (tmp_path / "posture.json").write_text(serving.cli("posture").out)
-    kept = [path for path in serving.data.rglob("*") if path.is_file()]
-    kept += [*tmp_path.iterdir(), serving.data.with_suffix(".log")]
-    assert len(kept) > 10
-    signature = token.rpartition(".")[2]
-    assert _holding(kept, [CANARY, AWS, signature]) == []
+    return token
+
+
+def test_no_process_of_a_server_writes_a_core_dump(serving: Server) -> None:
+    group = {int(path.name): path for path in Path("/proc").iterdir() if path.name.isdecimal()}
+    own = {serving.ready["pid"]}
+    while more := {pid for pid in group if pid not in own and _parent(group[pid]) in own}:
+        own |= more
+    assert len(own) >= 3, "the control process, a gateway worker, a model server"
+    for pid in own:
+        with contextlib.suppress(FileNotFoundError):
+            limits = (group[pid] / "limits").read_text()
+            assert re.search(r"^Max core file size +0 +0 ", limits, re.M), limits
+
+
+def _parent(process: Path) -> int:
+    try:
+        return int((process / "stat").read_text().rpartition(")")[2].split()[1])
+    except (OSError, ValueError):
+        return 0
 
 
 def test_the_name_of_a_model_that_is_not_here_is_not_kept(serving: Server, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from garrison.evidence.telemetry.family import Family
 POLL_SECONDS = 0.5  # between two looks at the ledger's end
 BACK_OFF = (0.5, 1.0, 2.0, 5.0, 15.0, 60.0)  # seconds; the last one repeats
 MEASURE_SECONDS = 15.0  # between two sets of figures for a collector
+SEARCH_SECONDS = 0.1  # between tries that look for the one event
 TOLD_AFTER = 3  # failures in a row before an event: a receiver that restarts is no news
 STOP_SECONDS = 15.0  # a thread that sends when the server stops ends with its time-outs
 
@@ -99,7 +100,7 @@ class Sinks:
                 # The one event that a receiver will not have is found by asking with fewer and fewer.
                 is_searching = error.code == "SINK-REJECTED" and most > 1
                 most = max(1, most // 2) if error.code == "SINK-REJECTED" else most
-                running.look.wait(BACK_OFF[0] if is_searching else _pause(failures))
+                running.look.wait(SEARCH_SECONDS if is_searching else _pause(failures))
                 continue
             failures, most = 0, min(2 * most, deliver.BATCH)
             if not moved:

@@ -1,7 +1,8 @@
 """What an event says of how a model is used: from where, with which program, and a sketch of what was asked.
 
-Bounded and without text: a network's name or prefix, the program when it is one of a known few (of another, a keyed
-digest of its name: any word can stand in a User-Agent), counts, and a keyed sketch (`detect.anomaly.sketch`) of the last thing that was asked.
+Bounded and without text: a network's name or prefix, the program when it is one of a known few (of another, a
+keyed digest of its name: any word can stand in a User-Agent), counts, and a keyed sketch (`detect.anomaly.sketch`)
+of the last thing that was asked.
 """
 
 from __future__ import annotations
@@ -19,14 +20,46 @@ from garrison.gateway.openai_shapes import Call
 MAX_NETWORKS = 1_024
 MAX_KNOWN = 4_096  # addresses and programs whose name is remembered
 _PROGRAM = re.compile(rb"([A-Za-z][A-Za-z0-9._-]{0,39})(?:[/ ]|$)")
+# fmt: off - one name a line would be a page
 PROGRAMS = frozenset(
-    word.lower()
-    for word in (
-        "OpenAI AsyncOpenAI Anthropic AsyncAnthropic python-requests python-httpx aiohttp Python-urllib curl Wget "
-        "node node-fetch undici axios Go-http-client Java okhttp Apache-HttpClient ReactorNetty Mozilla langchain "
-        "litellm llama-index semantic-kernel Bun Deno reqwest Ruby Faraday PHP GuzzleHttp k6 vegeta garrison"
-    ).split()
+    {
+        "openai",
+        "asyncopenai",
+        "anthropic",
+        "asyncanthropic",
+        "python-requests",
+        "python-httpx",
+        "aiohttp",
+        "python-urllib",
+        "curl",
+        "wget",
+        "node",
+        "node-fetch",
+        "undici",
+        "axios",
+        "go-http-client",
+        "java",
+        "okhttp",
+        "apache-httpclient",
+        "reactornetty",
+        "mozilla",
+        "langchain",
+        "litellm",
+        "llama-index",
+        "semantic-kernel",
+        "bun",
+        "deno",
+        "reqwest",
+        "ruby",
+        "faraday",
+        "php",
+        "guzzlehttp",
+        "k6",
+        "vegeta",
+        "garrison",
+    }
 )
+# fmt: on
 _PREFIX = {4: 24, 6: 48}  # what one household or office usually has
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
