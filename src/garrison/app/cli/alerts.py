@@ -19,7 +19,7 @@ def add(subparsers: Any) -> None:
     show = verbs.add_parser(
         "show", help="why one was raised", epilog="example: garrison alerts show al-4f1c2a9be01d"
     )
-    show.add_argument("id")
+    show.add_argument("id", help="as alerts list shows it")
     show.set_defaults(run=run_show)
     for change, what in (
         ("take", "say who looks at it"),
@@ -30,7 +30,7 @@ def add(subparsers: Any) -> None:
         parser = verbs.add_parser(
             change, help=what, epilog=f"example: garrison alerts {change} al-4f1c2a9be01d --owner dana{note}"
         )
-        parser.add_argument("id")
+        parser.add_argument("id", help="as alerts list shows it")
         parser.add_argument("--owner", metavar="WHO", help="who answers for it; a known identity or group")
         parser.add_argument("--note", metavar="TEXT", help="what it was, without anything secret")
         parser.set_defaults(run=run_change, change=change)

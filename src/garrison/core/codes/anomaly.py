@@ -9,8 +9,9 @@ def _alert(what: str, look: str) -> str:
     return f"""\
 {what}
 
-{look} The alert says how strong each sign was, how many there were and how
-many are usual for that identity, or for its like when it is new.
+{look}
+The alert says how strong each sign was, how many there were and how many are
+usual for that identity, or for its like when it is new.
 
     garrison alerts show ID
     garrison alerts close ID --owner WHO --note "what it was"
