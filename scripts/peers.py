@@ -19,7 +19,7 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-NAMES = ("mlflow", "dvc", "wandb", "oidc", "envoy")
+NAMES = ("mlflow", "dvc", "wandb", "oidc", "envoy", "kubectl", "checkov")
 NODE_NAMES = ("oidc-provider",)
 SECONDS = 600
 

@@ -1,6 +1,6 @@
-"""Plain values as YAML that every parser reads alike: block style, texts in the quotes of JSON.
+"""Plain values as YAML that every parser reads alike: block style, every text that is no plain word in quotes.
 
-A JSON string is a YAML double-quoted scalar, so nothing that a name holds can become structure.
+Nothing that a name holds can become structure: outside of the quotes there are plain words alone.
 """
 
 from __future__ import annotations
@@ -50,4 +50,22 @@ def _scalar(value: Any) -> str:
         return "{}"
     if isinstance(value, list | tuple):
         return "[]"
-    return json.dumps(value)
+    return _quoted(value) if isinstance(value, str) else json.dumps(value)
+
+
+def _quoted(value: str) -> str:
+    """A double-quoted scalar in ASCII. YAML spells what is beyond 16 bits in one escape, JSON in two."""
+    return f'"{"".join(map(_character, value))}"'
+
+
+def _character(one: str) -> str:
+    if " " <= one <= "~":
+        return f"\\{one}" if one in '"\\' else one
+    number = ord(one)
+    return (
+        f"\\x{number:02x}"
+        if number < 0x100
+        else f"\\u{number:04x}"
+        if number < 0x10000
+        else f"\\U{number:08x}"
+    )
