@@ -1,6 +1,6 @@
 """Records in the forms that other systems read: JSON lines, and OCSF 1.8.0.
 
-A refusal with findings is a Detection Finding (2004); everything else is API Activity (6003), with the
+A refusal or an alert with findings is a Detection Finding (2004); everything else is API Activity (6003), with the
 `ai_operation` profile for what concerns a model. Delivery is at least once: `metadata.uid` is the leaf
 hash, by which a SIEM drops doubles and can later prove that the record is in the ledger. There is no
 prompt or answer in an event, and no field for one here. All output is ASCII with control, format and
@@ -74,7 +74,8 @@ def ocsf(records: Iterable[Record], version: str) -> Iterator[str]:
 def to_ocsf(record: Record, version: str) -> dict[str, Any]:
     """The OCSF 1.8.0 object of a record (class 2004 or 6003)."""
     event = record.event
-    is_detection = event.outcome in {Outcome.DENIED, Outcome.UNKNOWN} and bool(event.findings)
+    is_telling = event.outcome in {Outcome.DENIED, Outcome.UNKNOWN} or event.action is Action.ALERT_RAISE
+    is_detection = is_telling and bool(event.findings)
     if event.action in _ALERTS and event.outcome is Outcome.ALLOWED:
         body = _alert(record, version)
     else:

@@ -20,6 +20,7 @@ from garrison.core.actions import Action
 from garrison.core.errors import GarrisonError, Refused, Undecided, Usage
 from garrison.core.event import Outcome, format_time, parse_time
 from garrison.evidence import export, store
+from garrison.evidence.cef import to_cef
 from garrison.evidence.checkpoint import read_checkpoint
 from garrison.evidence.merkle import inclusion_proof
 from garrison.evidence.record import Record, audit_id, parse_audit_id
@@ -72,10 +73,10 @@ def add(subparsers: Any) -> None:
     tail.set_defaults(run=_tail)
     exporting = verbs.add_parser(
         "export",
-        help="records for other systems, one JSON object a line",
+        help="records for other systems, one a line",
         epilog="example: garrison audit export --format ocsf --since 2026-11-22T00:00:00Z",
     )
-    exporting.add_argument("--format", choices=("jsonl", "ocsf"), default="jsonl", help="default: jsonl")
+    exporting.add_argument("--format", choices=("jsonl", "ocsf", "cef"), default="jsonl", help="default: jsonl")
     _add_filter(exporting)
     exporting.set_defaults(run=_export)
     accept = verbs.add_parser(
@@ -279,7 +280,10 @@ def _print_lines(records: list[Record], *, as_json: bool) -> None:
 
 def _export(args: argparse.Namespace) -> int:
     records = _records(data_directory(args), _filter(args))
-    lines = export.ocsf(records, __version__) if args.format == "ocsf" else export.jsonl(records)
+    if args.format == "cef":
+        lines: Iterator[str] = (to_cef(record, __version__) for record in records)
+    else:
+        lines = export.ocsf(records, __version__) if args.format == "ocsf" else export.jsonl(records)
     for line in lines:
         output.print_line(line)
     return 0

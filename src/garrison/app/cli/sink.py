@@ -8,7 +8,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from garrison.app.cli import link, output
-from garrison.core.errors import Usage
+from garrison.core.errors import Undecided, Usage
+from garrison.evidence.sinks import shipped
 
 MAX_CA = 64 * 1024  # bytes; a few authorities in PEM
 _KINDS = {"tls": "syslog", "tcp": "syslog", "file": "file"}  # by scheme; else http, or --kind
@@ -43,6 +44,13 @@ def add(subparsers: Any) -> None:
     seek.add_argument("id", help="the event behind which delivery goes on; a-000000 is the beginning")
     seek.add_argument("--reason", required=True, metavar="TEXT", help="why; it is recorded")
     seek.set_defaults(run=run_seek)
+    files = verbs.add_parser(
+        "files",
+        help="write rules and configurations for receivers to a directory",
+        epilog="example: garrison sink files ./siem",
+    )
+    files.add_argument("directory", help="made when it is not there; files of the same name are replaced")
+    files.set_defaults(run=run_files)
     remove = verbs.add_parser(
         "remove", help="send nothing there any more", epilog="example: garrison sink remove siem"
     )
@@ -139,6 +147,25 @@ def run_seek(args: argparse.Namespace) -> int:
         output.print_json(result)
     else:
         output.print_pairs([("goes on", f"behind {result['behind']}"), ("audit", result["audit_id"])])
+    return 0
+
+
+def run_files(args: argparse.Namespace) -> int:
+    """Needs no server. Raises `Undecided` SINK-FILE."""
+    target, written = Path(args.directory), []
+    try:
+        for name, data in shipped.files():
+            path = target / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+            written.append(str(path))
+    except OSError as error:
+        what = f"{error.filename} cannot be written: {error.strerror}"
+        raise Undecided("SINK-FILE", what, fix="name a directory where you may write") from error
+    if args.json:
+        output.print_json({"written": written})
+    else:
+        output.print_pairs([("wrote", path) for path in written])
     return 0
 
 
