@@ -10,7 +10,6 @@ from garrison.app.settings import Settings
 from garrison.core.event import parse_time
 from garrison.trust.access import Access
 
-
 _PACK = ("name", "version", "digest")  # what a worker needs to know of a pack
 
 

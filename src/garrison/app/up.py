@@ -63,7 +63,9 @@ def up(settings: Settings, *, as_json: bool, edge: EdgeRun | None = None) -> int
     `edge` is a bundle to serve: then this is a device.
     """
     started = time.monotonic()
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # also of every process that is started: no dump has a prompt
+    resource.setrlimit(
+        resource.RLIMIT_CORE, (0, 0)
+    )  # also of every process that is started: no dump has a prompt
     _check_path(settings)
     certificate_names(settings.listen_address[0], settings.names)
     is_new = wiring.make_data_directory(settings.data)

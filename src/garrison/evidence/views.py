@@ -94,7 +94,9 @@ class Facts:
     approved_list: Told | None = None
     keyring: Told | None = None
     failed_authentication: dict[str, int] = field(default_factory=dict)
-    failed_by: dict[str, int] = field(default_factory=dict)  # "reason expired", "source 10.0.0.9", "identity dana"
+    failed_by: dict[str, int] = field(
+        default_factory=dict
+    )  # "reason expired", "source 10.0.0.9", "identity dana"
     last_failed: str = ""  # the audit id of the last failed authentication
     releases: dict[str, ReleaseFact] = field(default_factory=dict)
     deployments: dict[str, str] = field(default_factory=dict)

@@ -24,8 +24,8 @@ from garrison.gateway.limits import DEFAULT_COMPLETION, STREAM_SECONDS, Limiter,
 from garrison.gateway.openai_shapes import Call, rewrite_strings, strings_of
 from garrison.gateway.proxies import CALLER, look_through
 from garrison.gateway.record import Record
-from garrison.gateway.rules import PLAIN
 from garrison.gateway.restrictions import explained, restrict
+from garrison.gateway.rules import PLAIN
 from garrison.gateway.snapshot import Snapshot
 from garrison.trust.identity import Principal, refusal
 from garrison.trust.mtls import Shown, read_shown
@@ -226,7 +226,10 @@ def admit(
     try:
         record.reservation = limiter.reserve(counted, spend)
     except Refused as error:
-        raise explained(error, held) from error
+        told = explained(error, held)
+        if told is error:
+            raise
+        raise told from error
     body, vault, plan = call.body, None, snapshot.actions.of(endpoint.tier)
     texts = strings_of(body)
     joined = "".join(texts)

@@ -47,7 +47,9 @@ class Access:
     responses: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # to alerts, by code
     networks: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     alerts: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # by id, oldest first
-    actions: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # with values, by "tier direction class"
+    actions: dict[str, Mapping[str, Any]] = field(
+        default_factory=dict
+    )  # with values, by "tier direction class"
     canaries: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     hosts: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # that answers may point to
     packs: dict[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -107,7 +107,7 @@ FOR: Mapping[str, str] = MappingProxyType(
         "approver": "says yes to a version of somebody else",
         "operator": "deploys, rolls back, stops; adds routes",
         "admission": "the listener that a cluster asks before anything starts: it decides, and does nothing else",
-    "auditor": "reads and exports the evidence; changes nothing",
+        "auditor": "reads and exports the evidence; changes nothing",
         "user": "asks models through the gateway",
         "serving": "a machine that loads models: reads the approved versions of the models it names",
         "service": "a program that asks the models it names, and reads them",

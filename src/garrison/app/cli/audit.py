@@ -76,7 +76,9 @@ def add(subparsers: Any) -> None:
         help="records for other systems, one a line",
         epilog="example: garrison audit export --format ocsf --since 2026-11-22T00:00:00Z",
     )
-    exporting.add_argument("--format", choices=("jsonl", "ocsf", "cef"), default="jsonl", help="default: jsonl")
+    exporting.add_argument(
+        "--format", choices=("jsonl", "ocsf", "cef"), default="jsonl", help="default: jsonl"
+    )
     _add_filter(exporting)
     exporting.set_defaults(run=_export)
     accept = verbs.add_parser(

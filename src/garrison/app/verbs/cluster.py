@@ -31,10 +31,10 @@ MAX_REASONS = 40  # kept in an event; the answer itself carries fewer
 def admission_review(house: House, call: Call) -> dict[str, Any]:
     """Judge one review and record it. A dry run, and a question of somebody who may only ask, leave no trace."""
     asked = review.parse(call.facts("review"))
-    if asked.is_dry_run:
-        authorise(house, call.subject, Action.POSTURE_READ, "admission")
-    else:
-        authorise(house, call.subject, Action.ADMISSION_DECIDE, "admission")
+    # Whoever may look may ask what would be decided; deciding is the listener's, and the operators'.
+    may_decide = not asked.is_dry_run or "admission" in call.subject.roles
+    action = Action.ADMISSION_DECIDE if may_decide else Action.POSTURE_READ
+    authorise(house, call.subject, action, "admission")
     known = known_to(house)
     ruling = (mutation.completed if call.flag("mutate") else admission.judge)(asked, known)
     audit_id = None
