@@ -24,6 +24,7 @@ NEEDED = {"softhsm2-util": "softhsm2", "bwrap": "bubblewrap"}
 FOR_TESTS = {
     "docker-registry": "docker-registry",
     "redis-server": "redis-server",
+    "rsyslogd": "rsyslog-gnutls",
     "runc": "runc",
     "runsc": "runsc",
 }  # without it the tests that need it are skipped, and say so
