@@ -61,7 +61,7 @@ def add(subparsers: Any) -> None:
 def _add_add(verbs: Any) -> None:
     new = verbs.add_parser("add", help="send events there, or change how", epilog=_EXAMPLES)
     new.add_argument("name", help="what it is called here: a-z, 0-9, dash")
-    new.add_argument("url", help="tls://HOST:PORT (syslog), https://HOST:PORT, or file:///PATH")
+    new.add_argument("url", help="tls://HOST:PORT (syslog), https://HOST:PORT, or file:/PATH")
     new.add_argument(
         "--kind", choices=("syslog", "hec", "otlp", "http", "file"), help="default: by the address"
     )

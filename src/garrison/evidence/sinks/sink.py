@@ -117,7 +117,7 @@ def _check_place(sink: Sink) -> None:
         raise _syntax(f"the address of a sink of kind {sink.kind} begins with {schemes[0]}://")
     if sink.kind == "file":
         if not place.path.startswith("/") or place.host or ".." in place.path.split("/"):
-            raise _syntax("a file is named by its whole path: file:///var/log/garrison/events.json")
+            raise _syntax("a file is named by its whole path: file:/var/log/garrison/events.json")
         return
     if not place.host:
         raise _syntax("its address names no host")
