@@ -122,9 +122,9 @@ public log (Sigstore) has recorded for it:
     key = "builders/ci.pem"
 
     [[builder]]
-    id = "https://github.com/acme/train/.github/workflows/b.yml@refs/heads/m"
+    id = "https://github.com/acme/m/.github/workflows/b.yml@refs/heads/m"
     sigstore_root = "builders/trusted_root.json"
-    identity = "https://github.com/acme/train/.github/workflows/b.yml@refs/heads/m"
+    identity = "https://github.com/acme/m/.github/workflows/b.yml@refs/heads/m"
     issuer = "https://token.actions.githubusercontent.com"
 """,
     ),
