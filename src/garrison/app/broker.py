@@ -13,7 +13,6 @@ import json
 import os
 import secrets
 import signal
-import stat
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,41 +20,23 @@ from pathlib import Path
 from typing import Any
 
 from garrison.core.errors import Refused
+from garrison.trust.secret_file import read_secret
 
 READY_SECONDS = 10.0
 RESTART_SECONDS = 0.2
 DRAIN_SECONDS = 35.0  # answers that run through the old one may end
-MAX_KEY = 8_192  # bytes: the longest is a session token of a cloud
 
 
 def read_key(path: str) -> str:
     """The key in a file that only this user reads. Raises `Refused` ROUTE-KEY, never with the key."""
-    problem = ""
     try:
-        with open(path, "rb", opener=_no_link) as file:
-            found = os.fstat(file.fileno())
-            if (
-                not stat.S_ISREG(found.st_mode)
-                or found.st_mode & 0o077
-                or found.st_uid not in (0, os.getuid())
-            ):
-                problem = "is not a file that only this user reads"
-            text = file.read(MAX_KEY + 1).strip()
-            if not problem and (not text or len(text) > MAX_KEY or not text.isascii() or b"\n" in text):
-                problem = "does not hold one line with a key"
-    except OSError as error:
-        problem = f"cannot be read: {error.strerror}"
-    if problem:
+        return read_secret(path)
+    except ValueError as error:
         raise Refused(
             "ROUTE-KEY",
-            f"the key file {path} {problem}",
+            f"the key file {path} {error}",
             fix=f"chmod 600 {path}, with the key as its only line",
-        )
-    return text.decode("ascii")
-
-
-def _no_link(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC)
+        ) from None
 
 
 @dataclass(slots=True)

@@ -113,7 +113,11 @@ def _own(house: House) -> list[Family]:
         access = house.people().access
         with house.ledger.read() as connection:
             cursors = store.all_cursors(connection)
-        names = [name for name in sorted(access.sinks) if name in cursors]
+        names = [
+            name
+            for name in sorted(access.sinks)
+            if name in cursors and access.sinks[name].get("signals") != ["metrics"]  # takes no events
+        ]
         waiting = tuple(Point((("sink", name),), max(0, state.size - cursors[name].seq)) for name in names)
         failing = tuple(Point((("sink", name),), float(bool(cursors[name].code))) for name in names)
         codes = [str(one["code"]) for one in access.alerts.values() if one.get("state") != "closed"]
