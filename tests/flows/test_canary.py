@@ -119,6 +119,8 @@ def test_nothing_of_a_request_is_kept_anywhere(serving: Server, tmp_path: Path) 
     with _exported(serving, tmp_path):
         token = _ask_in_every_way(serving, tmp_path)
     (tmp_path / "posture.json").write_text(serving.cli("posture").out)
+    edge = serving.cli("posture", "--edge")
+    assert (edge.status, [one["instrumented"] for one in edge.json["points"]]) == (1, [True, True, False])
     kept = [path for path in serving.data.rglob("*") if path.is_file()]
     kept += [*tmp_path.iterdir(), serving.data.with_suffix(".log")]
     assert len(kept) > 15

@@ -68,6 +68,8 @@ def test_a_server_that_is_killed_while_it_sends_loses_no_event(server: Server, t
         until(lambda: leaves <= set(rsyslog.uids()))
     finally:
         rsyslog.kill()
+    points = server.cli("posture", "--edge").json["points"]
+    assert [one["instrumented"] for one in points] == [False, False, False], "nobody has asked yet"
     assert len(leaves) >= EVENTS
     assert 'garrison_sink_waiting{sink="siem"} ' in page
     assert "garrison_gateway_workers 1" in page

@@ -156,7 +156,7 @@ def test_ages_are_short(seconds, text) -> None:
 
 
 def run(tmp_path, *, as_json: bool, strict: bool = False, **options) -> int:
-    args = argparse.Namespace(data=str(tmp_path), json=as_json, strict=strict)
+    args = argparse.Namespace(edge=False, data=str(tmp_path), json=as_json, strict=strict)
     return command.run(args, **options)
 
 

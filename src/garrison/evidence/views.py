@@ -97,6 +97,7 @@ class Facts:
     failed_by: dict[str, int] = field(
         default_factory=dict
     )  # "reason expired", "source 10.0.0.9", "identity dana"
+    stages: dict[str, int] = field(default_factory=dict)  # how many requests came to each of their parts
     last_failed: str = ""  # the audit id of the last failed authentication
     releases: dict[str, ReleaseFact] = field(default_factory=dict)
     deployments: dict[str, str] = field(default_factory=dict)
@@ -123,6 +124,8 @@ def _add(facts: Facts, event: Event, seq: int) -> None:
             if isinstance(value, str) and value:
                 _count(facts.failed_by, f"{key} {value}")
     if event.action is Action.MODEL_INVOKE:
+        for stage in _mapping(event.data, "stages_us"):
+            _count(facts.stages, stage)
         _request(_model(facts, event.resource), event)
     elif event.action in _OF_VERSIONS:
         _happened(_version(facts, event), event, seq)

@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from garrison.app.cli import output
+from garrison.app.cli import instrumented, output
 from garrison.app.cli.audit import file_witness, ledger_keys, verified
 from garrison.app.cli.link import data_directory
 from garrison.app.keychain import labels_by_kind
@@ -59,6 +59,9 @@ def add(subparsers: Any) -> None:
         help="the state of the five layers, and the next step",
         epilog="example: garrison posture --strict",
     )
+    parser.add_argument(
+        "--edge", action="store_true", help="are ingress, prompts and retrieval measured, devices included?"
+    )
     parser.add_argument("--strict", action="store_true", help="exit 1 when anything is bad")
 
 
@@ -70,6 +73,8 @@ def gather(data: Path, now: datetime) -> posture.Facts:
 
 
 def run(args: argparse.Namespace, gather: Gather = gather) -> int:
+    if args.edge:
+        return instrumented.show(instrumented.measured(data_directory(args)), as_json=args.json)
     state = posture.compute(gather(data_directory(args), datetime.now(UTC)))
     if args.json:
         output.print_json(state.as_json())
