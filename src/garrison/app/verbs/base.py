@@ -152,6 +152,7 @@ def authorise(house: House, subject: Subject, action: Action, resource: str, **c
 
 
 _FIXES = {
+    "ANO-SELF": "ask somebody else who may close alerts",
     "APP-SELF": "ask somebody else who has the role approver",
     "RBAC-MODEL": "ask for a token that names this model",
     "GOV-OWNER": "name the person who answers for the model: --owner NAME",
