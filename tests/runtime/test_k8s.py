@@ -6,13 +6,13 @@ import copy
 import importlib.util
 import io
 import json
+import os
 import subprocess
 import tarfile
 import zipfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -254,7 +254,7 @@ def _peer(name: str) -> Path:
     spec = importlib.util.spec_from_file_location("peers", ROOT / "scripts" / "peers.py")
     assert spec is not None
     assert spec.loader is not None
-    peers = ModuleType("peers") if spec is None else importlib.util.module_from_spec(spec)
+    peers = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(peers)
     try:
         return Path(peers.environment(name))
@@ -334,7 +334,9 @@ def test_the_chart_takes_no_value_that_opens_it(values: str, tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_checkov_finds_nothing(tmp_path: Path) -> None:
-    """Half a minute, and 600 MB of an environment the first time."""
+    """Minutes, and 600 MB of an environment the first time: asked for by GARRISON_CHECKOV=1."""
+    if os.environ.get("GARRISON_CHECKOV") != "1":
+        pytest.skip("NOT PROVED HERE: checkov takes minutes; set GARRISON_CHECKOV=1 to run it")
     checkov = _peer("checkov").with_name("checkov")
     for name, shape in SHAPES.items():
         (tmp_path / f"{name.replace(' ', '-')}.yaml").write_text(yaml_out.dump(render(plan(**shape))))

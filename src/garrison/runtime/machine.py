@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from garrison.runtime import boundary
 from garrison.runtime.sandboxes import bwrap, cgroup, features, gvisor, runc
 from garrison.runtime.sandboxes.base import Availability
 from garrison.runtime.sandboxes.ladder import availability
@@ -56,6 +57,8 @@ def examine() -> Examination:
 def _features() -> Iterable[Feature]:
     abi = features.landlock_abi()
     yield Feature("kernel", f"{platform.system()} {platform.release()} {platform.machine()}", None)
+    around = boundary.look()
+    yield Feature("boundary", around.kind, None, f"whose kernel this is: {around.why[0]}")
     yield Feature("user", _user(), os.geteuid() == 0 or None, "; ".join(features.user_notes()))
     yield Feature(
         "Landlock",
