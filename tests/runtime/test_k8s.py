@@ -347,7 +347,7 @@ def test_checkov_finds_nothing(tmp_path: Path) -> None:
     found = json.loads(said)
     results = found if isinstance(found, list) else [found]
     assert sum(one["summary"]["failed"] for one in results) == 0
-    assert sum(one["summary"]["passed"] for one in results) > 500
+    assert sum(one["summary"]["passed"] for one in results) > 400
 
 
 # --- whose kernel is this ---
