@@ -278,6 +278,8 @@ def _shown(value: Any) -> Any:
 
 def visible(text: str) -> str:
     """Text that a terminal or a log viewer shows as it is: unprintable characters as `\\x1b`, `\\u202e`."""
+    if text.isprintable():
+        return text
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode()
         for character in text
