@@ -103,6 +103,7 @@ class Broker:
             status = response.status if response.status in STATUS_LINES else 502
             kind = response.content_type.encode("ascii", "replace")
             exchange.start(status if status not in (401, 403) else 502, b"content-type: %b\r\n" % kind)
+            exchange.write(b"")  # the head at once: the worker counts from it
             while data := await response.read():
                 writable = exchange.write(data)
                 if writable is not None:

@@ -105,15 +105,14 @@ async def stream(
             if not data:
                 events.end()
             shown = events.feed(data)
-            if shown:
-                if not exchange.started:
-                    record.first_byte = means.clock()
-                    exchange.last_words = writer.error
-                    exchange.start(200, EVENTS + id_headers(record.request_id))
-                writable = exchange.write(shown)
-                if writable is not None:
-                    await writable
-        exchange.finish()
+            if shown and not exchange.started:
+                record.first_byte = means.clock()
+                exchange.last_words = writer.error
+                exchange.start(200, EVENTS + id_headers(record.request_id))
+            if events.done:
+                exchange.finish(shown)
+            elif shown and (writable := exchange.write(shown)) is not None:
+                await writable
         response.let_go()
     finally:
         count(record, events.usage, redaction, events.pieces)

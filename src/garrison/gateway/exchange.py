@@ -61,6 +61,7 @@ class Exchange:
         "_arrived",
         "_body",
         "_chunks",
+        "_head_out",
         "_limits",
         "_missing",
         "_wire",
@@ -87,6 +88,7 @@ class Exchange:
         self._body: bytes | bytearray = b""
         self._arrived: Signal | None = None
         self._chunks: ChunkedBody | None = None
+        self._head_out = b""  # of a streamed answer, until its first chunk
         self._missing = 0  # bytes of a body with a length that are still to come
         self.head = head
         self.defect = defect
@@ -168,27 +170,34 @@ class Exchange:
         self._wire.done(self)
 
     def start(self, status: int, headers: bytes) -> None:
-        """The head of a streamed answer; `write` and `finish` follow."""
+        """The head of a streamed answer. It leaves with what is written next; `write` and `finish` follow."""
         self.started = self.streaming = True
         end = b"\r\n" if self._reusable() else b"connection: close\r\n\r\n"
-        self._wire.send(b"%b%btransfer-encoding: chunked\r\n%b" % (STATUS_LINES[status], headers, end))
+        self._head_out = b"%b%btransfer-encoding: chunked\r\n%b" % (STATUS_LINES[status], headers, end)
 
     def write(self, data: bytes) -> Signal | None:
         """One chunk of a streamed answer. Await what is returned, if anything, before writing more."""
-        if data:
-            self._wire.send(b"%x\r\n%b\r\n" % (len(data), data))
+        out = self._taken(data)
+        if out:
+            self._wire.send(out)
         return self._wire.writable()
 
-    def finish(self) -> None:
-        """End a streamed answer properly."""
+    def finish(self, data: bytes = b"") -> None:
+        """End a streamed answer properly, with its last chunk."""
         self.finished = True
-        self._wire.send(b"0\r\n\r\n")
+        self._wire.send(self._taken(data) + b"0\r\n\r\n")
         self._wire.done(self)
+
+    def _taken(self, data: bytes) -> bytes:
+        """A chunk, behind the head when that has not left yet: one write costs less than two."""
+        head, self._head_out = self._head_out, b""
+        return b"%b%x\r\n%b\r\n" % (head, len(data), data) if data else head
 
     def abandon(self) -> None:
         """End a streamed answer as what it is: cut. Nothing says that it is complete."""
         self.finished = True
         self.keep_alive = False
+        self._wire.send(self._taken(b""))
         self._wire.done(self)
 
     def _reusable(self) -> bool:

@@ -191,8 +191,11 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         waiting, self._writable = self._writable, None
-        if self._exchange is not None and self._exchange.body_complete:
-            self.deadline = inf
+        if self._exchange is not None:
+            if self._exchange.body_complete:
+                self.deadline = inf
+        elif not self._lingering and not self._head_begun:
+            self.deadline = self._server.loop.time() + self._server.limits.idle_seconds
         if waiting is not None:
             waiting.set()
 
@@ -291,7 +294,9 @@ class Connection(asyncio.Protocol):
         if not exchange.keep_alive or self._server.draining:
             self._transport.close()
             return
-        self.deadline = self._server.loop.time() + self._server.limits.idle_seconds
+        limits = self._server.limits
+        seconds = limits.idle_seconds if self._writable is None else limits.stall_seconds
+        self.deadline = self._server.loop.time() + seconds
         if not self._reading:
             self._reading = True
             self._transport.resume_reading()

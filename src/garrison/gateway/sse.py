@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from garrison.core.errors import Undecided
 
+_CUT = b"\n\ndata: "
+
 
 class EventParser:
     """`feed` bytes, get the data of every event that is now complete. Raises `Undecided` GW-ANSWER when one
@@ -31,14 +33,25 @@ class EventParser:
             # A CR at the very end may be half of CR LF: it waits for the next bytes.
             held = b"\r" if text.endswith(b"\r") else b""
             text = text.removesuffix(b"\r").replace(b"\r\n", b"\n").replace(b"\r", b"\n") + held
+        whole, _, rest = text.rpartition(b"\n\n")
+        if whole.startswith(b"data: "):
+            blocks = whole[6:].split(_CUT)
+            if (
+                whole.count(b"\n") == 2 * len(blocks) - 2
+            ):  # none but those of the cuts: each event is one line
+                self._buffer = rest
+                return self._bounded(blocks)
         *blocks, self._buffer = text.split(b"\n\n")
+        return [event for event in map(_data, self._bounded(blocks)) if event is not None]
+
+    def _bounded(self, blocks: list[bytes]) -> list[bytes]:
         if len(self._buffer) > self._limit or any(len(block) > self._limit for block in blocks):
             raise Undecided(
                 "GW-ANSWER",
                 f"the model server sent an event of more than {self._limit} bytes",
                 fix="check the model server; the answer was cut",
             )
-        return [event for event in map(_data, blocks) if event is not None]
+        return blocks
 
 
 def _data(block: bytes) -> bytes | None:

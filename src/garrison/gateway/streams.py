@@ -7,6 +7,7 @@ call is of no use; so is an answer that is JSON as a whole. The end is written o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -18,9 +19,11 @@ from garrison.gateway.answers import MAX_TOOL_CALLS, TEXT_FIELDS, Usage, finish_
 from garrison.gateway.openai_out import Writer
 from garrison.gateway.openai_shapes import Call
 from garrison.gateway.redaction import Redaction
+from garrison.gateway.repeats import Shape, shape_of
 from garrison.gateway.upstreams.connection import malformed
 
 MAX_HELD = 1 << 20  # characters of one answer that are held in memory: tool calls, JSON, a buffered answer
+MAX_SHAPES = 8  # learnt in one stream: where events keep changing, learning costs more than it saves
 _TEXT = {"text": "text"}
 
 
@@ -62,13 +65,22 @@ class Stream:
         self.usage: Usage | None = None
         self.pieces = 0  # deltas with text: about one token each
         self.done = False
+        self._shape: Shape | None = None
+        self._shapes_left = MAX_SHAPES
+        # Of the newest event: what held its only text, under which name, of which choice, and what it leaves as.
+        self._said: tuple[dict[str, Any], str, int, str] | None = None
 
     def feed(self, data: bytes) -> bytes:
         """Raises `Undecided` GW-ANSWER when the stream is not one, or is out of bounds; `Refused` DLP-BLOCK."""
         out: list[bytes] = []
-        for event in self._source.feed(data):
-            if self.done:
-                break
+        events = self._source.feed(data)
+        at = 0
+        while at < len(events) and not self.done:
+            event = events[at]
+            if self._shape is not None and (after := self._repeated(self._shape, events, at)):
+                at = after
+                continue
+            at += 1
             if event == b"[DONE]" or not event:
                 self._finish(out)
             else:
@@ -93,6 +105,20 @@ class Stream:
 
     # --- one event ---
 
+    def _repeated(self, shape: Shape, events: Sequence[Any], at: int) -> int:
+        """Take the events from `at` on that differ from an earlier one in their text only; where the others begin."""
+        choice = self._choices[shape.index]
+        if choice.finished or (self._in_blocks and shape.name != choice.current):
+            return 0
+        run = shape.run(events, at)
+        if run is None:
+            return 0
+        if run.text:
+            choice.pending[shape.name] = choice.pending.get(shape.name, "") + run.text
+            self._touched[shape.index] = None
+            self.pieces += run.pieces
+        return run.end
+
     def _event(self, event: bytes | dict[str, Any], out: list[bytes]) -> None:
         try:
             value = orjson.loads(event) if isinstance(event, bytes) else event
@@ -111,8 +137,12 @@ class Stream:
         choices = value.get("choices")
         if not isinstance(choices, list):
             raise malformed("an event without choices")
+        self._said = None
         for item in choices:
             self._choice(item, out)
+        if self._said is not None and len(choices) == 1 and isinstance(event, bytes) and self._shapes_left:
+            self._shapes_left -= 1
+            self._shape = None if value.get("usage") else shape_of(event, value, *self._said)
 
     def _choice(self, item: Any, out: list[bytes]) -> None:
         index = item.get("index", 0) if isinstance(item, dict) else None
@@ -126,6 +156,7 @@ class Stream:
         delta = (item.get("delta") if self._chat else item) or {}
         if not isinstance(delta, dict):
             raise malformed("a delta that is not an object")
+        texts = 0
         # In the order of their meaning where that matters; else in the order they came, which is less to look at.
         for said in self._fields if self._in_blocks else delta:
             name, text = self._fields.get(said), delta.get(said)
@@ -137,6 +168,10 @@ class Stream:
                 choice.pending[name] = choice.pending.get(name, "") + text
                 self._touched[index] = None
                 self.pieces += 1
+                texts += 1
+                self._said = (delta, said, index, name)
+        if texts != 1 or delta.get("tool_calls") or item.get("finish_reason") is not None:
+            self._said = None
         if self._chat and delta.get("tool_calls"):
             self._tools(choice, delta["tool_calls"])
         if item.get("finish_reason") is not None:
