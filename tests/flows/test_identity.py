@@ -438,7 +438,9 @@ def test_fifty_bad_logins_are_counted_by_reason_and_slowed_down(gate: Gate) -> N
     failed = gate.server.ok("audit", "list", "--kind", "model.invoke", "--limit", "200")["records"]
     reasons = [one["data"]["authentication"] for one in failed if "authentication" in one.get("data", {})]
     assert {"source": "127.0.0.1", "reason": "signature", "identity": ""} in reasons
-    gate.until(lambda: "AUTH-ALERT" in [one["code"] for one in gate.server.ok("alerts", "list")["alerts"]], 60)
+    gate.until(
+        lambda: "AUTH-ALERT" in [one["code"] for one in gate.server.ok("alerts", "list")["alerts"]], 60
+    )
     gateway = next(one for one in gate.server.ok("posture")["layers"] if one["name"] == "gateway")
     counted = next(one["what"] for one in gateway["items"] if "failed logins" in one["what"])
     assert int(counted.split()[0]) >= 260
