@@ -38,6 +38,7 @@ from garrison.trust.policy import base_cedar, base_schema
 CPU_TARGET = 6.0  # times nginx
 RSS_TARGET = 90.0  # MB of one worker after the run
 CHUNKS = 64  # events of the streamed answer
+NUMBER = "number-of-this-request"  # stands in the question for one
 TICKS = os.sysconf("SC_CLK_TCK")
 TEXT = (
     "The quarterly report describes how the team moved the billing service to the new cluster, which "
@@ -120,7 +121,7 @@ class Bench:
             "model": "bench",
             "messages": [
                 {"role": "system", "content": "You are a careful assistant."},
-                {"role": "user", "content": (TEXT * 3)[:850]},
+                {"role": "user", "content": f"{NUMBER} {(TEXT * 3)[:850]}"},
             ],
             "max_tokens": 200,
             **({"stream": True} if stream else {}),
@@ -128,10 +129,16 @@ class Bench:
         raw = json.dumps(body, separators=(",", ":"))
         token = mint({"sub": "bench", "roles": ["user"], "models": []}, self.token_key, datetime.now(UTC))
         return (
+            # Every question is another one: what was found clean before is not scanned again.
             'wrk.method = "POST"\n'
-            f"wrk.body = {json.dumps(raw)}\n"
+            f"local before, behind = {', '.join(json.dumps(part) for part in raw.split(NUMBER))}\n"
+            "local count = 0\n"
             'wrk.headers["Content-Type"] = "application/json"\n'
             f'wrk.headers["Authorization"] = "Bearer {token}"\n'
+            "function request()\n"
+            "  count = count + 1\n"
+            "  return wrk.format(nil, nil, nil, before .. string.format('%09d', count) .. behind)\n"
+            "end\n"
         )
 
     @contextmanager
