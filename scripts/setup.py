@@ -22,6 +22,7 @@ PYTHON = VENV / "bin" / "python"
 # A program that shows the Debian package is there, and the package. The second group is for benchmarks.
 NEEDED = {"softhsm2-util": "softhsm2", "bwrap": "bubblewrap"}
 FOR_TESTS = {
+    "/usr/lib/nginx/modules/ngx_http_lua_module.so": "libnginx-mod-http-lua",  # runs Kong's Lua; brings nginx
     "docker-registry": "docker-registry",
     "redis-server": "redis-server",
     "rsyslogd": "rsyslog-gnutls",
@@ -52,12 +53,17 @@ def main(arguments: "list[str]") -> int:
             f"These system programs are missing and could not be installed from here: {', '.join(missing)}.",
             f"As root: apt-get install {' '.join(missing)}    then repeat the command.",
         )
-    wished = sorted(
-        package for program, package in FOR_TESTS.items() if not shutil.which(program, path=SYSTEM_PATH)
-    )
+    wished = sorted(package for program, package in FOR_TESTS.items() if not is_here(program))
     if wished and not install_debian(wished):
         say(f"some tests will be skipped: as root, apt-get install {' '.join(wished)}")
     return 0
+
+
+def is_here(program: str) -> bool:
+    """A program on the path, or a file by its whole name."""
+    return (
+        os.path.exists(program) if program.startswith("/") else bool(shutil.which(program, path=SYSTEM_PATH))
+    )
 
 
 def make_environment() -> None:

@@ -127,12 +127,14 @@ def envoy(front: Front, tmp_path: Path) -> Iterator[tuple[Front, int, Upstream]]
     """Envoy that asks, and a model server of its own that takes what it is given."""
     model = Upstream()
     upstream = front.rig.run(model.start_http()).removeprefix("http://")
-    at = proxies.site(front, tmp_path, ask=True, upstream=upstream)
-    port = int(at.listen.rpartition(":")[2])
-    command = proxies.envoy_command(proxies.envoy(), proxies.write("envoy", at, tmp_path))
-    with proxies.running(command, port, tmp_path / "log"):
-        yield front, port, model
-    front.rig.run(model.stop())
+    try:
+        at = proxies.site(front, tmp_path, ask=True, upstream=upstream)
+        port = int(at.listen.rpartition(":")[2])
+        command = proxies.envoy_command(proxies.envoy(), proxies.write("envoy", at, tmp_path))
+        with proxies.running(command, port, tmp_path / "log"):
+            yield front, port, model
+    finally:
+        front.rig.run(model.stop())
 
 
 @pytest.mark.row("C02", kind="R")

@@ -97,7 +97,7 @@ def _commands(lines: list[str]) -> list[str]:
 
     What follows a `#`, a pipe, a redirection or a wide gap is not part of the command.
     """
-    joined = re.sub(r"\\\n\s*", " ", "\n".join(lines))
+    joined = re.sub(r"\s*\\\n\s*", " ", "\n".join(lines))
     pattern = re.compile(
         r"^\s*(?:\$ )?(?:\.venv/bin/)?garrison ([a-z-].*?)(?:\s+#.*|\s+[|<>].*| {2,}\S.*)?$", re.MULTILINE
     )

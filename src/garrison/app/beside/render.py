@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.resources import files
+from textwrap import indent
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from garrison.app.beside.openapi import document
 from garrison.app.beside.site import Site, split
-from garrison.core.digest import canonical_json
 from garrison.core.errors import Usage
+from garrison.gateway.doors import DOORS, MODELS
 
 MAX_BODY = 2 << 20  # bytes: as much as the gateway reads itself
 ROUTED = ("/v1/", "/v2/")  # what a proxy passes on; everything else ends there, the question door too
+_DOORS = (*DOORS, f"{MODELS}(/[a-z0-9][a-z0-9._@-]*)?")  # the last one answers without a body
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,25 +75,21 @@ def _nginx(site: Site) -> tuple[File, ...]:
 
 def _kong(site: Site) -> tuple[File, ...]:
     if not site.ask:
-        return (File("kong.yaml", _filled("kong.yaml", site, lua="")),)
-    return (File("kong.yaml", _filled("kong.yaml", site, lua=_filled("kong-ask.lua", site))),)
+        return (File("kong.yaml", _filled("kong.yaml", site, doors=_DOORS, lua="")),)
+    lua = indent(_filled("kong-ask.lua", site).rstrip("\n"), " " * 10)
+    return (File("kong.yaml", _filled("kong.yaml", site, doors=_DOORS[:-1], lua=lua)),)
 
 
 def _aws(site: Site) -> tuple[File, ...]:
+    source = files("garrison.app.beside").joinpath("authorizer.py").read_text()
     return (
-        File("openapi.json", _lines(document(site))),
-        File("authorizer.py", _filled("authorizer.py", site)),
+        File("openapi.json", json.dumps(document(site), indent=2) + "\n"),
+        File("authorizer.py", source),
     )
 
 
 def _azure(site: Site) -> tuple[File, ...]:
     return (File("policy.xml", _filled("azure.xml", site)),)
-
-
-def _lines(value: object) -> str:
-    import json  # for this file alone: people read it, canonical JSON is one line
-
-    return json.dumps(json.loads(canonical_json(value)), indent=2) + "\n"
 
 
 TARGETS = {

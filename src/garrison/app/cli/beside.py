@@ -1,4 +1,4 @@
-"""`garrison gateway trust|distrust|proxies|render|import`: the gateway beside what people have already."""
+"""`garrison gateway trust|distrust|proxies|jwks|render|import`: the gateway beside what people have already."""
 
 from __future__ import annotations
 
@@ -52,6 +52,11 @@ def add_verbs(verbs: Any) -> None:
     verbs.add_parser(
         "proxies", help="which proxies are believed, and what", epilog="example: garrison gateway proxies"
     ).set_defaults(run=run_proxies)
+    verbs.add_parser(
+        "jwks",
+        help="public keys of access tokens, for who checks them too",
+        epilog="example: garrison gateway jwks > jwks.json",
+    ).set_defaults(run=run_jwks)
     _add_render(verbs)
     taking = verbs.add_parser(
         "import",
@@ -151,6 +156,11 @@ def run_proxies(args: argparse.Namespace) -> int:
         ],
         empty="no proxy is believed: garrison gateway trust NAME --workload NAME",
     )
+    return 0
+
+
+def run_jwks(args: argparse.Namespace) -> int:
+    output.print_json(link.call(args, "gateway.jwks"))
     return 0
 
 

@@ -1,8 +1,11 @@
-"""Verbs about proxies in front of the gateway: which ones may say who calls. The ledger is where they are kept."""
+"""Verbs about proxies in front of the gateway: which ones may say who calls, and by which keys they check tokens."""
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64encode
 from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
 from garrison.app.house import House
 from garrison.app.verbs.base import Call, Verb, authorise, event_of
@@ -10,6 +13,8 @@ from garrison.core.actions import Action
 from garrison.core.digest import check_name
 from garrison.core.errors import Refused, Usage
 from garrison.gateway.proxies import MAX_PROXIES, Proxy, parse_proxy
+from garrison.trust.identity import ALGORITHM
+from garrison.trust.keys.public import PublicKey, parse_public
 
 
 def proxy_trust(house: House, call: Call) -> dict[str, Any]:
@@ -68,7 +73,34 @@ def _parsed(facts: dict[str, Any]) -> Proxy:
         ) from error
 
 
+def jwks(house: House, call: Call) -> dict[str, Any]:
+    """The public keys of our access tokens as a key set (RFC 7517), for somebody who checks tokens offline."""
+    authorise(house, call.subject, Action.KEY_READ, "token")
+    return {"keys": [_as_jwk(key) for key in house.public_keys if key.label == "token"]}
+
+
+def _as_jwk(key: PublicKey) -> dict[str, str]:
+    public = parse_public(key.pem)
+    if not isinstance(public, EllipticCurvePublicKey):
+        raise TypeError("tokens are signed with ECDSA")
+    point = public.public_numbers()
+    return {
+        "kty": "EC",
+        "crv": "P-256",
+        "use": "sig",
+        "alg": ALGORITHM,
+        "kid": key.key_id,
+        "x": _coordinate(point.x),
+        "y": _coordinate(point.y),
+    }
+
+
+def _coordinate(number: int) -> str:
+    return urlsafe_b64encode(number.to_bytes(32, "big")).rstrip(b"=").decode()
+
+
 PROXY_VERBS = (
+    Verb("gateway.jwks", Action.KEY_READ, jwks),
     Verb("gateway.trust", Action.PROXY_WRITE, proxy_trust),
     Verb("gateway.distrust", Action.PROXY_WRITE, proxy_distrust),
     Verb("gateway.proxies", Action.POSTURE_READ, proxy_list),
