@@ -22,6 +22,7 @@ LOOKS = {
     Action.AUDIT_EXPORT,
     Action.AUDIT_VERIFY,
     Action.ARTIFACT_DRIFT,
+    Action.CLOUD_CHECK,
     Action.STORE_READ,
 }
 WRITES = sorted(set(Action) - READS - LOOKS)  # looking leaves an event, and changes nothing

@@ -107,7 +107,8 @@ def _refuse_revoked(key: PublicKey, message: str) -> None:
             if key.revocation.since.year > 1970
             else "and nothing by it counts"
         ),
-        fix=f"have the version signed again by the key in force, as garrison key show {key.label} says for each",
+        fix="have the version signed again by the key in force (garrison model resign): "
+        f"garrison key show {key.label} has the command for each",
         evidence={
             "key_id": key.key_id,
             "key_label": key.label,
