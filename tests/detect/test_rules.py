@@ -9,7 +9,7 @@ from garrison.detect.base import Direction, Inspection
 from garrison.detect.inspect import Inspector
 from garrison.detect.rulepack import Rule, built_in_rules, parse_pack
 
-RULES = [rule for rule in built_in_rules() if rule.kind not in ("view", "gate")]
+RULES = [rule for rule in built_in_rules() if rule.kind not in ("view", "gate", "turns")]
 
 
 def _plain(example: str) -> str:

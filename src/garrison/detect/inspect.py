@@ -22,6 +22,7 @@ from garrison.detect.base import Direction, Effect, Inspection, Outcome, TextFin
 from garrison.detect.classifier import Classifier, tier1_rule
 from garrison.detect.handling import How
 from garrison.detect.judges import Judge, heard, undecided
+from garrison.detect.many_shot import many_shot
 from garrison.detect.normalise import HIDDEN, View, normalise, views
 from garrison.detect.own import NOTHING_OWN, Own
 from garrison.detect.patterns import BlockScanner, Hit, StreamScanner, TextStream, encode
@@ -31,6 +32,7 @@ from garrison.detect.stream import StreamRedactor
 
 BLOCK_AT = 0.80
 GATE = "gate"  # the kind of the rule that finds words which orders use; without one, tier 1 does not block
+TURNS = "turns"  # the kind of the rule that finds a turn of a written-out dialogue
 BELOW = 0.01  # how far under `block_at` the score of a text without such a word stays
 SEPARATOR = "\n"  # between joined texts: no word crosses it, and the triggers' `^` and `$` match beside it
 _ABSOLUTE = re.compile(r"\\[AzZGK]")  # anchors that no separator satisfies
@@ -236,6 +238,7 @@ class Inspector:
         if plain.text != text:
             hits = self._scan(plain.text, direction)
         signed = signatures.confirm(plain, rules, _orders_only(rules, hits))
+        signed.extend(_dialogue(plain, rules, hits))
         if HIDDEN.search(text):
             signed.extend(signatures.hidden(text, direction))
         judged = [self._tier1(plain, direction, rules, hits, len(text))]
@@ -244,6 +247,7 @@ class Inspector:
             for view in views(plain, wanted):
                 inner = self._scan(view.text, direction)
                 signed.extend(signatures.confirm(view, rules, _orders_only(rules, inner)))
+                signed.extend(_dialogue(view, rules, inner))
                 judged.append(self._tier1(view, direction, rules, inner, len(text)))
         classified = 0.0 if tier1_rule(direction) in excepted else max(value for value, _ in judged)
         counted = [finding for finding in signed if finding.rule_id not in excepted]
@@ -254,7 +258,9 @@ class Inspector:
         self, view: View, direction: Direction, rules: Sequence[Rule], hits: list[Hit], size: int
     ) -> tuple[float, TextFinding | None]:
         """What the classifier says of one reading, if it is worth asking."""
-        gated = not view.text.isascii() or any(not rules[rule].is_dlp for _, rule in hits)
+        gated = not view.text.isascii() or any(
+            not rules[rule].is_dlp and rules[rule].kind != TURNS for _, rule in hits
+        )
         if self._classifier is None or not (gated or self._score_all):
             return 0.0, None
         opinion = heard(self._classifier, view, direction, size)
@@ -283,7 +289,14 @@ def _with_effects(rules: Sequence[Rule], effects: Mapping[str, Effect]) -> tuple
 
 
 def _orders_only(rules: Sequence[Rule], hits: list[Hit]) -> list[Hit]:
-    return [hit for hit in hits if not rules[hit[1]].is_dlp and rules[hit[1]].kind not in ("view", GATE)]
+    kinds = ("view", GATE, TURNS)
+    return [hit for hit in hits if not rules[hit[1]].is_dlp and rules[hit[1]].kind not in kinds]
+
+
+def _dialogue(view: View, rules: Sequence[Rule], hits: list[Hit]) -> list[TextFinding]:
+    """A dialogue that is written out in this reading, when it is one that asks for a yes."""
+    found = many_shot(view) if any(rules[rule].kind == TURNS for _, rule in hits) else None
+    return [] if found is None else [found]
 
 
 def _inspection(

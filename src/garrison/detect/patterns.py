@@ -57,7 +57,7 @@ def _flags(rule: Rule, mode: int) -> int:
     flags: int = _FLAGS[mode]
     if rule.caseless:
         flags |= hyperscan.HS_FLAG_CASELESS
-    if rule.kind in ("view", "gate") and mode == hyperscan.HS_MODE_BLOCK:
+    if rule.kind in ("view", "gate", "turns") and mode == hyperscan.HS_MODE_BLOCK:
         flags |= (
             hyperscan.HS_FLAG_SINGLEMATCH
         )  # it says that something may be worth a look; where does not matter

@@ -13,6 +13,7 @@ from garrison.core.errors import Refused, Usage
 from garrison.core.event import format_time, parse_time
 from garrison.detect.base import Direction
 from garrison.detect.classifier import tier1_rule
+from garrison.detect.many_shot import RULE as MANY_SHOT
 from garrison.detect.rulepack import built_in_rules
 from garrison.detect.signatures import HIDDEN_RULES
 from garrison.gateway.snapshot import MAX_EXCEPTIONS
@@ -76,7 +77,7 @@ def _rules(house: House) -> frozenset[str]:
     """Every rule that may block a request."""
     access = house.people().access
     known = {rule.id for rule in built_in_rules() if rule.kind in ("injection", "jailbreak")}
-    known |= {tier1_rule(way) for way in (Direction.INPUT, Direction.DOCUMENT)} | HIDDEN_RULES
+    known |= {tier1_rule(way) for way in (Direction.INPUT, Direction.DOCUMENT)} | HIDDEN_RULES | {MANY_SHOT}
     known |= {f"dlp.custom.{name}" for name in access.patterns}
     return frozenset(known | {f"dlp.copy.{name}" for name in access.copies})
 
