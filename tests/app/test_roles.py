@@ -32,6 +32,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "deploy.rollback": {"name": "fraud"},
     "deploy.stop": {"name": "fraud"},
     "route.add": {"name": "other", "upstream": "http://127.0.0.1:9", "tier": "internal"},
+    "route.remove": {"name": "other"},
     "user.add": {"name": "zoe", "roles": ["user"]},
     "user.disable": {"name": "erin"},
     "user.enable": {"name": "erin"},

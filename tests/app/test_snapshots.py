@@ -40,3 +40,23 @@ def test_a_route_and_a_model_never_have_one_name(home: Household, plain: Path) -
     with pytest.raises(Refused) as refused:
         home.ask("route.add", name="other", upstream="http://127.0.0.1:9", tier="internal")
     assert refused.value.code == "ROUTE-TAKEN"
+
+
+def test_a_route_that_was_removed_is_unknown_to_workers_and_its_name_is_free(
+    home: Household, file: SnapshotFile, plain: Path
+) -> None:
+    home.ask("route.add", name="fraud", upstream="http://127.0.0.1:9", tier="internal")
+    assert [route["name"] for route in home.ask("route.list")["routes"]] == ["fraud"]
+    before = file.refresh()
+    home.ask("route.remove", name="fraud")
+    after = file.refresh()
+    assert before is not None
+    assert after is not None, file.problem
+    assert "fraud" in before.routes
+    assert "fraud" not in after.routes
+    assert home.ask("route.list")["routes"] == []
+    assert home.house.people().routes == {}
+    with pytest.raises(Refused) as refused:
+        home.ask("route.remove", name="fraud")
+    assert refused.value.code == "ROUTE-NONE"
+    home.publish(plain, "fraud@1")

@@ -31,6 +31,7 @@ from garrison.app.edge_device import EdgeRun
 from garrison.app.house import SNAPSHOT_TYPE, House
 from garrison.app.lock import only_server
 from garrison.app.metrics_page import MetricsPage
+from garrison.app.outbound import outbound_hosts
 from garrison.app.people import settle
 from garrison.app.settings import Settings
 from garrison.app.sinks import Sinks
@@ -101,9 +102,7 @@ async def _serve(
     started: float,
 ) -> None:
     settings = house.settings
-    say(
-        f"garrison {__version__}   data {settings.data} ({'new' if is_new else 'opened'})   no outbound hosts"
-    )
+    say(f"garrison {__version__}   data {settings.data} ({'new' if is_new else 'opened'})   no telemetry")
     for line in await asyncio.to_thread(settle, house.ledger, house.people, house.now):
         say(f"  repaired {line}")
     admin = await asyncio.to_thread(first_admin, house)
@@ -353,6 +352,8 @@ def _announce(
     if not is_loopback(settings.listen_address[0]):
         say("           reachable from other machines; every request needs an access token")
     say(f"  metrics  {metrics}")
+    hosts = [f"{host} ({', '.join(whats)})" for host, whats in outbound_hosts(house).items()]
+    say(f"  outbound {'; '.join(hosts) or 'no host'}")
     say(f"  sandbox  {settings.isolation}")
     for line in restored:
         say(f"  model    {line}")

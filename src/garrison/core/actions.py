@@ -50,6 +50,7 @@ class Action(StrEnum):
     EDGE_FORWARD = "edge.forward"
     CLOUD_CHECK = "cloud.check"
     ROUTE_ADD = "route.add"
+    ROUTE_REMOVE = "route.remove"
     LIMIT_WRITE = "limit.write"
     DLP_WRITE = "dlp.write"
     GUARD_EXCEPT = "guard.except"
@@ -130,6 +131,7 @@ DESCRIPTIONS: dict[Action, str] = {
     Action.EDGE_FORWARD: "the ledger of a device was written to a file that is carried home",
     Action.CLOUD_CHECK: "models and endpoints of a cloud service were compared with the registry",
     Action.ROUTE_ADD: "a model that something else serves was put behind the gateway",
+    Action.ROUTE_REMOVE: "a route to a model that something else serves was taken away",
     Action.DLP_WRITE: "a pattern or a set of fingerprinted documents was added or taken away",
     Action.GUARD_EXCEPT: "a rule was excepted for a model until a date, with who answers for it, or no longer",
     Action.ALERT_RAISE: "unusual use was noticed; the event says whose, why, and what was done about it",

@@ -34,6 +34,7 @@ _ACTIVITY = {
     Action.DEPLOY_ROLLBACK: _UPDATE,
     Action.DEPLOY_STOP: _DELETE,
     Action.ROUTE_ADD: _CREATE,
+    Action.ROUTE_REMOVE: _DELETE,
     Action.TOKEN_ISSUE: _CREATE,
     Action.TOKEN_REVOKE: _DELETE,
     Action.KEY_CREATE: _CREATE,

@@ -21,6 +21,7 @@ TELLING = (
     Action.OWNER_WRITE,
     Action.TOKEN_REVOKE,
     Action.ROUTE_ADD,
+    Action.ROUTE_REMOVE,
     *access.TELLING,
 )
 """The actions whose events change what is folded here."""
@@ -108,6 +109,8 @@ def fold(people: People, seq: int, event: Event) -> None:
         options = event.data.get("options", "")
         told = f"{event.data.get('upstream')} {event.data.get('tier')} {tasks}"
         people.routes[event.resource] = f"{told} {options}" if options else told
+    elif event.action is Action.ROUTE_REMOVE:
+        people.routes.pop(event.resource, None)
     elif event.action is Action.OWNER_WRITE:
         _owner(people, event)
     elif event.action is Action.USER_WRITE:

@@ -192,10 +192,14 @@ def _with_server(command: str) -> ModuleType:
             from garrison.app.cli import ask  # the SDK: 60 ms
 
             return ask
-        case "serve" | "deploy" | "route":
+        case "serve" | "deploy":
             from garrison.app.cli import deploy  # http.client: 30 ms
 
             return deploy
+        case "route":
+            from garrison.app.cli import route  # http.client: 30 ms
+
+            return route
         case "schedule":
             from garrison.app.cli import schedule  # http.client: 30 ms
 

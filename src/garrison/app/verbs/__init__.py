@@ -25,6 +25,7 @@ from garrison.app.verbs.owner import OWNER_VERBS
 from garrison.app.verbs.packs import PACK_VERBS
 from garrison.app.verbs.proxies import PROXY_VERBS
 from garrison.app.verbs.registry import REGISTRY_VERBS
+from garrison.app.verbs.routes import ROUTE_VERBS
 from garrison.app.verbs.runtime import RUNTIME_VERBS
 from garrison.app.verbs.schedule import SCHEDULE_VERBS
 from garrison.app.verbs.selfcheck import SELFCHECK_VERBS
@@ -40,6 +41,7 @@ VERBS: dict[str, Verb] = {
         *DATASET_VERBS,
         *APPROVAL_VERBS,
         *DEPLOYMENT_VERBS,
+        *ROUTE_VERBS,
         *IDENTITY_VERBS,
         *IMPORT_VERBS,
         *CLOUD_VERBS,

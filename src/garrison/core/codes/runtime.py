@@ -190,6 +190,13 @@ garrison route add --help shows each; docs/gateway.md has an example of
 several servers.
 """,
     ),
+    "ROUTE-NONE": Code(
+        "no route has that name",
+        """\
+A route is a model that something else serves. `garrison route list` shows them;
+a model that Garrison runs is taken out of service by `garrison deploy stop`.
+""",
+    ),
     "ROUTE-TAKEN": Code(
         "the name belongs to a model in the registry, or to a route",
         """\
