@@ -25,13 +25,13 @@ NOISY = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """`family` is the source that a split keeps together; `weight` is how much the text counts."""
+    """`family` is the source that a split keeps together; `host` that of the document an order was put into."""
 
     text: str
     attack: bool
     family: str
     hard: bool = False
-    weight: float = 1.0
+    host: str = ""
 
 
 def labelled(path: Path) -> tuple[list[Text], list[Text]]:
@@ -80,6 +80,62 @@ def composed_prompts(seed: int, per_language: int) -> list[Text]:
     return texts
 
 
+def paraphrases(seed: int, count: int) -> list[Text]:
+    """Orders to a model that use none of the well-known words, as `paraphrases.toml` has them."""
+    draw, parts = random.Random(seed), tomllib.loads((HERE / "paraphrases.toml").read_text())
+    languages, texts = list(parts), []
+    for _ in range(count):
+        language = "en" if draw.random() < ENGLISH else draw.choice(languages)
+        words, joined = parts[language], JOINED.get(language, " and ")
+        shed, bounds, obey, leak = (draw.choice(words[key]) for key in ("shed", "bounds", "obey", "leak"))
+        dropped, claim = f"{_raised(shed)} {bounds}", draw.choice(words.get("claim", [""]))
+        order = draw.choice(
+            [f"{dropped}{joined}{obey}.", f"{dropped}{joined}{obey}.", f"{dropped}.", leak, leak,
+             f"{_raised(obey)}. {dropped}.", f"{claim} {shed} {bounds}{joined}{obey}.", f"{claim} {obey}."]
+        ).strip()  # fmt: skip
+        if draw.random() < BEHIND:
+            opening = _request(draw, parts["en"]) if language == "en" else draw.choice(words["plain"])
+            order = " ".join(f"{opening} {draw.choice(words.get('also', ['']))} {order}".split())
+        texts.append(Text(_lowered(draw, order), True, "composed-paraphrase"))
+    return texts
+
+
+def short_requests(seed: int, count: int) -> list[Text]:
+    """What people ask all day in a line: of every subject, and of the things that paraphrased orders speak of."""
+    draw, parts = random.Random(seed), tomllib.loads((HERE / "paraphrases.toml").read_text())
+    english, texts = parts["en"], []
+    for _ in range(count):
+        kind = draw.random()
+        if kind < 0.55:
+            text = _request(draw, english)
+        elif kind < 0.8:
+            text = draw.choice(english["say"] if kind < 0.65 else english["plain"])
+        else:
+            text = draw.choice(parts[draw.choice(list(parts))]["plain"])
+        if draw.random() < 0.1:
+            text += " " + _request(draw, english)
+        texts.append(Text(_lowered(draw, text), False, "composed-request"))
+    return texts
+
+
+def _request(draw: random.Random, words: dict[str, Any]) -> str:
+    topic, other = draw.sample(words["topic" if draw.random() < 0.65 else "hot"], 2)
+    return str(draw.choice(words["frame"])).format(topic=topic, other=other)
+
+
+def _raised(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _lowered(draw: random.Random, text: str) -> str:
+    kind = draw.random()
+    return text.upper() if kind < 0.04 else text.lower() if kind < 0.2 else text
+
+
+ENGLISH, BEHIND = 0.6, 0.2  # shares: of texts in English, and of orders behind a harmless request
+JOINED = {"de": " und ", "fr": " et ", "es": " y ", "pt": " e ", "it": " e "}
+
+
 def trigger_words(seed: int, count: int) -> list[Text]:
     """Harmless texts made of the words that attacks use: requests, sentences, and what applications tell a model."""
     draw, parts = random.Random(seed), _parts()
@@ -108,7 +164,9 @@ def documents_with_orders(clean: Sequence[Text], orders: Sequence[Text], seed: i
     for number in range(count):
         host, order = draw.choice(clean), draw.choice(orders)
         put = PLACES[number % len(PLACES)]
-        texts.append(Text(put(draw, host.text[:1000], order.text[:600].strip()), True, order.family))
+        texts.append(
+            Text(put(draw, host.text[:1000], order.text[:600].strip()), True, order.family, host=host.family)
+        )
     return texts
 
 

@@ -13,7 +13,8 @@ import hashlib
 import json
 import random
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,19 @@ OUT = Path(__file__).parent.parent / "src" / "garrison" / "detect" / "weights" /
 Floats = NDArray[np.float64]
 
 
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """A head: `weights` are the model's, times the rarity of each bucket; a text is scaled to length one."""
+
+    weights: Floats
+    rarity: Floats
+    bias: float
+
+    def decide(self, features: sp.csr_matrix) -> Floats:
+        length = np.sqrt(features @ self.rarity**2)
+        return (features @ self.weights) / np.maximum(length, 1e-9) + self.bias
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--prompts", type=Path, required=True, help="labelled texts, JSON lines, gzip")
@@ -66,113 +80,137 @@ def main() -> int:
     return 0
 
 
-def user_head(user: Sequence[Text], wheels: Sequence[Path]) -> tuple[Floats, float, list[list[float]]]:
-    """What a caller writes: the labelled prompts, and a little of what was composed and translated."""
-    drawn = [
+def user_drawn(wheels: Sequence[Path]) -> list[Text]:
+    """What is put beside the labelled prompts: composed and translated texts."""
+    return [
         *corpus.composed_prompts(SEED, 150),
         *corpus.trigger_words(SEED, 1_500),
         *corpus.translations(wheels, SEED, 2),
+        *corpus.paraphrases(SEED, 4_000),
+        *corpus.short_requests(SEED, 6_000),
     ]
+
+
+def user_head(user: Sequence[Text], wheels: Sequence[Path]) -> tuple[Linear, list[list[float]]]:
+    """What a caller writes: the labelled prompts, and what was composed and translated."""
+    drawn = user_drawn(wheels)
     own, extra = vectors([text.text for text in user]), vectors([text.text for text in drawn])
     harmless: list[Floats] = []
     for fold in USER_FOLDS:
-        tested = _tested(user, fold)
+        tested = tested_in(user, fold)
         model = fitted(
             sp.vstack([own[~tested], extra]),
             [*(text for text, out in zip(user, tested, strict=True) if not out), *drawn],
         )
         judged = [text for text, out in zip(user, tested, strict=True) if out]
-        values = model.decision_function(own[tested])
+        values = model.decide(own[tested])
         harmless.append(report(f"user, without {', '.join(sorted(fold))}", judged, values))
     model = fitted(sp.vstack([own, extra]), [*user, *drawn])
-    return model.coef_[0], float(model.intercept_[0]), anchors(np.concatenate(harmless))
+    return model, anchors(np.concatenate(harmless))
 
 
 def document_head(
     user: Sequence[Text], document: Sequence[Text], wheels: Sequence[Path]
-) -> tuple[Floats, float, list[list[float]]]:
+) -> tuple[Linear, list[list[float]]]:
     """What a model reads: clean documents, and the same with an order put in, in two sizes of window."""
-    clean = [text for text in document if not text.attack]
-    clean += corpus.harvested(wheels, SEED, 500) + corpus.composed_documents(SEED, 2_500)
-    clean += (
-        corpus.trigger_words(SEED, 1_500) + [text for text in user if not text.attack][:: len(user) // 2_000]
-    )
-    attacks = [text for text in user if text.attack and len(text.text) < 700]
-    mails = [text for text in document if text.attack]
+    known = document_texts(user, document, wheels)
     harmless: list[Floats] = []
     for held_attacks, held_clean in DOCUMENT_FOLDS:
-        model = fitted_documents(
-            [text for text in clean if text.family not in held_clean],
-            [text for text in attacks if text.family not in held_attacks],
-            [text for text in mails if text.family not in held_attacks],
-        )
-        left = [text for text in clean if text.family in held_clean]
-        orders = [text for text in attacks if text.family in held_attacks]
-        judged = left + corpus.documents_with_orders(left, orders, SEED + 2, 1_500)
-        judged += [text for text in mails if text.family in held_attacks]
-        values = read_in_windows(model.decision_function, judged)
+        left, judged = held_out(known, held_attacks, held_clean)
+        model = fitted_documents(left)
+        values = read_in_windows(model, judged)
         harmless.append(report(f"document, without {', '.join(sorted(held_attacks))}", judged, values))
-    model = fitted_documents(clean, attacks, mails)
-    return model.coef_[0], float(model.intercept_[0]), anchors(np.concatenate(harmless))
+    return fitted_documents(known), anchors(np.concatenate(harmless))
 
 
-def fitted_documents(
-    clean: Sequence[Text], attacks: Sequence[Text], mails: Sequence[Text]
-) -> LogisticRegression:
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """Harmless documents, orders short enough to be put into one, and mails that were written as attacks."""
+
+    clean: list[Text]
+    attacks: list[Text]
+    mails: list[Text]
+
+
+def document_texts(user: Sequence[Text], document: Sequence[Text], wheels: Sequence[Path]) -> Documents:
+    clean = [text for text in document if not text.attack]
+    clean += corpus.harvested(wheels, SEED, 500) + corpus.composed_documents(SEED, 2_500)
+    clean += corpus.trigger_words(SEED, 1_500)
+    clean += [text for text in user if not text.attack][:: len(user) // 2_000]
+    attacks = [text for text in user if text.attack and len(text.text) < 700]
+    return Documents(clean, attacks, [text for text in document if text.attack])
+
+
+def held_out(known: Documents, held_attacks: set[str], held_clean: set[str]) -> tuple[Documents, list[Text]]:
+    """What is left to learn from, and what the fold is judged on."""
+    left = Documents(
+        [text for text in known.clean if text.family not in held_clean],
+        [text for text in known.attacks if text.family not in held_attacks],
+        [text for text in known.mails if text.family not in held_attacks],
+    )
+    hosts = [text for text in known.clean if text.family in held_clean]
+    orders = [text for text in known.attacks if text.family in held_attacks]
+    judged = hosts + corpus.documents_with_orders(hosts, orders, SEED + 2, 1_500)
+    return left, judged + [text for text in known.mails if text.family in held_attacks]
+
+
+def fitted_documents(known: Documents) -> Linear:
     draw = random.Random(SEED)
     orders = corpus.composed_orders(SEED, 3_000)
     large = [
-        *clean,
-        *corpus.documents_with_orders(clean, attacks, SEED, 5_000),
-        *corpus.documents_with_orders(clean, orders, SEED + 1, 3_000),
-        *mails,
+        *known.clean,
+        *corpus.documents_with_orders(known.clean, known.attacks, SEED, 5_000),
+        *corpus.documents_with_orders(known.clean, orders, SEED + 1, 3_000),
+        *known.mails,
     ]
-    pieces = [piece for text in clean for piece in _pieces(text, 300)]
+    pieces = [piece for text in known.clean for piece in _pieces(text, 300)]
     small = draw.sample(pieces, min(20_000, len(pieces)))
-    small += [draw.choice(_pieces(text, 300)) for text in (*attacks, *orders, *mails)]
+    small += [draw.choice(_pieces(text, 300)) for text in (*known.attacks, *orders, *known.mails)]
     texts = large + small
     return fitted(vectors([text.text[:1_200] for text in texts]), texts, strength=3.0)
 
 
-def fitted(features: sp.csr_matrix, texts: Sequence[Text], strength: float = 10.0) -> LogisticRegression:
+def fitted(features: sp.csr_matrix, texts: Sequence[Text], strength: float = 15.0) -> Linear:
     labels = np.array([text.attack for text in texts])
     weights = np.array([_weight(text) for text in texts])
-    if strength < 10.0:  # documents: composed orders are the subject there, and classes are balanced
+    if strength < 15.0:  # documents: composed orders are the subject there, and classes are balanced
         weights = np.where(labels, (~labels).sum() / labels.sum(), 1.0)
-    model = LogisticRegression(C=strength, max_iter=200)
-    return model.fit(features, labels, sample_weight=weights)
+    counts = np.bincount(features.indices, minlength=features.shape[1])
+    rarity = np.log((1 + features.shape[0]) / (1 + counts)) + 1
+    scaled = features @ sp.diags(rarity)
+    scaled = sp.diags(1 / np.maximum(np.sqrt(features @ rarity**2), 1e-9)) @ scaled
+    model = LogisticRegression(C=strength, max_iter=200).fit(scaled, labels, sample_weight=weights)
+    return Linear(model.coef_[0] * rarity, rarity, float(model.intercept_[0]))
 
 
 def _weight(text: Text) -> float:
     if text.family.startswith("translation"):
         return DRAWN
-    if text.family.startswith("composed"):
+    if text.family.startswith("composed") and text.family not in ("composed-paraphrase", "composed-request"):
         return DRAWN if text.attack else DRAWN_HARMLESS
     return 1.0
 
 
 def vectors(texts: Sequence[str]) -> sp.csr_matrix:
-    """One row a text, of length one, present or absent in 2**BITS buckets."""
+    """One row a text: 1 for each of the 2**BITS buckets that it falls into."""
     found = [buckets(normalise(text[:1_200]).text) for text in texts]
-    values = [np.full(len(row), 1 / max(len(row), 1) ** 0.5, np.float32) for row in found]
     ends = np.concatenate([[0], np.cumsum([len(row) for row in found])])
-    return sp.csr_matrix(
-        (np.concatenate(values), np.concatenate(found).astype(np.int32), ends), shape=(len(texts), 1 << BITS)
-    )
+    places = np.concatenate(found).astype(np.int32)
+    return sp.csr_matrix((np.ones(len(places), np.float32), places, ends), shape=(len(texts), 1 << BITS))
 
 
-def read_in_windows(decide: Callable[[sp.csr_matrix], Floats], texts: Sequence[Text]) -> Floats:
+def read_in_windows(model: Linear, texts: Sequence[Text]) -> Floats:
     """The mean over both sizes of the worst window of each text, as the classifier does at work."""
     total = np.zeros(len(texts))
     for size in (300, 1_200):
-        owners, parts = zip(*_numbered(texts, size), strict=True)
+        owners, parts = zip(*numbered(texts, size), strict=True)
         worst = np.full(len(texts), -np.inf)
-        np.maximum.at(worst, np.array(owners), decide(vectors(parts)))
+        np.maximum.at(worst, np.array(owners), model.decide(vectors(parts)))
         total += worst / 2
     return total
 
 
-def _numbered(texts: Sequence[Text], size: int) -> Iterator[tuple[int, str]]:
+def numbered(texts: Sequence[Text], size: int) -> Iterator[tuple[int, str]]:
     for number, text in enumerate(texts):
         for start, end in windows(text.text[:3_000], size):
             yield number, text.text[start:end]
@@ -185,7 +223,7 @@ def _pieces(text: Text, size: int) -> list[Text]:
     ]
 
 
-def _tested(texts: Sequence[Text], fold: set[str]) -> NDArray[np.bool_]:
+def tested_in(texts: Sequence[Text], fold: set[str]) -> NDArray[np.bool_]:
     """The fold's families, and a fixed fifth of the harmless texts that belong to no fold."""
     in_fold = set().union(*USER_FOLDS)
     return np.array(
@@ -222,20 +260,21 @@ def anchors(harmless: Floats) -> list[list[float]]:
     return [[round(float(np.quantile(harmless, 1 - share)), 4), score] for share, score in ANCHORS]
 
 
-def encoded(heads: dict[str, tuple[Floats, float, list[list[float]]]]) -> bytes:
-    """A safetensors file: two tensors of half precision, biases and anchors in its metadata."""
+def encoded(heads: dict[str, tuple[Linear, list[list[float]]]]) -> bytes:
+    """A safetensors file: two tensors of half precision a head, biases and anchors in its metadata."""
     header: dict[str, object] = {}
-    metadata: dict[str, str] = {"format": "garrison-tier1/1", "buckets": str(1 << BITS)}
+    metadata: dict[str, str] = {"format": "garrison-tier1/2", "buckets": str(1 << BITS)}
     body = b""
-    for name, (weights, bias, points) in heads.items():
-        data = weights.astype(np.float16).tobytes()
-        header[f"{name}.weight"] = {
-            "dtype": "F16",
-            "shape": [1 << BITS],
-            "data_offsets": [len(body), len(body) + len(data)],
-        }
-        metadata |= {f"{name}.bias": repr(bias), f"{name}.anchors": json.dumps(points)}
-        body += data
+    for name, (model, points) in heads.items():
+        for part, values in (("weight", model.weights), ("rarity", model.rarity)):
+            data = values.astype(np.float16).tobytes()
+            header[f"{name}.{part}"] = {
+                "dtype": "F16",
+                "shape": [1 << BITS],
+                "data_offsets": [len(body), len(body) + len(data)],
+            }
+            body += data
+        metadata |= {f"{name}.bias": repr(model.bias), f"{name}.anchors": json.dumps(points)}
     text = json.dumps({"__metadata__": metadata, **header}, sort_keys=True).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text + body

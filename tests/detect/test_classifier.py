@@ -102,7 +102,7 @@ def test_every_text_has_a_score_of_its_own(inspector: Inspector) -> None:
 def test_scores_rise_with_the_decision_value() -> None:
     head = Classifier()._heads["user"]
     values = np.linspace(-30, 30, 600)
-    scores = [head.score(float(value)) for value in values]
+    scores = [head.anchors.score(float(value)) for value in values]
     assert all(a < b or a in (0.0, 1.0) for a, b in pairwise(scores))
 
 

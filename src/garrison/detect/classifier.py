@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -22,7 +23,7 @@ from garrison.detect.ngrams import BITS, buckets, windows
 from garrison.detect.normalise import View
 
 WEIGHTS = "tier1.safetensors"
-DIGEST = "611238e6ae3ac7b1724da82948b88cf6bc1fa93d203a0e575bba243a5453c89a"
+DIGEST = "d62282615a12274acb4c19582fba422277cb813c98625c1105af6a61d5592598"
 # Named in the model card; a figure on texts of these is a memory, not a measurement.
 FAMILIES = frozenset(
     {"s-labs", "gpteacher", "llmail-inject", "neuralchemy", "oubliette", "yanismiraoui", "in-the-wild",
@@ -35,68 +36,109 @@ SIZES = {Direction.INPUT: (1_200,), Direction.DOCUMENT: (300, 1_200)}
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
-    """Weights of shape (2**BITS,), a bias, and the anchors (decision value, score) in ascending order."""
+class Anchors:
+    """Pairs of decision value and score, both ascending: how rare a value is among harmless texts."""
 
-    name: str
-    weights: NDArray[np.float32]
-    bias: float
     values: NDArray[np.float64]
     scores: NDArray[np.float64]
 
-    def decide(self, text: str) -> float:
-        """The decision value of one normalised window: positive means more attack than not."""
-        found = buckets(text)
-        return (
-            self.bias if not len(found) else self.bias + float(self.weights[found].sum()) / len(found) ** 0.5
-        )
+    @classmethod
+    def read(cls, text: str) -> Anchors:
+        """From JSON, `[[value, score], ...]`."""
+        pairs = json.loads(text)
+        return cls(np.array([value for value, _ in pairs]), np.array([score for _, score in pairs]))
 
     def score(self, value: float) -> float:
         """From 0 to 1, strictly rising: between the anchors linear, outside of them asymptotic."""
         if value <= self.values[0]:
-            return float(self.scores[0] * np.exp(value - self.values[0]))
+            return float(self.scores[0]) * math.exp(value - float(self.values[0]))
         if value >= self.values[-1]:
-            return float(1.0 - (1.0 - self.scores[-1]) * np.exp(self.values[-1] - value))
+            return 1.0 - (1.0 - float(self.scores[-1])) * math.exp(float(self.values[-1]) - value)
         return float(np.interp(value, self.values, self.scores))
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Weights and squared rarities, both of shape (2**BITS,), a bias, and what its values mean."""
+
+    name: str
+    weights: NDArray[np.float32]
+    rarity: NDArray[np.float32]
+    bias: float
+    anchors: Anchors
+
+    def decide(self, text: str) -> float:
+        """The decision value of one normalised window: positive means more attack than not."""
+        found = buckets(text)
+        if not len(found):
+            return self.bias
+        return self.bias + float(self.weights[found].sum()) / math.sqrt(float(self.rarity[found].sum()))
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the first tier makes of a text: its score, its decision value, and (value, start, end) of the
+    windows it was read in, one list a size, from the smallest size to the largest."""
+
+    score: float
+    value: float
+    windows: tuple[list[tuple[float, int, int]], ...]
 
 
 class Classifier:
     """Both heads, loaded once. Raises `Refused` DLP-WEIGHTS when the file is not the one that was released."""
 
     def __init__(self, data: bytes | None = None, *, digest: str = DIGEST) -> None:
-        stored = (files("garrison.detect") / "weights" / WEIGHTS).read_bytes() if data is None else data
-        if hashlib.sha256(stored).hexdigest() != digest:
-            raise Refused(
-                "DLP-WEIGHTS",
-                f"the classifier's weights are not the released ones ({WEIGHTS})",
-                fix="install Garrison again; after make train, put the printed digest into detect/classifier.py",
-            )
+        stored = released(WEIGHTS, digest) if data is None else data
+        if data is not None:
+            check(WEIGHTS, data, digest)
         self._heads = _parsed(stored)
+
+    def read(self, text: str, direction: Direction) -> Reading:
+        """Read a normalised text in windows; of each size the worst counts, and the mean of those."""
+        head = self._heads[head_of(direction)]
+        read = tuple(
+            [(head.decide(text[start:end]), start, end) for start, end in windows(text, size)]
+            for size in SIZES.get(direction, SIZES[Direction.INPUT])
+        )
+        value = sum(max(values)[0] for values in read) / len(read)
+        return Reading(head.anchors.score(value), value, read)
 
     def judge(self, view: View, direction: Direction) -> tuple[float, TextFinding | None]:
         """The score of one reading of a text, and the stretch it comes from when that is worth noting."""
-        head = self._heads[_head(direction)]
-        text = view.text[:MAX_JUDGED]
-        totals, worst = 0.0, (0, len(text))
-        for size in SIZES.get(direction, SIZES[Direction.INPUT]):
-            values = [(head.decide(text[start:end]), start, end) for start, end in windows(text, size)]
-            value, start, end = max(values)
-            totals += value
-            if size == min(SIZES[direction]):
-                worst = start, end
-        score = head.score(totals / len(SIZES[direction]))
-        if score < NOTED_FROM:
-            return score, None
-        span = view.span(*worst)
-        return score, TextFinding(f"tier1.{head.name}", "injection", round(score, 4), *span, view.name)
+        reading = self.read(view.text[:MAX_JUDGED], direction)
+        if reading.score < NOTED_FROM:
+            return reading.score, None
+        _, start, end = max(reading.windows[0])
+        span = view.span(start, end)
+        return reading.score, TextFinding(
+            tier1_rule(direction), "injection", round(reading.score, 4), *span, view.name
+        )
+
+
+def released(name: str, digest: str) -> bytes:
+    """A file of the package's weights. Raises `Refused` DLP-WEIGHTS when it is not the one of that digest."""
+    data = (files("garrison.detect") / "weights" / name).read_bytes()
+    check(name, data, digest)
+    return data
+
+
+def check(name: str, data: bytes, digest: str) -> None:
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise Refused(
+            "DLP-WEIGHTS",
+            f"the classifier's weights are not the released ones ({name})",
+            fix="install Garrison again; after training, put the printed digest beside the name of the file",
+        )
 
 
 def tier1_rule(direction: Direction) -> str:
     """The rule id of the head that judges in this direction."""
-    return f"tier1.{_head(direction)}"
+    return f"tier1.{head_of(direction)}"
 
 
-def _head(direction: Direction) -> str:
+def head_of(direction: Direction) -> str:
+    """`user` or `document`."""
     return "document" if direction is Direction.DOCUMENT else "user"
 
 
@@ -106,14 +148,17 @@ def _parsed(data: bytes) -> dict[str, Head]:
     header = json.loads(data[8 : 8 + size])
     heads = {}
     for name in ("user", "document"):
-        start, end = header[f"{name}.weight"]["data_offsets"]
-        weights = np.frombuffer(data[8 + size + start : 8 + size + end], np.float16).astype(np.float32)
-        anchors = json.loads(header["__metadata__"][f"{name}.anchors"])
+        weights, rarity = (_tensor(data[8 + size :], header[f"{name}.{part}"]) for part in ("weight", "rarity"))
         heads[name] = Head(
             name,
-            weights.reshape(1 << BITS),
+            weights,
+            rarity**2,
             float(header["__metadata__"][f"{name}.bias"]),
-            np.array([value for value, _ in anchors]),
-            np.array([score for _, score in anchors]),
+            Anchors.read(header["__metadata__"][f"{name}.anchors"]),
         )
     return heads
+
+
+def _tensor(body: bytes, entry: dict[str, list[int]]) -> NDArray[np.float32]:
+    start, end = entry["data_offsets"]
+    return np.frombuffer(body[start:end], np.float16).astype(np.float32).reshape(1 << BITS)
