@@ -26,7 +26,7 @@ def field(number: int, content: bytes) -> bytes:
 
 
 def varint(number: int, value: int) -> bytes:
-    return bytes([number << 3]) + length(value)
+    return length(number << 3) + length(value)
 
 
 def length(value: int) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -51,7 +52,8 @@ class Inspection:
     """The answer. `score` belongs to injection and jailbreak findings together; `text` may pass on.
 
     A blocked text passes nothing on: `text` is empty. `incomplete` names the detectors that failed; it is only ever
-    seen by who said that such a text may pass.
+    seen by who said that such a text may pass. Until a `doubt` is settled nothing passes on. `observed` says that the
+    text would have been blocked and is only observed.
     """
 
     verdict: Outcome
@@ -59,3 +61,32 @@ class Inspection:
     findings: tuple[TextFinding, ...]
     text: str
     incomplete: tuple[str, ...] = ()
+    doubt: Doubt | None = None
+    observed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """Of one reading: its score on our scale, and the stretch of the reading that it comes from."""
+
+    score: float
+    start: int
+    end: int
+
+
+Opinions = tuple[Opinion, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """What the first tier left open: the readings, its score of each, and what becomes of the text.
+
+    `settle` takes an opinion of each reading, or None when there was no answer that can be true: then the text is
+    undecided (`Undecided` PRM-UNDECIDED), unless its route says that the others judge alone.
+    """
+
+    direction: Direction
+    texts: tuple[str, ...]
+    first: tuple[float, ...]
+    seconds: float
+    settle: Callable[[Opinions | None], Inspection]

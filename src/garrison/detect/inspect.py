@@ -19,7 +19,7 @@ from types import MappingProxyType
 from garrison.core.errors import Refused, Undecided
 from garrison.detect import signatures
 from garrison.detect.base import Direction, Effect, Inspection, Outcome, TextFinding
-from garrison.detect.classifier import Classifier, tier1_rule
+from garrison.detect.classifier import Classifier
 from garrison.detect.handling import How
 from garrison.detect.judges import Judge, heard, undecided
 from garrison.detect.many_shot import many_shot
@@ -29,6 +29,8 @@ from garrison.detect.patterns import BlockScanner, Hit, StreamScanner, TextStrea
 from garrison.detect.redact import Redaction
 from garrison.detect.rulepack import Rule, built_in_rules
 from garrison.detect.stream import StreamRedactor
+from garrison.detect.tier2 import Guard
+from garrison.detect.tier2_doubt import Orders, Read, concluded, doubted
 
 BLOCK_AT = 0.80
 GATE = "gate"  # the kind of the rule that finds words which orders use; without one, tier 1 does not block
@@ -57,7 +59,8 @@ class Inspector:
     `exfiltration` values per direction. `cache` is a directory for compiled databases, private to this user;
     only what `directions` need is compiled. `score_all` asks the classifier also about texts in which no word
     of an order stands: their score is under `block_at` in any case, so a gateway need not know it. `own` is what
-    a customer added: patterns and registered documents.
+    a customer added: patterns and registered documents. One that `asks` leaves what the first tier does not settle
+    open: its inspections may have a `doubt`, and nothing of such a text passes before that is settled.
     Raises `Usage` DLP-RULE for a rule that does not compile, `Refused` DLP-WEIGHTS.
     """
 
@@ -72,9 +75,11 @@ class Inspector:
         score_all: bool = True,
         own: Own = NOTHING_OWN,
         tier1: Judge | None = None,
+        asks: bool = False,
     ) -> None:
         known = own.over(built_in_rules() if rules is None else tuple(rules))
-        self._block_at = block_at
+        self._guard = Guard(block_at)
+        self._asks = asks
         incoming = [rule for rule in known if rule.directions - {Direction.OUTPUT}]
         outgoing = [rule for rule in known if Direction.OUTPUT in rule.directions and rule.is_dlp]
         self._plain = {
@@ -104,11 +109,13 @@ class Inspector:
         how: How | None = None,
         *,
         tolerant: bool = False,
+        guard: Guard | None = None,
     ) -> Inspection:
         """Judge a whole text. What rules that are `excepted` find is told and blocks nothing.
 
         `how` says what is done with values, in the place of the defaults. A detector that fails leaves the text
         undecided, unless `tolerant`: then it is judged by the others, and `incomplete` names the one that failed.
+        `guard` is what the route says of orders to the model.
 
         Raises `Refused` PRM-LENGTH for a text over `MAX_TEXT` characters, `Undecided` PRM-UNDECIDED.
         """
@@ -121,13 +128,13 @@ class Inspector:
         if direction is Direction.OUTPUT:
             return self._inspect_output(text, how)
         self._failed.clear()
-        inspection = self._inspect_incoming(text, direction, excepted, how)
+        inspection = self._inspect_incoming(text, direction, excepted, how, guard or self._guard, tolerant)
         if not self._failed:
             return inspection
         names = tuple(sorted(self._failed))
         if not tolerant and inspection.verdict is not Outcome.BLOCK:
             raise undecided(names)
-        return replace(inspection, incomplete=names)
+        return replace(inspection, incomplete=names, doubt=None)
 
     def is_clean(self, texts: Sequence[str], direction: Direction) -> bool:
         """Whether `inspect` would let every one of these texts pass as it is, without a finding.
@@ -149,7 +156,7 @@ class Inspector:
             return self._answers is not None and self._answers.is_silent(joined)
         if self._block is None:
             return False
-        if joined.isascii() and not self._scan(joined, direction):
+        if not self._asks and joined.isascii() and not self._scan(joined, direction):
             return True
         return all(self._is_quiet(text, direction) for text in texts)
 
@@ -171,7 +178,7 @@ class Inspector:
             inspection = self.inspect(text, direction)
         except Undecided:
             return False
-        if inspection.findings or inspection.verdict is not Outcome.ALLOW:
+        if inspection.findings or inspection.doubt or inspection.verdict is not Outcome.ALLOW:
             return False
         self._quiet[key] = None
         if len(self._quiet) > MAX_REMEMBERED:
@@ -209,7 +216,13 @@ class Inspector:
         return _inspection(text, passed, redactor.findings, 0.0, blocked=ended)
 
     def _inspect_incoming(
-        self, text: str, direction: Direction, excepted: frozenset[str], how: How | None
+        self,
+        text: str,
+        direction: Direction,
+        excepted: frozenset[str],
+        how: How | None,
+        guard: Guard,
+        tolerant: bool,
     ) -> Inspection:
         rules = self._treated(direction, how)
         hits = self._scan(text, direction)
@@ -222,17 +235,21 @@ class Inspector:
             redaction = self._redaction(direction, how)
             passed = redaction.feed(text, values, last=True)
             findings.extend(redaction.findings)
-        score, orders = self._orders(text, direction, hits, excepted)
         ends = self._blocking - excepted
-        blocked = score >= self._block_at or any(
+        forbidden = any(
             finding.rule_id in ends or (how is not None and how.ends(finding.kind)) for finding in findings
         )
-        return _inspection(text, passed, (*findings, *orders), score, blocked=blocked)
+        signed, read = self._orders(text, direction, hits, guard)
+        orders = Orders(
+            text, passed, direction, tuple(findings), tuple(signed), tuple(read), excepted, forbidden
+        )
+        doubt = doubted(orders, guard, tolerant=tolerant) if self._asks and not self._failed else None
+        return concluded(orders, guard, doubt=doubt)
 
     def _orders(
-        self, text: str, direction: Direction, hits: list[Hit], excepted: frozenset[str]
-    ) -> tuple[float, list[TextFinding]]:
-        """The score of the text as an order, and the findings, in the plain reading and in hidden ones."""
+        self, text: str, direction: Direction, hits: list[Hit], guard: Guard
+    ) -> tuple[list[TextFinding], list[Read]]:
+        """What signatures find, and what the classifier says, of the plain reading and of hidden ones."""
         rules = self._rules[direction]
         plain = normalise(text)
         if plain.text != text:
@@ -241,34 +258,37 @@ class Inspector:
         signed.extend(_dialogue(plain, rules, hits))
         if HIDDEN.search(text):
             signed.extend(signatures.hidden(text, direction))
-        judged = [self._tier1(plain, direction, rules, hits, len(text))]
+        read = [self._tier1(plain, direction, rules, hits, len(text), guard)]
         wanted = {rules[rule].id.removeprefix("view.") for _, rule in hits if rules[rule].kind == "view"}
         if wanted:
             for view in views(plain, wanted):
                 inner = self._scan(view.text, direction)
                 signed.extend(signatures.confirm(view, rules, _orders_only(rules, inner)))
                 signed.extend(_dialogue(view, rules, inner))
-                judged.append(self._tier1(view, direction, rules, inner, len(text)))
-        classified = 0.0 if tier1_rule(direction) in excepted else max(value for value, _ in judged)
-        counted = [finding for finding in signed if finding.rule_id not in excepted]
-        score = signatures.score(counted, classified)
-        return score, [*signed, *(finding for _, finding in judged if finding is not None)]
+                read.append(self._tier1(view, direction, rules, inner, len(text), guard))
+        return signed, read
 
     def _tier1(
-        self, view: View, direction: Direction, rules: Sequence[Rule], hits: list[Hit], size: int
-    ) -> tuple[float, TextFinding | None]:
+        self,
+        view: View,
+        direction: Direction,
+        rules: Sequence[Rule],
+        hits: list[Hit],
+        size: int,
+        guard: Guard,
+    ) -> Read:
         """What the classifier says of one reading, if it is worth asking."""
         gated = not view.text.isascii() or any(
             not rules[rule].is_dlp and rules[rule].kind != TURNS for _, rule in hits
         )
         if self._classifier is None or not (gated or self._score_all):
-            return 0.0, None
+            return Read(view, 0.0, None)
         opinion = heard(self._classifier, view, direction, size)
         if opinion is None:
             self._failed.add("tier1")
-            return 0.0, None
+            return Read(view, 0.0, None)
         score, finding = opinion
-        return (score, finding) if gated else (min(score, self._block_at - BELOW), None)
+        return Read(view, score, finding) if gated else Read(view, min(score, guard.block_at - BELOW), None)
 
     def _scan(self, text: str, direction: Direction) -> list[Hit]:
         """Hits of the rules that apply in this direction."""

@@ -15,9 +15,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from garrison.app.cli.guard_tier2 import add_options as add_tier2
+from garrison.app.cli.guard_tier2 import opened
 from garrison.core.errors import GarrisonError, Usage
 from garrison.detect.base import Direction, Inspection
 from garrison.detect.inspect import MAX_TEXT, Inspector
+from garrison.detect.tier2_ask import BothTiers
 
 MAX_LINE = 6 * MAX_TEXT  # bytes: every character of the longest text written as a JSON escape
 _FIX = 'Write one JSON object a line: {"id": "1", "text": "what to inspect"}.'
@@ -39,12 +42,17 @@ def add(subparsers: Any) -> None:
     parser.add_argument(
         "--jsonl", action="store_true", help="one JSON object a line; without it, all of stdin is one text"
     )
+    add_tier2(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """0 when every text was answered, 2 when a line was not one."""
     direction = Direction(args.direction)
-    inspector = Inspector(directions=(direction,), cache=_cache())
+    with opened(args, (direction,), _cache()) as inspector:
+        return _filtered(args, inspector, direction)
+
+
+def _filtered(args: argparse.Namespace, inspector: Inspector | BothTiers, direction: Direction) -> int:
     if not args.jsonl:
         text = sys.stdin.buffer.read(MAX_LINE).decode("utf-8", "replace")
         _write({"id": None, **as_json(inspector.inspect(text, direction))})
@@ -94,7 +102,7 @@ def as_json(inspection: Inspection) -> dict[str, Any]:
     }
 
 
-def _answer(line: bytes, inspector: Inspector, direction: Direction) -> dict[str, Any]:
+def _answer(line: bytes, inspector: Inspector | BothTiers, direction: Direction) -> dict[str, Any]:
     if len(line) >= MAX_LINE:
         raise Usage("INSPECT-LINE", f"The line is longer than {MAX_LINE} bytes", fix="Send shorter texts.")
     try:

@@ -36,6 +36,17 @@ in every later event that it let pass. What the rule finds is still noted.
     garrison guard except RULE --model NAME --remove
 """,
     ),
+    "GRD-TIER2": Code(
+        "not a classifier for the second tier",
+        """\
+The second tier is a folder with model.onnx, tokenizer.json and config.json,
+named by its digest. It is scanned, compared with the digest at every start,
+and has to start in its sandbox; id2label has to name a harmless label.
+
+    garrison scan ./piguard
+    garrison inspect --tier2 ./piguard --digest sha256:...
+""",
+    ),
     "GRD-NONE": Code(
         "nothing to explain",
         """\

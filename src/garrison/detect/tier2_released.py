@@ -1,0 +1,24 @@
+"""The second tier that comes with Garrison: folders below `weights`, each with the digest that was released."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+
+RELEASED: tuple[tuple[str, str], ...] = ()  # (folder below `weights`, digest of its manifest)
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    folder: Path
+    digest: str
+
+
+def released() -> tuple[Released, ...]:
+    """Those that can run here: none without the extra `runtime`."""
+    if any(find_spec(name) is None for name in ("onnxruntime", "tokenizers")):
+        return ()
+    weights = Path(str(files("garrison.detect"))) / "weights"
+    return tuple(Released(weights / name, digest) for name, digest in RELEASED)
