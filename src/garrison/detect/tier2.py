@@ -11,7 +11,7 @@ import json
 import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from garrison.detect.base import Direction, Doubt, Opinion, Opinions
@@ -27,6 +27,7 @@ MAX_ANSWER = 64 * 1024  # bytes, head included
 MAX_LABELS = 64
 _EDGE = 1e-6  # probabilities nearer to 0 and 1 say nothing more
 # Probability of an attack as log odds, and the score on our scale: even odds block.
+PLAIN_WEIGHTS = (0.0, 1.0, 0.0)
 PLAIN_ANCHORS = ((-7.0, 0.02), (0.0, BLOCK_AT), (7.0, 0.99))
 HARMLESS = frozenset({"benign", "harmless", "safe", "legit", "legitimate", "clean", "negative", "label_0"})
 CHANNELS = ("user", "document")
@@ -67,6 +68,19 @@ class Scale:
 
 
 @dataclass(frozen=True, slots=True)
+class Reckoning:
+    """How two opinions become one score: `first * odds of the first tier + second * own odds + bias`, on a scale."""
+
+    first: float
+    second: float
+    bias: float
+    anchors: Scale
+
+    def score(self, probability: float, first: float) -> float:
+        return self.anchors.score(self.second * odds(probability) + self.first * odds(first) + self.bias)
+
+
+@dataclass(frozen=True, slots=True)
 class Spec:
     """What the configuration of a classifier says: its channels, which outputs and labels, and what its odds mean."""
 
@@ -74,19 +88,10 @@ class Spec:
     outputs: Mapping[str, str]  # by channel; empty for the only one
     harmless: tuple[int, ...]
     labels: int
-    weights: tuple[float, float, float] = (
-        0.0,
-        1.0,
-        0.0,
-    )  # of the first tier's log odds, of its own, and a bias
-    anchors: Scale = field(default_factory=lambda: _anchors(PLAIN_ANCHORS))
+    reckoning: Mapping[str, Reckoning]  # by channel
     low: float = LOW
     high: float = HIGH
     max_tokens: int = 256
-
-    def score(self, probability: float, first: float) -> float:
-        mine, other, bias = self.weights[1], self.weights[0], self.weights[2]
-        return self.anchors.score(mine * odds(probability) + other * odds(first) + bias)
 
 
 def odds(probability: float) -> float:
@@ -117,7 +122,6 @@ def parse_spec(config: Any) -> Spec:
     low, high = _numbers([thresholds.get("low", LOW), thresholds.get("high", HIGH)], 2)
     if not 0.0 < low < high <= 1.0:
         raise ValueError("garrison.thresholds: 0 < low < high <= 1")
-    one, two, bias = _numbers(config.get("garrison.weights", [0.0, 1.0, 0.0]), 3)
     tokens = config.get("garrison.max_tokens", 256)
     if type(tokens) is not int or not 16 <= tokens <= 8_192:
         raise ValueError("garrison.max_tokens is 16 to 8192")
@@ -126,8 +130,7 @@ def parse_spec(config: Any) -> Spec:
         {name: str(outputs.get(name, "")) for name in channels},
         harmless,
         len(labels),
-        (one, two, bias),
-        _anchors(config.get("garrison.anchors", PLAIN_ANCHORS)),
+        {name: _reckoning(config, name) for name in channels},
         low,
         high,
         tokens,
@@ -150,7 +153,21 @@ def _numbers(values: Any, count: int) -> list[float]:
     return [float(one) for one in values]
 
 
-def _anchors(pairs: Any) -> Scale:
+def _reckoning(config: Mapping[str, Any], channel: str) -> Reckoning:
+    weights, anchors = (
+        config.get("garrison.weights", PLAIN_WEIGHTS),
+        config.get("garrison.anchors", PLAIN_ANCHORS),
+    )
+    if isinstance(weights, dict):
+        weights = weights.get(channel, PLAIN_WEIGHTS)
+    if isinstance(anchors, dict):
+        anchors = anchors.get(channel, PLAIN_ANCHORS)
+    first, second, bias = _numbers(weights, 3)
+    return Reckoning(first, second, bias, read_anchors(anchors))
+
+
+def read_anchors(pairs: Any) -> Scale:
+    """From pairs of value and score. Raises `ValueError` when they do not rise."""
     if not isinstance(pairs, list | tuple) or not 2 <= len(pairs) <= 64:
         raise ValueError("garrison.anchors are 2 to 64 pairs")
     rows = [_numbers(pair, 2) for pair in pairs]
@@ -182,12 +199,12 @@ def read_answer(data: bytes, number: str, doubt: Doubt, spec: Spec) -> Opinions:
     if not isinstance(rows, list) or len(rows) != len(doubt.texts):
         raise ValueError("another number of opinions")
     return tuple(
-        _opinion(row, text, first, spec)
+        _opinion(row, text, first, spec.reckoning[channel_of(doubt.direction)])
         for row, text, first in zip(rows, doubt.texts, doubt.first, strict=True)
     )
 
 
-def _opinion(row: Any, text: str, first: float, spec: Spec) -> Opinion:
+def _opinion(row: Any, text: str, first: float, reckoning: Reckoning) -> Opinion:
     if not isinstance(row, list) or len(row) != 3:
         raise ValueError("not an opinion")
     probability, start, end = row
@@ -195,7 +212,7 @@ def _opinion(row: Any, text: str, first: float, spec: Spec) -> Opinion:
         raise ValueError("not a probability")
     if type(start) is not int or type(end) is not int or not 0 <= start < end <= len(text):
         raise ValueError("not a stretch of the text")
-    return Opinion(spec.score(probability, first), start, end)
+    return Opinion(reckoning.score(probability, first), start, end)
 
 
 def channel_of(direction: Direction) -> str:
