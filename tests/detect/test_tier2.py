@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import io
 import json
 import os
 import shutil
 import signal
-import socket
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,14 +16,16 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.fakes.tier2 import classifier
+from tests.fakes.tier2 import Answer, classifier, detector, said
 
 from garrison.app import tier2
 from garrison.app.cli import inspect as command
 from garrison.core.errors import GarrisonError, Undecided
 from garrison.detect.base import Direction, Doubt, Outcome, TextFinding
+from garrison.detect.classifier import NOTED_FROM, tier1_rule
 from garrison.detect.inspect import Inspector
 from garrison.detect.normalise import View
+from garrison.detect.route_guard import RouteGuard
 from garrison.detect.tier2 import Guard, parse_spec, read_answer
 from garrison.detect.tier2_ask import Asked, BothTiers
 from garrison.runtime.running import innermost
@@ -45,8 +43,11 @@ class Says:
     def __init__(self, score: float) -> None:
         self.score = score
 
-    def judge(self, view: View, _direction: Direction) -> tuple[float, TextFinding | None]:
-        return self.score, None
+    def judge(self, view: View, direction: Direction) -> tuple[float, TextFinding | None]:
+        if self.score < NOTED_FROM:
+            return self.score, None
+        span = view.span(0, len(view.text))
+        return self.score, TextFinding(tier1_rule(direction), "injection", self.score, *span)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +70,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def _inspector(cache: Path, score: float, ways: tuple[Direction, ...] = (Direction.INPUT,)) -> Inspector:
-    return Inspector(cache=cache, directions=ways, asks=True, tier1=Says(score))
+    return Inspector(
+        cache=cache, directions=ways, asks={"user": Guard(), "document": Guard()}, tier1=Says(score)
+    )
 
 
 @pytest.mark.row("C08", kind="R")
@@ -116,77 +119,27 @@ def _it_stops_answering(both: BothTiers, side: tier2.SideProcess, number: signal
     assert both.inspect(SIGNED, Direction.INPUT).verdict is Outcome.BLOCK, "signatures need nobody"
 
 
-Answer = Callable[[str, int], bytes]
-
-
-def _said(opinions: Any, number: str = "", status: bytes = b"200 OK") -> Answer:
-    def answer(asked: str, texts: int) -> bytes:
-        rows = opinions if opinions is not None else [[0.01, 0, 5]] * texts
-        body = json.dumps({"id": number or asked, "opinions": rows})
-        return b"HTTP/1.1 %b\r\n\r\n%b" % (status, body.encode())
-
-    return answer
-
-
 LIES: dict[str, Answer] = {
-    "not a number": _said([[float("nan"), 0, 5]]),
-    "more than sure": _said([[1.5, 0, 5]]),
-    "less than nothing": _said([[-0.5, 0, 5]]),
-    "endless": _said([[float("inf"), 0, 5]]),
-    "a yes": _said([[True, 0, 5]]),
-    "a word": _said([["0.5", 0, 5]]),
-    "too few": _said([]),
-    "too many": _said([[0.5, 0, 5]] * 2),
-    "too short": _said([[0.5, 0]]),
-    "behind the end": _said([[0.5, 0, 5_000]]),
-    "backwards": _said([[0.5, 5, 5]]),
-    "another question": _said(None, number="ab" * 8),
-    "an error": _said(None, status=b"500 No"),
-    "no list": _said({"a": 1}),
+    "not a number": said([[float("nan"), 0, 5]]),
+    "more than sure": said([[1.5, 0, 5]]),
+    "less than nothing": said([[-0.5, 0, 5]]),
+    "endless": said([[float("inf"), 0, 5]]),
+    "a yes": said([[True, 0, 5]]),
+    "a word": said([["0.5", 0, 5]]),
+    "too few": said([]),
+    "too many": said([[0.5, 0, 5]] * 2),
+    "too short": said([[0.5, 0]]),
+    "behind the end": said([[0.5, 0, 5_000]]),
+    "backwards": said([[0.5, 5, 5]]),
+    "another question": said(None, number="ab" * 8),
+    "an error": said(None, status=b"500 No"),
+    "no list": said({"a": 1}),
     "nothing": lambda _number, _texts: b"",
     "not HTTP": lambda _number, _texts: b"\x00" * 500,
     "not JSON": lambda _number, _texts: b"HTTP/1.1 200 OK\r\n\r\n{",
     "nested": lambda _number, _texts: b"HTTP/1.1 200 OK\r\n\r\n" + b"[" * 60_000,
     "a flood": lambda _number, _texts: b"HTTP/1.1 200 OK\r\n\r\n" + b" " * 3_000_000,
 }
-
-
-@contextmanager
-def detector(path: Path, answer: Answer | None) -> Iterator[str]:
-    """A real process boundary's other end: a socket that answers as told, or takes the question and is silent."""
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(path))
-        listening.listen(16)
-        held: list[socket.socket] = []
-        thread = threading.Thread(target=_answering, args=(listening, answer, held))
-        thread.start()
-        try:
-            yield str(path)
-        finally:
-            with socket.socket(socket.AF_UNIX) as last:
-                last.connect(str(path))
-                last.sendall(b"end")
-                thread.join(60)
-            for connection in held:
-                connection.close()
-            path.unlink()
-
-
-def _answering(listening: socket.socket, answer: Answer | None, held: list[socket.socket]) -> None:
-    while True:
-        connection, _ = listening.accept()
-        connection.settimeout(30)
-        data = connection.recv(65_536)
-        if data == b"end":
-            connection.close()
-            return
-        if answer is None:
-            held.append(connection)
-            continue
-        body = json.loads(data.partition(b"\r\n\r\n")[2])
-        with contextlib.suppress(OSError):  # who asked has heard enough
-            connection.sendall(answer(body["id"], len(body["texts"])))
-        connection.close()
 
 
 @pytest.mark.row("S37", kind="R")
@@ -203,12 +156,12 @@ def test_what_cannot_be_true_is_no_answer(lie: str, cache: Path, place: Path) ->
 def test_a_silent_one_is_waited_for_no_longer_than_the_route_says(cache: Path, place: Path) -> None:
     with detector(place / "silent.sock", None) as path:
         asked = Asked(path, parse_spec(CONFIG))
-        inspection = _inspector(cache, 0.7).inspect(HARMLESS, Direction.INPUT, guard=Guard(seconds=0.05))
+        inspection = _inspector(cache, 0.7).inspect(HARMLESS, Direction.INPUT, guard=RouteGuard(seconds=0.05))
         assert inspection.doubt is not None
         assert inspection.doubt.seconds == 0.05
         both = BothTiers(_inspector(cache, 0.7), {"user": asked})
         assert both.inspect(HARMLESS, Direction.INPUT, tolerant=True).incomplete == ("tier2",)
-    honest = _said(None)
+    honest = said(None)
     with detector(place / "honest.sock", honest) as path:
         both = BothTiers(_inspector(cache, 0.7), {"user": Asked(path, parse_spec(CONFIG))})
         assert both.inspect(HARMLESS, Direction.INPUT).verdict is Outcome.ALLOW
@@ -225,9 +178,9 @@ def test_no_bytes_are_an_answer_by_chance(data: bytes, has_head: bool) -> None:
 
 def test_what_is_observed_only_is_told_and_passes(cache: Path) -> None:
     inspector = _inspector(cache, 0.0)
-    observed = inspector.inspect(SIGNED, Direction.INPUT, guard=Guard(observes=True))
+    observed = inspector.inspect(SIGNED, Direction.INPUT, guard=RouteGuard(observes=True))
     assert (observed.verdict, observed.observed, observed.text) == (Outcome.ALLOW, True, SIGNED)
-    assert inspector.inspect(HARMLESS, Direction.INPUT, guard=Guard(observes=True)).observed is False
+    assert inspector.inspect(HARMLESS, Direction.INPUT, guard=RouteGuard(observes=True)).observed is False
 
 
 WRONG: dict[str, dict[str, Any]] = {

@@ -27,9 +27,10 @@ from garrison.detect.normalise import HIDDEN, View, normalise, views
 from garrison.detect.own import NOTHING_OWN, Own
 from garrison.detect.patterns import BlockScanner, Hit, StreamScanner, TextStream, encode
 from garrison.detect.redact import Redaction
+from garrison.detect.route_guard import AS_EVER, WIDEST, RouteGuard
 from garrison.detect.rulepack import Rule, built_in_rules
 from garrison.detect.stream import StreamRedactor
-from garrison.detect.tier2 import Guard
+from garrison.detect.tier2 import Guard, channel_of
 from garrison.detect.tier2_doubt import Orders, Read, concluded, doubted
 
 BLOCK_AT = 0.80
@@ -59,8 +60,8 @@ class Inspector:
     `exfiltration` values per direction. `cache` is a directory for compiled databases, private to this user;
     only what `directions` need is compiled. `score_all` asks the classifier also about texts in which no word
     of an order stands: their score is under `block_at` in any case, so a gateway need not know it. `own` is what
-    a customer added: patterns and registered documents. One that `asks` leaves what the first tier does not settle
-    open: its inspections may have a `doubt`, and nothing of such a text passes before that is settled.
+    a customer added: patterns and registered documents. One that `asks`, by channel, leaves what the first tier does
+    not settle open: its inspections may have a `doubt`, and nothing of such a text passes before that is settled.
     Raises `Usage` DLP-RULE for a rule that does not compile, `Refused` DLP-WEIGHTS.
     """
 
@@ -75,11 +76,11 @@ class Inspector:
         score_all: bool = True,
         own: Own = NOTHING_OWN,
         tier1: Judge | None = None,
-        asks: bool = False,
+        asks: Mapping[str, Guard] | None = None,
     ) -> None:
         known = own.over(built_in_rules() if rules is None else tuple(rules))
         self._guard = Guard(block_at)
-        self._asks = asks
+        self._asks = dict(asks or {})
         incoming = [rule for rule in known if rule.directions - {Direction.OUTPUT}]
         outgoing = [rule for rule in known if Direction.OUTPUT in rule.directions and rule.is_dlp]
         self._plain = {
@@ -109,7 +110,7 @@ class Inspector:
         how: How | None = None,
         *,
         tolerant: bool = False,
-        guard: Guard | None = None,
+        guard: RouteGuard = AS_EVER,
     ) -> Inspection:
         """Judge a whole text. What rules that are `excepted` find is told and blocks nothing.
 
@@ -128,7 +129,7 @@ class Inspector:
         if direction is Direction.OUTPUT:
             return self._inspect_output(text, how)
         self._failed.clear()
-        inspection = self._inspect_incoming(text, direction, excepted, how, guard or self._guard, tolerant)
+        inspection = self._inspect_incoming(text, direction, excepted, how, guard, tolerant)
         if not self._failed:
             return inspection
         names = tuple(sorted(self._failed))
@@ -175,7 +176,7 @@ class Inspector:
         if self._is_known(key):
             return True
         try:
-            inspection = self.inspect(text, direction)
+            inspection = self.inspect(text, direction, guard=WIDEST)
         except Undecided:
             return False
         if inspection.findings or inspection.doubt or inspection.verdict is not Outcome.ALLOW:
@@ -221,9 +222,11 @@ class Inspector:
         direction: Direction,
         excepted: frozenset[str],
         how: How | None,
-        guard: Guard,
+        said: RouteGuard,
         tolerant: bool,
     ) -> Inspection:
+        channel = channel_of(direction)
+        guard = said.over(self._asks.get(channel, self._guard))
         rules = self._treated(direction, how)
         hits = self._scan(text, direction)
         copies = direction in self._copies
@@ -243,7 +246,9 @@ class Inspector:
         orders = Orders(
             text, passed, direction, tuple(findings), tuple(signed), tuple(read), excepted, forbidden
         )
-        doubt = doubted(orders, guard, tolerant=tolerant) if self._asks and not self._failed else None
+        doubt = (
+            doubted(orders, guard, tolerant=tolerant) if channel in self._asks and not self._failed else None
+        )
         return concluded(orders, guard, doubt=doubt)
 
     def _orders(

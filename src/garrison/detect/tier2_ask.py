@@ -19,6 +19,7 @@ from garrison.detect.base import Direction, Doubt, Inspection, Opinions
 from garrison.detect.inspect import Inspector
 from garrison.detect.tier2 import (
     MAX_ANSWER,
+    Guard,
     Spec,
     channel_of,
     parse_spec,
@@ -36,6 +37,11 @@ class Asked:
 
     socket: str
     spec: Spec
+
+
+def guards(asked: Mapping[str, Asked]) -> dict[str, Guard]:
+    """By channel, the thresholds that the classifiers were made with."""
+    return {channel: Guard(low=one.spec.low, high=one.spec.high) for channel, one in asked.items()}
 
 
 def parse_asked(items: Any) -> dict[str, Asked]:

@@ -17,6 +17,7 @@ from garrison.core.decision import Decision, Endpoint, Request, Subject, Tier
 from garrison.core.errors import Refused, Usage
 from garrison.detect.base import Direction, Inspection, Outcome
 from garrison.detect.handling import How, how, needs_vault
+from garrison.detect.route_guard import AS_EVER, RouteGuard
 from garrison.detect.tokens import Vault
 from garrison.gateway.failures import Failures
 from garrison.gateway.http_parse import Head
@@ -33,6 +34,7 @@ from garrison.trust.mtls import Shown, read_shown
 CHARACTERS_PER_TOKEN = 4  # English text; only for reservations and for model servers that do not count
 MAX_REMEMBERED = 8_192  # positive answers per snapshot: about 3 MB
 TAG_HEADER = b"x-garrison-tier"
+ORDERS = ("injection", "jailbreak")  # kinds of findings
 _SEAL = object()
 
 
@@ -49,6 +51,7 @@ class Inspect(Protocol):
         how: How | None = None,
         *,
         tolerant: bool = False,
+        guard: RouteGuard = AS_EVER,
     ) -> Inspection: ...
 
 
@@ -242,7 +245,10 @@ def admit(
             vault = Vault(subject.actor, joined)
         treated = how(plan.get(Direction.INPUT), vault, alone=not leaves)
         tolerant = snapshot.rules.get(endpoint.name, PLAIN).tolerates
-        body = inspected(call, inspector, record, excepted, leaves=leaves, treated=treated, tolerant=tolerant)
+        guard = snapshot.guards.get(endpoint.name, AS_EVER)
+        body = inspected(
+            call, inspector, record, excepted, leaves=leaves, treated=treated, tolerant=tolerant, guard=guard
+        )
     record.prompt_tokens = characters // CHARACTERS_PER_TOKEN
     body["model"] = endpoint.name
     if call.stream:
@@ -260,8 +266,11 @@ def inspected(
     leaves: bool,
     treated: How | None = None,
     tolerant: bool = False,
+    guard: RouteGuard = AS_EVER,
 ) -> dict[str, object]:
     """The body that may go on. Raises `Refused` PRM-INJECT or DLP-BLOCK when any text in it is blocked.
+
+    Of texts in doubt it is the body that may go on if they are settled well (`second_opinion.settle`).
 
     Rules that are `excepted` for this model are noted and block nothing.
 
@@ -272,34 +281,53 @@ def inspected(
     passes_on = leaves or treated is not None
 
     def rewrite(text: str) -> str:
-        inspection = inspector.inspect(text, Direction.INPUT, excepted, treated, tolerant=tolerant)
-        record.incomplete |= frozenset(inspection.incomplete)
-        if inspection.findings:
-            record.found("input", inspection.findings)
-            record.excepted |= excepted & {found.rule_id for found in inspection.findings}
+        inspection = inspector.inspect(
+            text, Direction.INPUT, excepted, treated, tolerant=tolerant, guard=guard
+        )
+        if inspection.doubt is not None:
+            record.doubts.append((inspection.doubt, excepted))
+        else:
+            note(record, inspection, excepted)
         if inspection.verdict is Outcome.ALLOW:
             return text
         if inspection.verdict is Outcome.REDACT:
             record.redacted = record.redacted or passes_on
             return inspection.text if passes_on else text
-        orders = [found for found in inspection.findings if found.kind in ("injection", "jailbreak")]
-        if not orders:
-            raise Refused(
-                "DLP-BLOCK",
-                "the request holds a value that may not be sent to a model; nothing was sent on",
-                fix="ask without the value; an operator finds the rule in the event of this audit id",
-                evidence={"rule_id": inspection.findings[0].rule_id, "param": "messages"},
-            )
-        # A signature says what was seen; the classifier only how sure it is.
-        worst = max(orders, key=lambda found: (not found.rule_id.startswith("tier1."), found.score))
-        raise Refused(
-            "PRM-INJECT",
-            f"the prompt looks like an attempt to override instructions ({worst.kind}); nothing was sent on",
-            fix="rephrase the request; an operator can look the rule up with garrison explain PRM-INJECT",
-            evidence={"rule_id": worst.rule_id, "score": round(inspection.score, 2), "param": "messages"},
-        )
+        raise blocked(inspection)
 
     return {
         name: value if name == "model" else rewrite_strings(value, rewrite)
         for name, value in call.body.items()
     }
+
+
+def note(record: Record, inspection: Inspection, excepted: frozenset[str]) -> None:
+    """Tell the event of what was found, what failed, and what was only observed."""
+    record.incomplete |= frozenset(inspection.incomplete)
+    rules = {found.rule_id for found in inspection.findings}
+    if inspection.findings:
+        record.found("input", inspection.findings)
+        record.excepted |= excepted & rules
+    if inspection.observed:
+        orders = {found.rule_id for found in inspection.findings if found.kind in ORDERS}
+        record.observed |= orders - excepted
+
+
+def blocked(inspection: Inspection) -> Refused:
+    """What the caller of a blocked text is told."""
+    orders = [found for found in inspection.findings if found.kind in ORDERS]
+    if not orders:
+        return Refused(
+            "DLP-BLOCK",
+            "the request holds a value that may not be sent to a model; nothing was sent on",
+            fix="ask without the value; an operator finds the rule in the event of this audit id",
+            evidence={"rule_id": inspection.findings[0].rule_id, "param": "messages"},
+        )
+    # A signature says what was seen; the classifier only how sure it is.
+    worst = max(orders, key=lambda found: (not found.rule_id.startswith(("tier1.", "tier2.")), found.score))
+    return Refused(
+        "PRM-INJECT",
+        f"the prompt looks like an attempt to override instructions ({worst.kind}); nothing was sent on",
+        fix="rephrase the request; an operator can look the rule up with garrison explain PRM-INJECT",
+        evidence={"rule_id": worst.rule_id, "score": round(inspection.score, 2), "param": "messages"},
+    )

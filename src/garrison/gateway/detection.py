@@ -16,6 +16,8 @@ from garrison.detect.inspect import Inspector
 from garrison.detect.own import open_own
 from garrison.detect.patterns import TextStream
 from garrison.detect.redact import Redaction
+from garrison.detect.route_guard import AS_EVER, RouteGuard
+from garrison.detect.tier2_ask import Asker, guards, parse_asked
 
 
 class Detection:
@@ -25,10 +27,12 @@ class Detection:
         self._cache = cache
         self._facts: dict[str, Any] = {}
         self._current: Inspector | Unable | None = None
+        self.asker = Asker({})
 
     def renew(self, facts: Mapping[str, Any]) -> Inspector | Unable:
         wanted = {
-            key: facts.get(key) for key in ("patterns", "copies", "canaries", "hosts", "packs", "folder")
+            key: facts.get(key)
+            for key in ("patterns", "copies", "canaries", "hosts", "packs", "tier2", "folder")
         }
         if self._current is None or wanted != self._facts:
             self._facts, self._current = wanted, self._made(facts)
@@ -37,10 +41,13 @@ class Detection:
     def _made(self, facts: Mapping[str, Any]) -> Inspector | Unable:
         folder = facts.get("folder")
         try:
+            asked = parse_asked(facts.get("tier2") or ())
+            self.asker = Asker(asked)
             return Inspector(
                 cache=self._cache,
                 directions=(Direction.INPUT, Direction.OUTPUT),
-                score_all=False,
+                score_all=bool(asked),  # whether a text is in doubt has to be known
+                asks=guards(asked),
                 own=open_own(facts, Path(folder) if isinstance(folder, str) else None),
             )
         except GarrisonError as error:
@@ -68,6 +75,7 @@ class Unable:
         _how: How | None = None,
         *,
         tolerant: bool = False,  # noqa: ARG002 - without an inspector nothing is judged by the others
+        guard: RouteGuard = AS_EVER,  # noqa: ARG002 - and no threshold is any use
     ) -> Inspection:
         raise self._undecided()
 
@@ -84,6 +92,8 @@ class Unable:
 
 class Renewing(Protocol):
     """`Detection`, as a plane needs it."""
+
+    asker: Asker
 
     def renew(self, facts: Mapping[str, Any]) -> Inspector | Unable:
         """The inspector for this section of a snapshot."""

@@ -16,6 +16,7 @@ from typing import Protocol
 from garrison.core.actions import Action
 from garrison.core.errors import GarrisonError, Refused, Undecided, Usage
 from garrison.core.trace import parse_traceparent
+from garrison.detect.tier2_ask import Asker
 from garrison.gateway.admission import Inspect, admit, identify, tag_of
 from garrison.gateway.authz import PREFIX, check_asker, permit, unwrap
 from garrison.gateway.config import HttpLimits, UpstreamLimits
@@ -33,6 +34,7 @@ from garrison.gateway.record import ClockText, Record
 from garrison.gateway.redaction import OutputInspector, Redaction
 from garrison.gateway.replies import error_headers, status_of
 from garrison.gateway.rules import PLAIN
+from garrison.gateway.second_opinion import settle
 from garrison.gateway.shared_limits import SharedLimits, count_together
 from garrison.gateway.snapshot import SnapshotFile
 from garrison.gateway.upstreams.health import Health
@@ -67,6 +69,7 @@ class Plane:
     active: dict[Exchange, Principal] = field(default_factory=dict)
     shared: SharedLimits | None = None
     detection: Renewing | None = None  # makes the inspector again when a snapshot asks for it
+    asker: Asker | None = None  # what the first tier does not settle is asked there
     failures: Failures = field(default_factory=Failures)
     health: Health = field(default_factory=lambda: Health(time.monotonic, random.random))
 
@@ -75,6 +78,7 @@ class Plane:
         fresh = self.snapshots.refresh()
         if fresh is not None and self.detection is not None:
             self.inspector = self.detection.renew(fresh.detect)
+            self.asker = self.detection.asker
         self.pool.tick(self.clock())
         if self.shared is not None:
             self.shared.tick()
@@ -124,6 +128,8 @@ async def handle(plane: Plane, exchange: Exchange) -> None:
         admitted = admit(snapshot, principal, call, plane.limiter, plane.inspector, record, tag, wall)
         if plane.shared is not None:
             await count_together(plane.shared, plane.limiter, record)
+        if record.doubts:
+            await settle(plane.asker, record)
         redaction.rules = record.rules = snapshot.rules.get(admitted.endpoint.name, PLAIN)
         redaction.how = admitted.answers
         redaction.restore(admitted.vault, principal.subject.actor)

@@ -18,7 +18,7 @@ from garrison.core.errors import GarrisonError, Refused, Usage
 from garrison.core.event import Outcome, format_time
 from garrison.core.finding import Finding, Severity
 from garrison.core.trace import Trace
-from garrison.detect.base import TextFinding
+from garrison.detect.base import Doubt, TextFinding
 from garrison.gateway.limits import Counted, Reservation, Spend
 from garrison.gateway.rules import PLAIN, RouteRules
 from garrison.gateway.upstreams.backend import Backend
@@ -56,6 +56,10 @@ class Record:
     use: dict[str, Any] | None = None  # from where, with what: `use.Uses`
     incomplete: frozenset[str] = frozenset()  # detectors that failed, where the route lets that pass
     excepted: frozenset[str] = frozenset()  # rules that would have counted here and were excepted
+    observed: frozenset[str] = frozenset()  # rules that would have blocked on a route that enforces
+    doubts: list[tuple[Doubt, frozenset[str]]] = field(
+        default_factory=list
+    )  # not settled yet, and what is excepted
     rules: RouteRules = PLAIN
     scanned_in: int = 0  # bytes of text (UTF-8) that detectors were given, of the request
     scanned_out: int = 0  # and of the answer
@@ -182,6 +186,8 @@ class Record:
             data["incomplete"] = sorted(self.incomplete)
         if self.excepted:
             data["excepted"] = sorted(self.excepted)
+        if self.observed:
+            data["observed"] = sorted(self.observed)
         if self.first_byte:
             data["ttft_ms"] = _milliseconds(self.first_byte - self.started)
         return {

@@ -21,6 +21,7 @@ from garrison.core.event import parse_time
 from garrison.detect.copies import MAX_SETS
 from garrison.detect.custom import MAX_PATTERNS, parse_pattern
 from garrison.detect.handling import MAX_ACTIONS, Actions, parse_actions
+from garrison.detect.route_guard import RouteGuard, parse_guard
 from garrison.gateway.limits import MAX_RULES, Counted, Limits, Price, Rule, default_rule, parse_rule
 from garrison.gateway.proxies import NONE, Proxies, parse_proxies
 from garrison.gateway.restrictions import Restrictions, parse_restrictions
@@ -64,6 +65,7 @@ class Snapshot:
     restricted: Restrictions = field(default_factory=dict)  # by actor, what alerts led to
     detect: Mapping[str, Any] = field(default_factory=dict)  # what a customer added, for `detect.own`
     actions: Actions = field(default_factory=Actions)  # what is done with values, by the tier of the model
+    guards: Mapping[str, RouteGuard] = field(default_factory=dict)  # by model, how orders to it are judged
     excepted: Mapping[str, tuple[tuple[str, float], ...]] = field(
         default_factory=dict
     )  # model: (rule, until)
@@ -143,6 +145,10 @@ def open_snapshot(
             detect=_detect(body.get("detect", {})),
             actions=_actions(body.get("detect", {}).get("actions", [])),
             excepted=_excepted(body.get("detect", {}).get("exceptions", [])),
+            guards={
+                str(item["name"]): parse_guard(item)
+                for item in strict_list(body.get("detect", {}).get("guards", []), MAX_ROUTES)
+            },
             prices={
                 item["model"]: Price(_whole(item["asked"]), _whole(item["answered"]))
                 for item in strict_list(body.get("prices", []), MAX_ROUTES)

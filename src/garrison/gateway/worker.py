@@ -158,6 +158,7 @@ def build(config: WorkerConfig, outbox: Outbox, loop: asyncio.AbstractEventLoop)
         shared=_shared(config, loop),
         inspector=detection.renew({} if current is None else current.detect),
         detection=detection,
+        asker=detection.asker,
         pool=Pool(config.upstream, loop, outbox),
         outbox=outbox,
         metrics=Metrics(),

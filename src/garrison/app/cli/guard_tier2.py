@@ -13,7 +13,7 @@ from garrison.app import tier2
 from garrison.detect.base import Direction
 from garrison.detect.inspect import Inspector
 from garrison.detect.tier2 import channel_of
-from garrison.detect.tier2_ask import BothTiers
+from garrison.detect.tier2_ask import BothTiers, guards
 from garrison.detect.tier2_released import released
 
 
@@ -50,4 +50,4 @@ def opened(
             side = tier2.started(facts, Path(place) / str(number), level)
             ending.callback(side.stop)
             asked.update(dict.fromkeys(facts["channels"], side.asked))
-        yield BothTiers(Inspector(directions=directions, cache=cache, asks=True, **more), asked)
+        yield BothTiers(Inspector(directions=directions, cache=cache, asks=guards(asked), **more), asked)
