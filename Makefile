@@ -27,7 +27,7 @@ demo: setup ## the whole story on a real model, with real attacks; about 90 s af
 	@$(BIN)/garrison demo
 
 test: static ## everything in `check`, then the whole test suite
-	$(BIN)/pytest -n $(WORKERS) --durations=30 --durations-min=5
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal --durations=30 --durations-min=5
 
 test-again: ## the tests that failed last time, up to five of them, one at a time
 	@$(BIN)/python scripts/test_again.py
