@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from garrison.app.settings import Settings
+from garrison.app.tier2 import directory_of, known
 from garrison.core.event import parse_time
+from garrison.detect.tier2 import CHANNELS
+from garrison.detect.tier2_released import released
+from garrison.runtime.sandboxes.start import SOCKET_NAME
 from garrison.trust.access import Access
 
 _PACK = ("name", "version", "digest")  # what a worker needs to know of a pack
@@ -41,6 +46,26 @@ def watched(access: Access, key: bytes) -> dict[str, Any]:
     return {"key": key.hex(), "networks": [dict(access.networks[name]) for name in sorted(access.networks)]}
 
 
+def second_tier(access: Access) -> list[dict[str, Any]]:
+    """Who is asked in doubt: by channel what was set, else what comes with Garrison, unless it was turned off."""
+    found: dict[str, dict[str, Any]] = {}
+    for channel in CHANNELS:
+        facts = access.tier2.get(f"tier2.{channel}") or _released(channel)
+        if facts and "digest" in facts:
+            one = found.setdefault(facts["digest"], {**facts, "channels": []})
+            one["channels"].append(channel)
+    return list(found.values())
+
+
+def _released(channel: str) -> dict[str, Any] | None:
+    return next((facts for facts in _all_released() if channel in facts["channels"]), None)
+
+
+@cache
+def _all_released() -> tuple[dict[str, Any], ...]:
+    return tuple(known(one) for one in released())
+
+
 def detection(access: Access, settings: Settings, now: datetime) -> dict[str, Any]:
     """The section `detect` of a snapshot. An exception that has ended is left out."""
     return {
@@ -52,6 +77,15 @@ def detection(access: Access, settings: Settings, now: datetime) -> dict[str, An
         },
         "packs": [{key: access.packs[name][key] for key in _PACK} for name in sorted(access.packs)],
         "hosts": sorted(access.hosts),
+        "guards": [dict(access.guards[name]) for name in sorted(access.guards)],
+        "tier2": [
+            {
+                "channels": one["channels"],
+                "config": one["config"],
+                "socket": str(directory_of(settings.run, one["digest"]) / SOCKET_NAME),
+            }
+            for one in second_tier(access)
+        ],
         "exceptions": [
             dict(one) for _, one in sorted(access.exceptions.items()) if parse_time(one["until"]) > now
         ],

@@ -21,6 +21,7 @@ from garrison.app.people import PeopleView, check_row, row_of
 from garrison.app.pinned import PinnedImages
 from garrison.app.route_options import snapshot_route
 from garrison.app.settings import Settings
+from garrison.app.tier2_keeper import Tier2Keeper
 from garrison.app.watch_state import Watching
 from garrison.artifacts.registry import Registry
 from garrison.artifacts.search import Licences
@@ -100,6 +101,7 @@ class House:
     rotate: Callable[[], object] = lambda: None
     follow_sinks: Callable[[], object] = lambda: None
     broker: Callable[[Mapping[str, dict[str, Any]]], str] = lambda _keys: ""
+    second: Tier2Keeper | None = None
     deploying: Lock = field(default_factory=Lock)
     scheduling: Lock = field(default_factory=Lock)
     snapshots: Lock = field(default_factory=Lock)

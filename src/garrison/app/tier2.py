@@ -58,6 +58,11 @@ def check(folder: Path, digest: str) -> dict[str, Any]:
     return _facts(folder, digest)
 
 
+def directory_of(run: Path, digest: str) -> Path:
+    """Where the socket of a classifier is, below the run directory; short, since sockets have short paths."""
+    return run / "tier2" / digest.removeprefix("sha256:")[:12]
+
+
 def known(one: Released) -> dict[str, Any]:
     """The facts of a classifier that comes with Garrison, scanned when it was released."""
     return _facts(one.folder, one.digest)
@@ -229,7 +234,7 @@ def _held(folder: Path, digest: str, holding: Holding) -> tuple[Any, str]:
     if found != digest:
         raise Refused(
             "GRD-TIER2",
-            f"the folder has the digest {found}, not {digest or 'one that was given'}",
+            f"the folder has the digest {found}, not {digest or 'none'}",
             fix=f"if these are the bytes that are meant: --digest {found}",
             evidence={"found": found, "expected": digest},
         )

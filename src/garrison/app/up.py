@@ -27,6 +27,7 @@ from garrison.app import issuer_keys, logins, schedule, serving, watching, wirin
 from garrison.app.addresses import certificate_names, is_loopback
 from garrison.app.api import server as api
 from garrison.app.broker import BrokerKeeper
+from garrison.app.detection import second_tier
 from garrison.app.edge_device import EdgeRun
 from garrison.app.house import SNAPSHOT_TYPE, House
 from garrison.app.lock import only_server
@@ -35,6 +36,7 @@ from garrison.app.outbound import outbound_hosts
 from garrison.app.people import settle
 from garrison.app.settings import Settings
 from garrison.app.sinks import Sinks
+from garrison.app.tier2_keeper import Tier2Keeper
 from garrison.app.workers import Plane, Workers
 from garrison.artifacts import imports, layout
 from garrison.core.actions import Action
@@ -113,6 +115,9 @@ async def _serve(
     await asyncio.to_thread(_remember_issuers, house)
     broker = BrokerKeeper(settings.run, house.loop, lambda name, status: _worker_died(house, name, status))
     house.broker = broker.address
+    house.second = Tier2Keeper(
+        settings.run, settings.isolation, house.loop, lambda name, status: _worker_died(house, name, status)
+    )
     await asyncio.to_thread(house.publish_snapshot)
     spool = SpoolReader(house.ledger, settings.run / "spool", house.now)
     workers = Workers(
@@ -131,8 +136,10 @@ async def _serve(
         asyncio.create_task(watching.loop(house, stop)),
         asyncio.create_task(logins.loop(house, stop)),
         asyncio.create_task(_keep_issuers(house, stop)),
+        asyncio.create_task(house.second.watch(stop)),
     ]
     try:
+        await asyncio.to_thread(_second_tier, house, house.second, say)
         await workers.start()
         await page.start(settings.metrics_address[1])
         restored = await asyncio.to_thread(serving.restore, house)
@@ -176,6 +183,8 @@ async def _shut_down(
     try:
         await workers.stop()
         await broker.stop()
+        if house.second is not None:
+            await asyncio.to_thread(house.second.close)
         await house.supervisor.close()
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.to_thread(house.busy.wait, VERB_SECONDS)
@@ -241,6 +250,17 @@ async def _housekeeping(house: House, workers: Workers, stop: asyncio.Event) -> 
             with contextlib.suppress(GarrisonError, OSError):
                 await workers.rotate()
                 rotated = time.monotonic()
+
+
+def _second_tier(house: House, keeper: Tier2Keeper, say: Say) -> None:
+    """Start who is asked in doubt. Without them such texts are undecided; they are tried again."""
+    for facts in second_tier(house.people().access):
+        try:
+            keeper.start(facts)
+            say(f"  tier 2   {facts['folder']} ({', '.join(facts['channels'])})")
+        except (GarrisonError, OSError) as error:
+            keeper.remember(facts)
+            say(f"  tier 2   {facts['folder']} is away, texts in doubt are refused: {error}")
 
 
 def _remember_issuers(house: House) -> None:

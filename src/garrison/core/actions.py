@@ -54,6 +54,7 @@ class Action(StrEnum):
     LIMIT_WRITE = "limit.write"
     DLP_WRITE = "dlp.write"
     GUARD_EXCEPT = "guard.except"
+    GUARD_WRITE = "guard.write"
     ALERT_RAISE = "alert.raise"
     ALERT_CLOSE = "alert.close"
     DETECT_WRITE = "detect.write"
@@ -133,6 +134,7 @@ DESCRIPTIONS: dict[Action, str] = {
     Action.ROUTE_ADD: "a model that something else serves was put behind the gateway",
     Action.ROUTE_REMOVE: "a route to a model that something else serves was taken away",
     Action.DLP_WRITE: "a pattern or a set of fingerprinted documents was added or taken away",
+    Action.GUARD_WRITE: "how a route judges orders to the model, or who is asked in doubt, was changed",
     Action.GUARD_EXCEPT: "a rule was excepted for a model until a date, with who answers for it, or no longer",
     Action.ALERT_RAISE: "unusual use was noticed; the event says whose, why, and what was done about it",
     Action.ALERT_CLOSE: "an alert was taken on, released or closed, with who answers for it and why",

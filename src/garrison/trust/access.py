@@ -22,6 +22,7 @@ TELLING = (
     Action.APIKEY_ISSUE,
     Action.DLP_WRITE,
     Action.GUARD_EXCEPT,
+    Action.GUARD_WRITE,
     Action.SINK_WRITE,
     Action.PROXY_WRITE,
     Action.DETECT_WRITE,
@@ -53,6 +54,12 @@ class Access:
     canaries: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     hosts: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # that answers may point to
     packs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    guards: dict[str, Mapping[str, Any]] = field(
+        default_factory=dict
+    )  # by model, how orders to it are judged
+    tier2: dict[str, Mapping[str, Any]] = field(
+        default_factory=dict
+    )  # who is asked in doubt, by "tier2.CHANNEL"
 
     def copy(self) -> Access:
         return Access(
@@ -72,6 +79,8 @@ class Access:
             dict(self.canaries),
             dict(self.hosts),
             dict(self.packs),
+            dict(self.guards),
+            dict(self.tier2),
         )
 
 
@@ -103,6 +112,9 @@ def _fold(access: Access, event: Event) -> None:
         _keep(access.packs, event, "pack")
     elif event.action is Action.GUARD_EXCEPT:
         _keep(access.exceptions, event, "exception")
+    elif event.action is Action.GUARD_WRITE:
+        _keep(access.guards, event, "guard")
+        _keep(access.tier2, event, "tier2")
     elif event.action is Action.SINK_WRITE:
         _keep(access.sinks, event, "sink")
     elif event.action is Action.PROXY_WRITE:

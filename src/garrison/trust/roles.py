@@ -63,6 +63,7 @@ ROLES: Mapping[str, frozenset[Action]] = MappingProxyType(
             Action.DETECT_WRITE,
             Action.DLP_WRITE,
             Action.GUARD_EXCEPT,
+            Action.GUARD_WRITE,
             Action.GATEWAY_SELFTEST,
             Action.IMAGE_PIN,
             Action.LIMIT_WRITE,

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from garrison.app.cli import guard_packs, guard_rules, output
+from garrison.app.cli import guard_packs, guard_routes, guard_rules, output
 from garrison.core.errors import Undecided, Usage
 from garrison.detect.base import Direction, Outcome
 from garrison.detect.classifier import FAMILIES
@@ -54,6 +54,7 @@ def add(subparsers: Any) -> None:
     evaluate.set_defaults(run=run_eval)
     guard_rules.add(verbs)
     guard_packs.add(verbs)
+    guard_routes.add(verbs)
 
 
 def run_eval(args: argparse.Namespace) -> int:

@@ -16,6 +16,7 @@ from garrison.storage.sql import open_database
 
 _OWN = {
     "tier1": "the classifier: the text reads like those that give orders to a model; no one word decides",
+    "tier2": "the classifier that is asked where the first is in doubt; no one word decides",
     "prompt.jailbreak.many-shot": "a written-out dialogue in which an assistant keeps saying yes, so that you do",
     "dlp.copy": "eight words in a row of a registered document",
     "dlp.custom": "a pattern that was added here",

@@ -15,6 +15,8 @@ from garrison.app.verbs.dlp import DLP_VERBS
 from garrison.app.verbs.dlp_rules import RULE_VERBS
 from garrison.app.verbs.edge import EDGE_VERBS
 from garrison.app.verbs.guard import GUARD_VERBS
+from garrison.app.verbs.guard_routes import GUARD_ROUTE_VERBS
+from garrison.app.verbs.guard_tier2 import GUARD_TIER2_VERBS
 from garrison.app.verbs.identity import IDENTITY_VERBS
 from garrison.app.verbs.images import IMAGE_VERBS
 from garrison.app.verbs.imports import IMPORT_VERBS
@@ -54,6 +56,8 @@ VERBS: dict[str, Verb] = {
         *PACK_VERBS,
         *EDGE_VERBS,
         *GUARD_VERBS,
+        *GUARD_ROUTE_VERBS,
+        *GUARD_TIER2_VERBS,
         *LIMIT_VERBS,
         *ALERT_VERBS,
         *OWNER_VERBS,

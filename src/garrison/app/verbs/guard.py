@@ -16,6 +16,7 @@ from garrison.detect.classifier import tier1_rule
 from garrison.detect.many_shot import RULE as MANY_SHOT
 from garrison.detect.rulepack import built_in_rules
 from garrison.detect.signatures import HIDDEN_RULES
+from garrison.detect.tier2 import tier2_rule
 from garrison.gateway.snapshot import MAX_EXCEPTIONS
 
 LONGEST = timedelta(days=90)  # an exception that nobody looks at again is a hole
@@ -78,6 +79,7 @@ def _rules(house: House) -> frozenset[str]:
     access = house.people().access
     known = {rule.id for rule in built_in_rules() if rule.kind in ("injection", "jailbreak")}
     known |= {tier1_rule(way) for way in (Direction.INPUT, Direction.DOCUMENT)} | HIDDEN_RULES | {MANY_SHOT}
+    known |= {tier2_rule(way) for way in (Direction.INPUT, Direction.DOCUMENT)}
     known |= {f"dlp.custom.{name}" for name in access.patterns}
     return frozenset(known | {f"dlp.copy.{name}" for name in access.copies})
 

@@ -44,7 +44,32 @@ named by its digest. It is scanned, compared with the digest at every start,
 and has to start in its sandbox; id2label has to name a harmless label.
 
     garrison scan ./piguard
-    garrison inspect --tier2 ./piguard --digest sha256:...
+    garrison guard tier2 set ./piguard --digest sha256:...
+    garrison guard tier2 show
+""",
+    ),
+    "GRD-ROUTE": Code(
+        "not a way to judge orders to a model",
+        """\
+A route blocks from a score of 0.60 to 0.995, asks the second tier between two
+scores, waits 10 to 10000 ms for it, and observes or enforces. Its name is that
+of a model in the registry or of a route.
+
+    garrison guard route set fraud --mode observe
+    garrison guard route set fraud --mode enforce --block-at 0.85
+    garrison guard route list
+""",
+    ),
+    "GRD-CALIBRATE": Code(
+        "no threshold can be set by this traffic",
+        """\
+A rate of 1 in 100 cannot be seen in 50 texts: five of them have to be expected
+above the threshold. Give more texts, or ask for a higher rate. When even the
+highest threshold blocks more than that, a rule fires on your own traffic: look
+at what was found before lowering anything.
+
+    garrison guard calibrate --set traffic.jsonl --route fraud --rate 0.01
+    garrison inspect --jsonl < traffic.jsonl
 """,
     ),
     "GRD-NONE": Code(

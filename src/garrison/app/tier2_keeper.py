@@ -1,0 +1,121 @@
+"""Keeps the second tier of the gateway alive: one process for each classifier, started again when it ends or hangs.
+
+While it is away, texts in doubt are undecided; nothing here makes them pass.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from garrison.app.tier2 import SideProcess, directory_of
+from garrison.core.errors import GarrisonError
+
+LOOK_SECONDS = 1.0
+SILENT_LOOKS = (
+    5  # looks without an answer, each of `HEALTH_SECONDS`, after which a process that lives is hung
+)
+LAUNCH_SECONDS = 60.0
+LONGEST_PAUSE = 60  # looks between two tries to start one that does not
+
+
+class Tier2Keeper:
+    """`died` is told of every unexpected end. Processes are launched in the loop's thread, which outlives verbs'."""
+
+    def __init__(
+        self,
+        run: Path,
+        level: str,
+        loop: asyncio.AbstractEventLoop,
+        died: Callable[[str, int], object] = lambda _name, _status: None,
+    ) -> None:
+        self._run = run
+        self._level = level
+        self._loop = loop
+        self._died = died
+        self._sides: dict[str, SideProcess] = {}
+        self._silent: dict[str, int] = {}
+        self._pause: dict[str, tuple[int, int]] = {}  # looks to wait, and how many the next time
+        self._lock = Lock()
+
+    def start(self, facts: Mapping[str, Any]) -> None:
+        """Verify, start and wait, from a verb's thread. Raises what those raise; then it is not kept."""
+        digest = str(facts["digest"])
+        with self._lock:
+            if digest in self._sides and self._sides[digest].is_running:
+                return
+            side = SideProcess(facts, directory_of(self._run, digest), self._level)
+            self._begin(side)
+            self._sides[digest] = side
+
+    def remember(self, facts: Mapping[str, Any]) -> None:
+        """One that is wanted and could not be started: it is tried again."""
+        digest = str(facts["digest"])
+        self._sides.setdefault(digest, SideProcess(facts, directory_of(self._run, digest), self._level))
+
+    def running(self) -> frozenset[str]:
+        """The digests of those whose process lives."""
+        return frozenset(digest for digest, side in self._sides.items() if side.is_running)
+
+    def keep_only(self, digests: Collection[str]) -> None:
+        """End those that nobody wants any more."""
+        with self._lock:
+            for digest in set(self._sides) - set(digests):
+                self._sides.pop(digest).stop()
+
+    async def watch(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), LOOK_SECONDS)
+            if not stop.is_set():
+                await asyncio.to_thread(self.look)
+
+    def look(self) -> None:
+        """One look at each: start again what has ended, end what hangs."""
+        for digest, side in list(self._sides.items()):
+            if side.is_running:
+                self._silent[digest] = 0 if side.is_well() else self._silent.get(digest, 0) + 1
+                if self._silent[digest] < SILENT_LOOKS:
+                    continue
+            self._revive(digest, side)
+
+    def _revive(self, digest: str, side: SideProcess) -> None:
+        left, next_time = self._pause.get(digest, (0, 1))
+        if left:
+            self._pause[digest] = (left - 1, next_time)
+            return
+        with self._lock:
+            if self._sides.get(digest) is not side:
+                return
+            status = side.process.poll() if side.process is not None else None
+            if side.process is not None:
+                self._died("tier2", -9 if status is None else status)
+            side.stop()
+            self._silent[digest] = 0
+            try:
+                self._begin(side)
+            except (GarrisonError, OSError):
+                self._pause[digest] = (next_time, min(2 * next_time, LONGEST_PAUSE))
+            else:
+                self._pause.pop(digest, None)
+
+    def _begin(self, side: SideProcess) -> None:
+        side.verify()
+        try:
+            asyncio.run_coroutine_threadsafe(_launched(side), self._loop).result(LAUNCH_SECONDS)
+            side.wait_ready()
+        except BaseException:
+            side.stop()
+            raise
+
+    def close(self) -> None:
+        """End all. Not from the loop's thread."""
+        self.keep_only(())
+
+
+async def _launched(side: SideProcess) -> None:
+    side.launch()
