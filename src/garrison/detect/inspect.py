@@ -26,7 +26,7 @@ from garrison.detect.many_shot import many_shot
 from garrison.detect.normalise import HIDDEN, View, normalise, views
 from garrison.detect.own import NOTHING_OWN, Own
 from garrison.detect.patterns import BlockScanner, Hit, StreamScanner, TextStream, encode
-from garrison.detect.redact import Redaction
+from garrison.detect.redact import Redaction, farthest
 from garrison.detect.route_guard import AS_EVER, WIDEST, RouteGuard
 from garrison.detect.rulepack import Rule, built_in_rules
 from garrison.detect.stream import StreamRedactor
@@ -88,6 +88,7 @@ class Inspector:
             for way in directions
         }
         self._rules = {way: _with_effects(*plain) for way, plain in self._plain.items()}
+        self._back = {way: farthest(rules) for way, rules in self._rules.items()}
         judges = bool(set(directions) - {Direction.OUTPUT})
         self._block = BlockScanner(incoming, cache) if judges else None
         self._classifier = (tier1 or Classifier()) if judges else None
@@ -96,6 +97,9 @@ class Inspector:
         self._blocking = own.blocking  # a value that ends a request; in an answer it is replaced
         self._ways: dict[tuple[Direction, tuple[tuple[str, Effect], ...]], tuple[Rule, ...]] = {}
         self._quiet: OrderedDict[bytes, None] = OrderedDict()
+        self._scanned: tuple[str, list[Hit]] | None = (
+            None  # the last text: `is_clean` and `inspect` ask twice
+        )
         self._secret = secrets.token_bytes(32)
         self._stream = StreamScanner(outgoing, cache) if Direction.OUTPUT in directions else None
         self._answers = BlockScanner(outgoing, cache) if Direction.OUTPUT in directions else None
@@ -146,10 +150,13 @@ class Inspector:
         copies = self._copies.get(direction)
         if copies is not None and any(copies.find(text) for text in texts):
             return False
+        keys: list[bytes] | None = None
         if direction is not Direction.OUTPUT and len(texts) <= FEW:
-            texts = [text for text in texts if not self._is_known(self._key(text, direction))]
-            if not texts:
+            unknown = {self._key(text, direction): text for text in texts}
+            unknown = {key: text for key, text in unknown.items() if not self._is_known(key)}
+            if not unknown:
                 return True
+            keys, texts = list(unknown), list(unknown.values())
         joined = texts[0] if len(texts) == 1 else SEPARATOR.join(texts)
         if len(joined) > MAX_TEXT or (not self._joins and len(texts) != 1):
             return False
@@ -159,7 +166,9 @@ class Inspector:
             return False
         if not self._asks and joined.isascii() and not self._scan(joined, direction):
             return True
-        return all(self._is_quiet(text, direction) for text in texts)
+        if keys is None:
+            keys = [self._key(text, direction) for text in texts]
+        return all(self._is_quiet(key, text, direction) for key, text in zip(keys, texts, strict=True))
 
     def _key(self, text: str, direction: Direction) -> bytes:
         return hashlib.blake2b(direction.encode() + encode(text), key=self._secret, digest_size=16).digest()
@@ -170,9 +179,8 @@ class Inspector:
         self._quiet.move_to_end(key)
         return True
 
-    def _is_quiet(self, text: str, direction: Direction) -> bool:
+    def _is_quiet(self, key: bytes, text: str, direction: Direction) -> bool:
         """Whether a text has no finding. What an application repeats with every request is judged once."""
-        key = self._key(text, direction)
         if self._is_known(key):
             return True
         try:
@@ -196,6 +204,7 @@ class Inspector:
         copies = self._copies.get(direction)
         return Redaction(
             self._treated(direction, how),
+            self._back[direction],
             None if copies is None else copies.open(),
             None if how is None else how.relabel,
         )
@@ -225,8 +234,6 @@ class Inspector:
         said: RouteGuard,
         tolerant: bool,
     ) -> Inspection:
-        channel = channel_of(direction)
-        guard = said.over(self._asks.get(channel, self._guard))
         rules = self._treated(direction, how)
         hits = self._scan(text, direction)
         copies = direction in self._copies
@@ -242,6 +249,10 @@ class Inspector:
         forbidden = any(
             finding.rule_id in ends or (how is not None and how.ends(finding.kind)) for finding in findings
         )
+        if not findings and not self._score_all and len(values) == len(hits) and text.isascii():
+            return Inspection(Outcome.ALLOW, 0.0, (), passed)  # nothing hints at an order
+        channel = channel_of(direction)
+        guard = said.over(self._asks.get(channel, self._guard))
         signed, read = self._orders(text, direction, hits, guard)
         orders = Orders(
             text, passed, direction, tuple(findings), tuple(signed), tuple(read), excepted, forbidden
@@ -299,8 +310,10 @@ class Inspector:
         """Hits of the rules that apply in this direction."""
         if self._block is None:
             raise ValueError("this inspector was made for Direction.OUTPUT only")
+        if self._scanned is None or self._scanned[0] is not text:
+            self._scanned = text, self._block.scan(text)
         rules = self._rules[direction]
-        return [hit for hit in self._block.scan(text) if direction in rules[hit[1]].directions]
+        return [hit for hit in self._scanned[1] if direction in rules[hit[1]].directions]
 
 
 def _with_effects(rules: Sequence[Rule], effects: Mapping[str, Effect]) -> tuple[Rule, ...]:

@@ -67,20 +67,25 @@ class _Growing:
     searched: int
 
 
+def farthest(rules: Iterable[Rule]) -> int:
+    """How far back, across any cut, a value with spaces in it may begin."""
+    return max((rule.reach for rule in rules if rule.boundary == WIDTH), default=0)
+
+
 class Redaction:
     """Feed text with its trigger hits, get text that may pass on. Offsets count from the first feed."""
 
     def __init__(
         self,
         rules: Sequence[Rule],
+        back: int,
         copies: CopyStream | None = None,
         relabel: Callable[[Rule, str], str] | None = None,
     ) -> None:
         self._rules = rules
         self._relabel = relabel  # what stands in the place of a value, instead of its rule's label
         self._copies = copies
-        # A value with spaces in it may begin this far back, across any cut.
-        self._back = max((rule.reach for rule in rules if rule.boundary == WIDTH), default=0)
+        self._back = back  # what `farthest` says of the rules
         self._buffer = ""
         self._base = 0  # absolute offset of buffer[0]
         self._out = 0  # absolute: everything before it was passed on or replaced
@@ -121,7 +126,8 @@ class Redaction:
         self._buffer += text
         self._ended = last
         end = fresh + len(text)
-        self._move_cut(fresh, end)
+        if not last:
+            self._move_cut(fresh, end)
         if self._growing:
             self._grow(end)
         if self._windows or hits:
