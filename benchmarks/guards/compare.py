@@ -138,7 +138,7 @@ def _injection_row(
         rate("injection", "jailbreak"),
         rate("benign"),
         rate("hard-benign"),
-        f"{cpu / kilobytes * 1e3:.2f}",
+        _cost(cpu, kilobytes),
     )
 
 
@@ -183,8 +183,13 @@ def _values_row(
         *recall,
         _shown(sum(right), len(right)),
         _shown(sum(hard), len(hard)),
-        f"{cpu / kilobytes * 1e3:.2f}",
+        _cost(cpu, kilobytes),
     )
+
+
+def _cost(cpu: float, kilobytes: float) -> str:
+    """CPU milliseconds for a kB; nothing for a peer that judged no text in its time."""
+    return f"{cpu / kilobytes * 1e3:.2f}" if kilobytes else "-"
 
 
 def _shown(hits: int, of: int) -> str:

@@ -15,12 +15,19 @@ from tests.app.household import Household, opened
 from tests.app.test_dlp import _snapshot
 from tests.fakes.tier2 import classifier
 
+from garrison.app import watching
 from garrison.app.tier2_keeper import Tier2Keeper
+from garrison.core.actions import Action
 from garrison.core.errors import GarrisonError, Refused, Undecided
+from garrison.core.event import Event
+from garrison.core.event import Outcome as Told
+from garrison.core.finding import Finding, Severity
 from garrison.detect.base import Direction, Outcome
 from garrison.detect.inspect import Inspector
 from garrison.detect.route_guard import parse_guard
 from garrison.detect.tier2_ask import BothTiers, parse_asked
+from garrison.evidence import store as events
+from garrison.evidence.export import to_ocsf
 from garrison.gateway.detection import Detection
 from garrison.runtime.running import innermost
 from garrison.trust.tree import read_tree
@@ -156,3 +163,21 @@ def test_a_second_tier_is_tried_before_it_is_used_and_comes_back_when_it_was_kil
         assert not keeper.running()
     finally:
         keeper.close()
+
+
+@pytest.mark.row("C20", kind="R")
+def test_a_canary_in_an_answer_is_an_alert_and_an_ocsf_detection_finding(home: Household) -> None:
+    found = Finding("dlp.canary.prompt.rot13", Severity.HIGH, "secret.canary", "output[3:21]")
+    for _ in range(3):
+        home.house.record(
+            Event(home.clock(), Action.MODEL_INVOKE, "user:dana", "fraud@1", Told.ALLOWED, findings=(found,))
+        )
+    assert watching.look(home.house) == 1
+    assert watching.look(home.house) == 0, "once an hour"
+    (alert,) = home.ask("alerts.list")["alerts"]
+    assert (alert["code"], alert["subject"], alert["state"]) == ("ANO-CANARY", "user:dana", "open")
+    with home.house.ledger.read() as connection:
+        (record,) = events.find(connection, events.Filter(action=Action.ALERT_RAISE.value, limit=9))
+    told = to_ocsf(record, "0")
+    assert (told["class_uid"], told["is_alert"], told["severity"]) == (2004, True, "Critical")
+    assert told["finding_info"]["attacks"] == [{"technique": {"uid": "AML.T0056"}, "version": "ATLAS 5"}]

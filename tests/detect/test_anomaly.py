@@ -18,6 +18,7 @@ from sigma.validation import SigmaValidator
 from sigma.validators.core import validators
 
 import garrison.detect
+from garrison.app.canary_watch import CODE as CANARY
 from garrison.app.cli.detect_trial import summary
 from garrison.core.errors import Usage
 from garrison.detect.anomaly.alert import KINDS
@@ -221,4 +222,4 @@ def test_the_sigma_rules_are_valid_and_name_alerts_that_there_are() -> None:
         selection = yaml.safe_load(path.read_text())["detection"]["selection"]
         if selection.get("action") == "alert.raise":
             named |= set(selection["code"])
-    assert named == set(KINDS)
+    assert named == {*KINDS, CANARY}

@@ -78,7 +78,6 @@ def _export_after_everything(server: Server) -> str:
     raise AssertionError("the last request did not reach the ledger")
 
 
-@pytest.mark.row("S54", kind="R")
 @contextlib.contextmanager
 def _exported(server: Server, directory: Path) -> Iterator[None]:
     """Everything that leaves for others while it is open, in files: events in each form, logs and spans, figures."""
@@ -115,6 +114,7 @@ def _exported(server: Server, directory: Path) -> Iterator[None]:
 
 
 @pytest.mark.row("C18", kind="R")
+@pytest.mark.row("S54", kind="R")
 def test_nothing_of_a_request_is_kept_anywhere(serving: Server, tmp_path: Path) -> None:
     with _exported(serving, tmp_path):
         token = _ask_in_every_way(serving, tmp_path)

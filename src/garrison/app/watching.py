@@ -14,6 +14,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from garrison.app.canary_watch import raise_canaries
 from garrison.app.detection import folder_of
 from garrison.app.house import House
 from garrison.app.watch_state import Watching, restore, save
@@ -72,6 +73,7 @@ def look(house: House) -> int:
             for record in found:
                 seen = read(record.event.as_json(), record.event.time.timestamp())
                 alerts += watching.watch.feed(seen) if seen is not None else []
+                raised += raise_canaries(house, record.event)
             raised += sum([_raise(house, alert) for alert in alerts])
             if found:
                 watching.cursor = found[-1].seq

@@ -107,6 +107,14 @@ CODES: dict[str, Code] = {
             _COUNTS,
         ),
     ),
+    "ANO-CANARY": Code(
+        "a canary was in an answer",
+        _alert(
+            "A word that was put into hidden context came out in an answer: somebody made\n"
+            "the model repeat what it was told in secret. The word itself was taken out.",
+            "The event of the request names the canary and the form in which it came.",
+        ),
+    ),
     "ANO-SLOWED": Code(
         "requests are slowed down after an alert",
         """\
