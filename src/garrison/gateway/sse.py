@@ -45,7 +45,7 @@ class EventParser:
         return [event for event in map(_data, self._bounded(blocks)) if event is not None]
 
     def _bounded(self, blocks: list[bytes]) -> list[bytes]:
-        if len(self._buffer) > self._limit or any(len(block) > self._limit for block in blocks):
+        if len(self._buffer) > self._limit or len(max(blocks, key=len, default=b"")) > self._limit:
             raise Undecided(
                 "GW-ANSWER",
                 f"the model server sent an event of more than {self._limit} bytes",

@@ -98,10 +98,6 @@ class Response:
         self._error = self._error or error
         self._arrived.set()
 
-    def spoil(self, error: GarrisonError) -> None:
-        """`fail` from inside the parser: the reader is woken after it."""
-        self._error = self._error or error
-
     def take(self, data: bytes) -> int:
         """Hold bytes for the reader and return how many are held now."""
         self._held += len(data)
@@ -142,6 +138,8 @@ class Connection(asyncio.BufferedProtocol):
         self._view = memoryview(bytearray(READ_BYTES))
         self._transport: asyncio.Transport | None = None
         self._response: Response | None = None
+        self._pieces: list[bytes] = []  # of a body, as the parser cuts it: a stream has one for each token
+        self.on_body = self._pieces.append
         self._parser = httptools.HttpResponseParser(self)  # one for all answers: making one costs
         self._paused = False
         self._received = 0
@@ -229,13 +227,35 @@ class Connection(asyncio.BufferedProtocol):
         try:
             self._parser.feed_data(self._view[:nbytes])
         except httptools.HttpParserError:
+            self._gather(response)
             self._fail(malformed("an answer that is not HTTP"))
             return
+        self._gather(response)
         if self._response is response and response.status:
             # While it is paused the client is slow, not the model server.
             idle = self._until if self._paused else self._now() + self._limits.idle_seconds
             self.deadline = min(idle, self._until)
         response.wake()
+
+    def _gather(self, response: Response) -> None:
+        """What one read brought of a body, in one piece. The read was bounded, so the limits are looked at here."""
+        pieces = self._pieces
+        if not pieces:
+            return
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        self._received += len(body)
+        if self._received > self._limits.answer_bytes:
+            response.fail(malformed(f"more than {self._limits.answer_bytes} bytes"))
+            self.abort()
+        elif (
+            response.take(body) > self._limits.held_bytes
+            and self._response is response
+            and not self._paused
+            and self._transport is not None
+        ):
+            self._paused = True
+            self._transport.pause_reading()
 
     def eof_received(self) -> bool:
         return False
@@ -277,18 +297,6 @@ class Connection(asyncio.BufferedProtocol):
             self._response.status = (
                 status if status >= 200 else 0
             )  # RFC 9110 section 15.2: another one follows
-
-    def on_body(self, body: bytes) -> None:
-        response = self._response
-        if response is None:
-            return
-        self._received += len(body)
-        if self._received > self._limits.answer_bytes:
-            response.spoil(malformed(f"more than {self._limits.answer_bytes} bytes"))
-            raise httptools.HttpParserError("answer too large")
-        if response.take(body) > self._limits.held_bytes and not self._paused and self._transport is not None:
-            self._paused = True
-            self._transport.pause_reading()
 
     def on_message_complete(self) -> None:
         response = self._response
