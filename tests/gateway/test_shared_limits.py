@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tests.fakes.upstream import HANG, STREAM_HEAD, chunk, delta, event
-from tests.gateway.rig import Rig, chat
+from tests.fakes.upstream import HANG, STREAM_HEAD, chunk, completion, delta, event
+from tests.gateway.rig import Answer, Rig, chat
 
 from garrison.core.errors import Usage
+from garrison.core.event import format_time
 from garrison.gateway.shared_limits import SharedLimits, parse_server
 
 WIDE = {"requests_per_minute": 100_000, "tokens_per_minute": 100_000_000, "concurrency": 1_000}
@@ -146,6 +150,76 @@ def test_without_the_counters_each_gateway_has_its_own_part_and_they_count_toget
         rig.until(lambda rig=rig: rig.plane.shared.up and not rig.plane.limiter.alone)
         rig.published(limits=WIDE | {"requests_per_minute": 15})
         assert rig.ask(chat(), token=pair[0].token()).status == 200
+
+
+@pytest.mark.row("C07", kind="R")
+@pytest.mark.row("C22", kind="R")
+def test_who_is_slowed_down_and_who_is_over_a_limit_are_told_so_whichever_gateway_says_it(
+    pair: list[Rig], counters: Counters
+) -> None:
+    until = format_time(datetime.now(UTC) + timedelta(minutes=30))
+    facts = {"alert": "al-0007", "identity": "user:mallory", "model": "", "until": until, "per_minute": 4}
+    slowed = [{**facts, "action": "throttle"}]
+    for rig in pair:
+        rig.published(limits=WIDE | {"requests_per_minute": 6}, restrictions=slowed)
+    mallory, dana = pair[0].token("mallory"), pair[0].token("dana")
+
+    def asked(token: str, times: int) -> list[Answer]:
+        return [pair[number % 2].ask(chat(), token=token) for number in range(times)]
+
+    def judged(answers: list[Answer], allowed: int, code: str) -> None:
+        assert [answer.status for answer in answers] == [200] * allowed + [429] * (len(answers) - allowed)
+        for number, answer in list(enumerate(answers))[allowed:]:
+            assert answer.code == code
+            assert 1 <= int(answer.headers["retry-after"]) <= 61
+            assert pair[number % 2].event_of(answer)["code"] == code
+            assert ("al-0007" in answer.json["error"]["message"]) == (code == "ANO-SLOWED")
+
+    judged(asked(mallory, 8), 4, "ANO-SLOWED")  # two at each gateway: only the shared counters know
+    judged(asked(dana, 8), 6, "LIM-RATE")
+    counters.stop()
+    for rig in pair:  # each by its own part
+        uma = pair[0].token("mallory", tenant="elsewhere")
+        assert {rig.ask(chat(), token=uma).code for _ in range(2)} == {"ANO-SLOWED"}
+
+
+@pytest.mark.row("C07", kind="R")
+def test_a_hundred_at_once_over_two_gateways_overspend_by_one_reservation_at_most(pair: list[Rig]) -> None:
+    """Each reserves 100 of 1,000 tokens for the answer and is told afterwards that it used 18."""
+    for rig in pair:
+        rig.published(limits=WIDE | {"tokens_per_minute": 1_000})
+    gate = threading.Event()
+    for rig in pair:
+        rig.upstream.answer = lambda _asked: completion("hello") if gate.is_set() else [HANG]
+    token, body = pair[0].token(), chat(max_tokens=100)
+    with ThreadPoolExecutor(100) as pool:
+        waiting = [pool.submit(pair[n % 2].ask, body, token=token) for n in range(100)]
+        pair[0].until(lambda: sum(one.done() for one in waiting) >= 90, seconds=60)
+        running = [one for one in waiting if not one.done()]
+        assert 8 <= len(running) <= 10  # with a token or two for each question, at most 1,000 of them
+        assert sum(len(rig.upstream.asked) for rig in pair) == len(running)
+        assert {one.result().status for one in waiting if one not in running} == {429}
+        for rig in pair:
+            rig.loop.call_soon_threadsafe(rig.plane.pool.close)
+    gate.set()
+    assert pair[1].ask(body, token=token).status == 200  # what failed has cost nothing
+
+
+@pytest.mark.row("S36", kind="R")
+def test_counters_that_refuse_to_write_are_taken_for_away(pair: list[Rig], counters: Counters) -> None:
+    """A Redis out of memory answers and counts nothing."""
+    for rig in pair:
+        rig.published(limits=WIDE | {"requests_per_minute": 20})
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(60)
+        client.connect(str(counters.path))
+        client.sendall(b"CONFIG SET maxmemory-policy noeviction\r\nCONFIG SET maxmemory 1\r\n")
+        said = b""
+        while said.count(b"+OK") < 2:
+            said += client.recv(100)
+    for rig in pair:
+        statuses = [rig.ask(chat(), token=pair[0].token()).status for _ in range(12)]
+        assert statuses == [200] * 10 + [429] * 2
 
 
 @pytest.mark.row("S36", kind="R")

@@ -125,7 +125,16 @@ class SpoolWriter:
         return line
 
     def write(self, lines: bytes) -> None:
-        """Lines of `begun` and `ended`, all of them or none."""
+        """Lines of `begun` and `ended`, all of them or none.
+
+        The kernel writes to a file that somebody removed as if it were there: such lines go to a new one.
+        """
+        self._append(lines)
+        if os.fstat(self._file).st_nlink == 0:
+            self._rotate()
+            self._append(lines)
+
+    def _append(self, lines: bytes) -> None:
         try:
             written = os.write(self._file, lines)
             if written != len(lines):

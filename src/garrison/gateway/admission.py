@@ -14,7 +14,7 @@ import orjson
 
 from garrison.core.actions import Action
 from garrison.core.decision import Decision, Endpoint, Request, Subject, Tier
-from garrison.core.errors import Refused, Usage
+from garrison.core.errors import Refused, Undecided, Usage
 from garrison.detect.base import Direction, Inspection, Outcome
 from garrison.detect.handling import How, how, needs_vault
 from garrison.detect.route_guard import AS_EVER, RouteGuard
@@ -236,8 +236,9 @@ def admit(
     body, vault, plan = call.body, None, snapshot.actions.of(endpoint.tier)
     texts = strings_of(body)
     joined = "".join(texts)
+    is_clean = inspector.is_clean(texts, Direction.INPUT)
     record.scanned_in = len(joined) if joined.isascii() else len(joined.encode())
-    if not inspector.is_clean(texts, Direction.INPUT):
+    if not is_clean:
         until = snapshot.excepted.get(endpoint.name, ())
         excepted = frozenset(rule for rule, end in until if wall < end)
         leaves = not endpoint.version or bool(record.asked_by)
@@ -281,9 +282,13 @@ def inspected(
     passes_on = leaves or treated is not None
 
     def rewrite(text: str) -> str:
-        inspection = inspector.inspect(
-            text, Direction.INPUT, excepted, treated, tolerant=tolerant, guard=guard
-        )
+        try:
+            inspection = inspector.inspect(
+                text, Direction.INPUT, excepted, treated, tolerant=tolerant, guard=guard
+            )
+        except Undecided:
+            record.scanned_in = 0  # the event claims no byte that a detector failed on
+            raise
         if inspection.doubt is not None:
             record.doubts.append((inspection.doubt, excepted))
         else:

@@ -21,7 +21,10 @@ from garrison.detect.tier2_ask import Asker, guards, parse_asked
 
 
 class Detection:
-    """`renew` answers with the same inspector as long as nothing of it changed."""
+    """`renew` answers with the same inspector as long as nothing of it changed.
+
+    It is first asked where a snapshot is read, beside what is served, and then again where it comes into force.
+    """
 
     def __init__(self, cache: Path | None) -> None:
         self._cache = cache

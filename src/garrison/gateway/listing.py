@@ -57,7 +57,7 @@ def _model(name: str) -> dict[str, Any]:
 
 
 def probe(snapshots: SnapshotFile, wall: float, exchange: Exchange, target: str) -> None:
-    """Alive: this process answers. Ready: it has a valid snapshot and can record. No detail for strangers."""
+    """Alive: this process answers. Ready: it has a valid snapshot. No detail for strangers."""
     ready = True
     if target in ("/readyz", "/v2/health/ready"):
         try:

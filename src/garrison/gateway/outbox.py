@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from garrison.core.errors import GarrisonError
 from garrison.evidence.spool_writer import ENDED
+from garrison.gateway.turns import Signal
 
 
 class Spool(Protocol):
@@ -38,6 +39,23 @@ class Reply(Protocol):
     """A client's connection with an answer to send."""
 
     def send(self, data: bytes) -> None: ...
+
+
+class _Recorded:
+    """Somebody who goes on when what was told before is recorded, or cannot be."""
+
+    __slots__ = ("error", "signal")
+
+    def __init__(self) -> None:
+        self.signal = Signal()
+        self.error: GarrisonError | None = None
+
+    def transmit(self, _request: bytes) -> None:
+        self.signal.set()
+
+    def withdraw(self, error: GarrisonError) -> None:
+        self.error = error
+        self.signal.set()
 
 
 class Outbox:
@@ -68,6 +86,14 @@ class Outbox:
         """A request for a model server. It leaves when every line before it is recorded, or not at all."""
         self._asks.append((connection, request))
         self._due()
+
+    async def recorded(self) -> None:
+        """Wait until every line so far is recorded: for an answer that no model is asked for. Raises `Undecided`."""
+        waiting = _Recorded()
+        self.ask(waiting, b"")
+        await waiting.signal
+        if waiting.error is not None:
+            raise waiting.error
 
     def reply(self, connection: Reply, data: bytes) -> None:
         """A whole answer for a client."""

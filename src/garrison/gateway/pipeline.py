@@ -118,6 +118,8 @@ async def handle(plane: Plane, exchange: Exchange) -> None:
         plane.active[exchange] = principal
         door = door_of(head.target)
         if door is None:
+            begin(plane, record)
+            await plane.outbox.recorded()
             show_models(exchange, snapshot, principal, record)
             return
         call = door.parse(await exchange.body(), plane.http.json_depth)
@@ -127,7 +129,8 @@ async def handle(plane: Plane, exchange: Exchange) -> None:
         tag = tag_of(head)
         admitted = admit(snapshot, principal, call, plane.limiter, plane.inspector, record, tag, wall)
         if plane.shared is not None:
-            await count_together(plane.shared, plane.limiter, record)
+            held = snapshot.restricted.get(principal.subject.actor, ())
+            await count_together(plane.shared, plane.limiter, record, held)
         if record.doubts:
             await settle(plane.asker, record)
         redaction.rules = record.rules = snapshot.rules.get(admitted.endpoint.name, PLAIN)
@@ -135,10 +138,9 @@ async def handle(plane: Plane, exchange: Exchange) -> None:
         redaction.restore(admitted.vault, principal.subject.actor)
         check_images(call, record)
         record.judged = plane.clock()
-        plane.outbox.begin(
-            record.request_id, plane.clock_text.at(plane.wall()), record.subject.actor, record.resource
-        )
+        begin(plane, record)
         if record.asked_by:
+            await plane.outbox.recorded()
             permit(exchange, record, admitted)
         else:
             await answer(plane, exchange, door, admitted, record, redaction)
@@ -155,6 +157,12 @@ async def handle(plane: Plane, exchange: Exchange) -> None:
     finally:
         plane.active.pop(exchange, None)
         close(plane, record, redaction)
+
+
+def begin(plane: Plane, record: Record) -> None:
+    """The line of an admitted request; it is on the disk before a model is asked or a yes is said."""
+    wall = plane.clock_text.at(plane.wall())
+    plane.outbox.begin(record.request_id, wall, record.subject.actor, record.resource)
 
 
 def route(exchange: Exchange, record: Record) -> Head:

@@ -32,7 +32,7 @@ class OutputInspector(OutputRules, Protocol):
 class Redaction:
     """All output inspection of one request: makes redactors and gathers what they found.
 
-    `scanned` counts the bytes (UTF-8) that detectors were given, whatever became of them. With `rules.is_audit`
+    `scanned` counts the bytes (UTF-8) that detectors have read, whatever became of them. With `rules.is_audit`
     texts pass as they are and findings are only noted; with `rules.blocks` a value that would be replaced ends
     the answer. `how` is what is done with values here, instead of the defaults. What was tokenised in the request
     comes back behind all inspection, so a value that the model made up is still replaced.
@@ -69,8 +69,8 @@ class Redaction:
 
     def piece(self, redactor: StreamRedactor, text: str) -> str:
         """The next piece of a text: what of it, and of what was held, may be shown. Raises `Refused` DLP-BLOCK."""
-        self._count(text)
         shown = redactor.feed(text)
+        self._count(text)
         if self.rules.is_audit:
             shown = text
         else:
@@ -92,8 +92,9 @@ class Redaction:
         """One complete text. Raises `Refused` DLP-BLOCK."""
         if not text:
             return text
+        is_clean = self._inspector.is_clean((text,), Direction.OUTPUT)
         self._count(text)
-        if self._inspector.is_clean((text,), Direction.OUTPUT):
+        if is_clean:
             return self._restored(text)
         shown = self._whole(text)
         return self._restored(text if self.rules.is_audit else shown)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from garrison.core.errors import Refused, Usage
 from garrison.gateway.counters import SLOTS, WINDOWS
 from garrison.gateway.limits import Counted, Limiter, Spend, refused_elsewhere
 from garrison.gateway.record import Record
+from garrison.gateway.restrictions import Restriction, explained
 
 ANSWER_SECONDS = 0.25  # a request waits no longer for the shared counters
 RETRY_SECONDS = 1.0
@@ -250,21 +251,29 @@ class SharedLimits:
             wire.close()
 
 
-async def count_together(shared: SharedLimits, limiter: Limiter, record: Record) -> None:
-    """Count an admitted request with the other gateways, or by this one's own part. Raises `Refused` LIM-RATE."""
+async def count_together(
+    shared: SharedLimits, limiter: Limiter, record: Record, held: Iterable[Restriction] = ()
+) -> None:
+    """Count an admitted request with the other gateways, or by this one's own part.
+
+    Raises `Refused` LIM-RATE, or ANO-SLOWED when the limit is one that an alert led to (`held`).
+    """
     counted, spend, reservation = record.counted, record.spend, record.reservation
     if counted is None or spend is None or reservation is None:
         return
     try:
         reservation.later = await shared.reserve(counted, spend)
-    except Refused:
+    except Refused as error:
         reservation.cancel()
-        raise
+        raise explained(error, held) from None
     except Away:
         if not limiter.alone:
             limiter.alone = True
             reservation.cancel()
-            record.reservation = limiter.reserve(counted, spend)
+            try:
+                record.reservation = limiter.reserve(counted, spend)
+            except Refused as error:
+                raise explained(error, held) from None
 
 
 class _Wire(asyncio.Protocol):

@@ -254,7 +254,11 @@ def _whole(value: Any) -> int:
 
 
 class SnapshotFile:
-    """The newest good snapshot of one file. `refresh` is cheap when nothing changed: one `stat`."""
+    """The newest good snapshot of one file. `refresh` is cheap when nothing changed: one `stat`.
+
+    `prepare` makes what takes long and is needed with a snapshot. Like the reading of the file it is done in the
+    `background`, before `refresh` tells of the snapshot: compiling patterns takes seconds.
+    """
 
     def __init__(
         self,
@@ -265,8 +269,10 @@ class SnapshotFile:
         issuer: str,
         minimum_version: int = 0,
         background: Executor | None = None,
+        prepare: Callable[[Snapshot], object] = lambda _snapshot: None,
     ) -> None:
         self._path = path
+        self._prepare = prepare
         self._background = background
         self._pending: Future[Snapshot] | None = None
         self._key = key
@@ -304,7 +310,9 @@ class SnapshotFile:
     def _open(self) -> Snapshot:
         if self._path.stat().st_size > 2 * MAX_BYTES:
             raise Refused("GW-SNAPSHOT", "the snapshot file is too large", fix="restart garrison up")
-        return open_snapshot(self._path.read_bytes(), self._key, previous=self._current, **self._names)
+        opened = open_snapshot(self._path.read_bytes(), self._key, previous=self._current, **self._names)
+        self._prepare(opened)
+        return opened
 
     def _take(self, load: Callable[[], Snapshot]) -> Snapshot | None:
         try:

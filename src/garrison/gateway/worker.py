@@ -136,6 +136,7 @@ def build(config: WorkerConfig, outbox: Outbox, loop: asyncio.AbstractEventLoop)
     """Everything a request needs, from the configuration. Raises what a bad snapshot raises."""
     key = parse_public(config.snapshot_key.encode())
     pinned = PublicKey(key_id_of(key), "snapshot", config.snapshot_key.encode())
+    detection = Detection(Path(config.patterns) if config.patterns else None)
     snapshots = SnapshotFile(
         Path(config.snapshot),
         pinned,
@@ -143,10 +144,10 @@ def build(config: WorkerConfig, outbox: Outbox, loop: asyncio.AbstractEventLoop)
         issuer=config.issuer,
         minimum_version=config.minimum_snapshot,
         background=ThreadPoolExecutor(1, thread_name_prefix="snapshot"),
+        prepare=lambda snapshot: detection.renew(snapshot.detect),
     )
     if snapshots.refresh() is None and snapshots.problem is not None:
         raise snapshots.problem
-    detection = Detection(Path(config.patterns) if config.patterns else None)
     current = snapshots.newest
     table = Table(
         config.limit_regions, config.limit_region, -1 if config.limits_fd is None else config.limits_fd
