@@ -90,6 +90,7 @@ class Filter:
     until: str = ""  # exclusive
     after: int = 0  # seq greater than
     limit: int = 0  # 0: all
+    trace_id: str = ""  # of a gateway request: its id
 
 
 def columns_of(record: Record) -> dict[str, str]:
@@ -310,7 +311,7 @@ def _conditions(wanted: Filter) -> list[sa.ColumnElement[bool]]:
     found: list[sa.ColumnElement[bool]] = []
     if wanted.after:
         found.append(events.c.seq > wanted.after)
-    exact = {"action": wanted.action, "actor": wanted.actor, "outcome": wanted.outcome}
+    exact = {name: getattr(wanted, name) for name in ("action", "actor", "outcome", "trace_id")}
     found.extend(events.c[name] == value for name, value in exact.items() if value)
     if wanted.model:
         versions = events.c.resource.startswith(f"{wanted.model}@", autoescape=True)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import re
 from contextlib import closing
 from typing import Any
 
 from garrison.app.cli import link, output
+from garrison.core.actions import Action
 from garrison.core.errors import Refused
 from garrison.core.finding import Finding
 from garrison.detect.rulepack import built_in_rules
@@ -14,6 +16,7 @@ from garrison.evidence import store
 from garrison.evidence.record import Record, parse_audit_id
 from garrison.storage.sql import open_database
 
+REQUEST_ID = re.compile(r"r-[0-9a-z]{8,64}")  # as the gateway gives to whoever asked
 _OWN = {
     "tier1": "the classifier: the text reads like those that give orders to a model; no one word decides",
     "tier2": "the classifier that is asked where the first is in doubt; no one word decides",
@@ -29,9 +32,10 @@ def add(verbs: Any) -> None:
     explain = verbs.add_parser(
         "explain",
         help="which rule fired in a request, and what to do if it was wrong",
-        epilog="example: garrison guard explain a-000412",
+        epilog="examples:\n  garrison guard explain a-000412\n  garrison guard explain r-5f1c2a9b0000001c",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    explain.add_argument("id", metavar="ID", help="as the refusal, or garrison audit list, shows it")
+    explain.add_argument("id", metavar="ID", help="of the refusal (r-...), or of garrison audit list (a-...)")
     explain.set_defaults(run=run_explain)
     wrong = verbs.add_parser(
         "except",
@@ -66,6 +70,7 @@ def run_explain(args: argparse.Namespace) -> int:
         "outcome": event.outcome.value,
         "code": event.code,
         "excepted": event.data.get("excepted", []),
+        "observed": event.data.get("observed", []),
         "findings": found,
     }
     if args.json:
@@ -84,7 +89,11 @@ def _record(args: argparse.Namespace) -> Record:
         closing(open_database(link.data_directory(args) / "garrison.db", read_only=True)) as database,
         database.read() as connection,
     ):
-        record = store.get(connection, parse_audit_id(args.id))
+        if REQUEST_ID.fullmatch(args.id):
+            asked = store.Filter(action=Action.MODEL_INVOKE.value, trace_id=args.id, limit=1)
+            record = next(store.find(connection, asked), None)
+        else:
+            record = store.get(connection, parse_audit_id(args.id))
     if record is None:
         raise Refused("AUD-NOT-FOUND", f"there is no record {args.id}", fix="garrison audit list")
     return record
