@@ -48,6 +48,7 @@ _VOCABULARY = (
     )
 )
 _JSON_FORMATS = ("json_object", "json_schema")
+_FORMAT = words("type json_schema schema")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,7 @@ def parse_call(operation: Operation, raw: bytes, depth: int) -> Call:
     if "max_completion_tokens" in body:
         most = count(body, "max_completion_tokens", MAX_TOKENS) or most
     choices = (count(body, "n", MAX_CHOICES) or 1) if "n" in body else 1
-    is_json = "response_format" in body and wants_json(body["response_format"])
+    is_json = "response_format" in body and _is_json(body["response_format"])
     return Call(operation, model, body, stream, wants_usage, choices, most, len(raw), is_json, images)
 
 
@@ -129,6 +130,16 @@ def _wants_usage(options: Any) -> bool:
     if not isinstance(options, dict) or not options.keys() <= {"include_usage", "include_obfuscation"}:
         raise wrong("stream_options", "an object with include_usage only")
     return options.get("include_usage") is True
+
+
+def _is_json(form: Any) -> bool:
+    """Only the forms of the API: grammars and expressions are programs that a model server would run."""
+    if form is None:
+        return False
+    if not isinstance(form, dict) or form.get("type") not in ("text", *_JSON_FORMATS):
+        raise wrong("response_format", "of the type text, json_object or json_schema")
+    only(form, _FORMAT, "response_format")
+    return wants_json(form)
 
 
 def wants_json(form: Any) -> bool:
