@@ -91,10 +91,12 @@ def test_a_classifier_in_a_sandbox_settles_the_grey_zone_and_its_end_leaves_text
             assert found.verdict is Outcome.BLOCK
             assert [one.rule_id for one in found.findings] == [rule]
             assert both.inspect(HARMLESS, way).verdict is Outcome.ALLOW
-        long = "weather " * 2_000 + "lizard " + "weather " * 2_000
+        long = "is the weather " * 700 + "lizard " + "is the weather " * 700
         (finding,) = both.inspect(long, Direction.INPUT).findings
         assert finding.start <= long.index("lizard") < finding.end
         assert finding.end - finding.start < 3_000, "the window, not the text"
+        hidden = BothTiers(both.inspector, {}).inspect("bGl6YXJkIGxpemFyZCBsaXphcmQ=", Direction.INPUT)
+        assert hidden.findings[0].rule_id == "tier1.user", "nobody is asked about what is no language"
         alarm = BothTiers(_inspector(cache, 0.9), asked)
         assert alarm.inspect(HARMLESS, Direction.INPUT).verdict is Outcome.ALLOW, "a false alarm is undone"
         sure = BothTiers(_inspector(cache, 0.98), asked)

@@ -90,6 +90,7 @@ def test_a_bar_that_is_missed_is_exit_1_and_one_without_anything_to_judge_is_no_
 
 
 @pytest.mark.row("C09", kind="R")
+@pytest.mark.row("S31", kind="R")
 def test_every_encoding_keeps_the_recall_of_the_plain_attack_and_harmless_texts_stay_harmless(
     labelled: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -102,3 +102,20 @@ def test_a_snapshot_that_would_tokenise_secrets_is_refused(rig: Rig) -> None:
 def _content(answer: Any) -> str:
     text: str = answer.json["choices"][0]["message"]["content"]
     return text
+
+
+@pytest.mark.row("D05", kind="R")
+@pytest.mark.parametrize("action", ["mask", "redact", "block"])
+def test_sensitive_values_never_reach_an_embedding_model(rig: Rig, action: str) -> None:
+    _actions(rig, ("input", "pii", action), ("input", "secret", "redact"))
+    asked = {"model": "minilm", "input": [f"Write to {MAIL}", f"the key is {KEY}", "nothing"]}
+    answer = rig.ask(asked, path="/v1/embeddings")
+    if action == "block":
+        assert answer.code == "DLP-BLOCK"
+        assert not rig.upstream.asked
+        return
+    given = json.dumps(rig.upstream.asked[-1].body)
+    assert MAIL not in given
+    assert "mail-firm" not in given or action == "mask"
+    assert KEY not in given
+    assert "nothing" in given

@@ -18,6 +18,7 @@ from typing import Any
 from garrison.detect.base import Direction, Doubt, Inspection, Opinions
 from garrison.detect.inspect import Inspector
 from garrison.detect.tier2 import (
+    BLOCK_AT,
     MAX_ANSWER,
     Guard,
     Spec,
@@ -39,9 +40,9 @@ class Asked:
     spec: Spec
 
 
-def guards(asked: Mapping[str, Asked]) -> dict[str, Guard]:
+def guards(asked: Mapping[str, Asked], block_at: float = BLOCK_AT) -> dict[str, Guard]:
     """By channel, the thresholds that the classifiers were made with."""
-    return {channel: Guard(low=one.spec.low, high=one.spec.high) for channel, one in asked.items()}
+    return {channel: Guard(block_at, one.spec.low, one.spec.high) for channel, one in asked.items()}
 
 
 def parse_asked(items: Any) -> dict[str, Asked]:

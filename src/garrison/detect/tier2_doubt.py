@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -12,6 +13,21 @@ from garrison.detect.judges import undecided
 from garrison.detect.normalise import View
 from garrison.detect.tier2 import MAX_READINGS, NAME, Guard, tier2_rule
 
+# Words of which one in five is one, in the languages that are written in ASCII; hardly any in what is encoded.
+COMMON = frozenset(
+    re.findall(
+        "[a-z]+",
+        """the and you your are was for with that this what how can not from have will which about would
+        please give me my make write tell create who when where why should does into its their it is to
+        of in on an or be do que los las una por para con del como est les des pour dans avec qui sur
+        vous der die das und ist nicht ein eine mit von auf wie che il di per sono uma os ignore all
+        previous instructions system prompt disregard forget now no rules""",
+    )
+)
+EVERY = 5
+MAX_LOOKED_AT = 4_000
+_WORD = re.compile(r"[a-z]+(?:'[a-z]+)?|[0-9]+")
+
 
 @dataclass(frozen=True, slots=True)
 class Read:
@@ -20,6 +36,15 @@ class Read:
     view: View
     score: float
     finding: TextFinding | None
+
+    @property
+    def is_language(self) -> bool:
+        """Whether a classifier of language can say something of it: not of what is still encoded."""
+        text = self.view.text[:MAX_LOOKED_AT]
+        if not text.isascii():
+            return True
+        words = _WORD.findall(text.lower())
+        return EVERY * sum(word in COMMON for word in words) >= len(words) > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +88,7 @@ def doubted(orders: Orders, guard: Guard, *, tolerant: bool) -> Doubt | None:
     if any(one.score >= guard.high for one in orders.read):
         return None
     grey = sorted((one for one in orders.read if guard.is_grey(one.score)), key=lambda one: -one.score)
-    asked = tuple(one for one in grey[:MAX_READINGS] if one.view.text.strip())
+    asked = tuple(one for one in grey[:MAX_READINGS] if one.is_language and one.view.text.strip())
     if not asked:
         return None
 

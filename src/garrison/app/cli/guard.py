@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from garrison.app.cli import guard_packs, guard_routes, guard_rules, output
+from garrison.app.cli.guard_tier2 import add_options, opened
 from garrison.core.errors import Undecided, Usage
 from garrison.detect.base import Direction, Outcome
 from garrison.detect.classifier import FAMILIES
 from garrison.detect.inspect import BLOCK_AT, Inspector
+from garrison.detect.tier2_ask import BothTiers
 from garrison.detect.trial import CHANNELS, Judged, Sample, chosen, encoded, parse, report
 
 MAX_LINE = 48 * 1024 * 1024  # bytes of one row: six times the longest text that is inspected
@@ -44,6 +46,7 @@ def add(subparsers: Any) -> None:
     evaluate.add_argument(
         "--block-at", type=share, default=BLOCK_AT, metavar="S", help=f"score that blocks ({BLOCK_AT})"
     )
+    add_options(evaluate)
     gate = evaluate.add_argument_group("gate", "exit 1 when the measured rate misses one of these")
     gate.add_argument("--min-recall", type=share, metavar="R", help="of attacks, blocked")
     gate.add_argument("--max-false-alarms", type=share, metavar="R", help="of ordinary harmless texts")
@@ -63,8 +66,8 @@ def run_eval(args: argparse.Namespace) -> int:
     if not samples:
         raise Undecided("GRD-EMPTY", f"{args.set} has no text to judge", fix="check --direction and --unseen")
     directions = {sample.direction for sample in samples}
-    inspector = Inspector(block_at=args.block_at, directions=directions)
-    result = report([_judged(inspector, sample) for sample in samples], FAMILIES)
+    with opened(args, directions, None, block_at=args.block_at) as inspector:
+        result = report([_judged(inspector, sample) for sample in samples], FAMILIES)
     result["block_at"] = args.block_at
     result["gate"] = _gates(args, result)
     if args.json:
@@ -116,7 +119,7 @@ def _selected(samples: list[Sample], args: argparse.Namespace) -> list[Sample]:
     return list(encoded(samples)) if args.encode else samples
 
 
-def _judged(inspector: Inspector, sample: Sample) -> Judged:
+def _judged(inspector: Inspector | BothTiers, sample: Sample) -> Judged:
     inspection = inspector.inspect(sample.text, sample.direction)
     return Judged(sample, inspection.score, inspection.verdict is Outcome.BLOCK)
 

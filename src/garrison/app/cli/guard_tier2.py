@@ -6,13 +6,14 @@ import argparse
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from garrison.app import tier2
 from garrison.detect.base import Direction
 from garrison.detect.inspect import Inspector
-from garrison.detect.tier2 import channel_of
+from garrison.detect.tier2 import BLOCK_AT, MAX_SECONDS, Guard, channel_of
 from garrison.detect.tier2_ask import BothTiers, guards
 from garrison.detect.tier2_released import released
 
@@ -26,7 +27,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 @contextmanager
 def opened(
-    args: argparse.Namespace, directions: Collection[Direction], cache: Path | None, **more: Any
+    args: argparse.Namespace,
+    directions: Collection[Direction],
+    cache: Path | None,
+    *,
+    block_at: float = BLOCK_AT,
 ) -> Iterator[Inspector | BothTiers]:
     """An inspector, with the second tier that was asked for or comes along; its process ends with the block.
 
@@ -40,7 +45,7 @@ def opened(
     wanted = {channel_of(way) for way in directions if way is not Direction.OUTPUT}
     chosen = [one for one in chosen if wanted & set(one["channels"])]
     if not chosen:
-        yield Inspector(directions=directions, cache=cache, **more)
+        yield Inspector(directions=directions, cache=cache, block_at=block_at)
         return
     with ExitStack() as ending, tempfile.TemporaryDirectory(prefix="tier2-") as place:
         Path(place).chmod(0o711)
@@ -50,4 +55,11 @@ def opened(
             side = tier2.started(facts, Path(place) / str(number), level)
             ending.callback(side.stop)
             asked.update(dict.fromkeys(facts["channels"], side.asked))
-        yield BothTiers(Inspector(directions=directions, cache=cache, asks=guards(asked), **more), asked)
+        yield BothTiers(
+            Inspector(directions=directions, cache=cache, asks=_patient(guards(asked, block_at))), asked
+        )
+
+
+def _patient(asks: Mapping[str, Guard]) -> dict[str, Guard]:
+    """A filter on a busy machine is late rather than undecided: nobody's request waits for it."""
+    return {channel: replace(guard, seconds=MAX_SECONDS) for channel, guard in asks.items()}
