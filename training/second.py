@@ -1,10 +1,10 @@
-"""Train the heads of the second tier, and say what both tiers are worth on sources they did not see.
+"""Train the head of the second tier, and say what both tiers are worth on sources they did not see.
 
     python -m training.second --prompts prompts.jsonl.gz --packages DIR-OF-WHEELS --encoder DIR-OF-WHEELS [--write]
 
 The encoder stays as it is: what it was taught about a hundred languages is what carries over to unseen
-sources. Only two small heads learn, from its features, in the folds of `train.py`. `--kept` remembers
-features between runs: they take half an hour on two cores, and the heads two minutes.
+sources. Only a small head learns, from its features, in the folds of `train.py`. `--kept` remembers
+features between runs: they take seven minutes on two cores, and the head two.
 """
 
 from __future__ import annotations
@@ -30,18 +30,14 @@ from torch import Tensor, nn
 from training import corpus, train
 from training.base import MOST_TOKENS, Base, features, open_base
 from training.corpus import Text
-from training.train import DOCUMENT_FOLDS, OUT, SEED, USER_FOLDS, Documents, Floats
+from training.train import OUT, SEED, USER_FOLDS, Floats
 
 from garrison.detect.normalise import normalise
 from garrison.detect.tier2 import LOW, odds, read_anchors
 
-HIDDEN, TWINS, EPOCHS, BATCH, RATE = (
-    128,
-    3,
-    5,
-    512,
-    1e-3,
-)  # twins: heads from other draws, of which the mean counts
+HIDDEN = 128
+TWINS = 3  # heads from other draws, of which the mean counts
+EPOCHS, BATCH, RATE = 5, 512, 1e-3
 SMOOTH = 0.03  # how far a label stands from certainty
 JUDGED = (
     1_000  # harmless documents and as many attacks of a fold that are judged: reading them is what takes long
@@ -110,15 +106,17 @@ def main() -> int:
     user, document = corpus.labelled(options.prompts)
     wheels = sorted(options.packages.glob("*.whl"))
     drawn = train.user_drawn(wheels)
-    known = train.document_texts(user, document, wheels)
+    known = train.document_texts(
+        user, document, wheels
+    )  # prompts quote documents and code: their tokens are kept too
     every = [text.text for text in (*user, *drawn, *known.clean, *known.mails)]
     base, tokens, shown = open_base(options.encoder, every)
     reader = Reader(base, tokens, options.kept)
-    heads = {"user": user_head(reader, user, drawn), "document": document_head(reader, known)}
+    head, reckoned = user_head(reader, user, drawn)
     files = {
-        "model.onnx": exported(base, {name: head for name, (head, _) in heads.items()}),
+        "model.onnx": exported(base, head),
         "tokenizer.json": shown.encode(),
-        "config.json": described(heads),
+        "config.json": described(reckoned),
     }
     for name, data in files.items():
         print(f"{name}: {len(data):,} bytes, sha256 {hashlib.sha256(data).hexdigest()}")
@@ -143,39 +141,6 @@ def user_head(reader: Reader, user: Sequence[Text], drawn: Sequence[Text]) -> tu
         judged.append([text for text, out in zip(texts, tested, strict=True) if out])
     names = [f"user, without {', '.join(sorted(fold))}" for fold in USER_FOLDS]
     return learnt(own, texts), summed(names, judged, pairs)
-
-
-def document_head(reader: Reader, known: Documents) -> tuple[Head, dict[str, object]]:
-    texts = document_pool(known)
-    own = reader.read([normalise(text.text[:1_200]).text for text in texts], "documents")
-    pairs, judged, names = [], [], []
-    for held_attacks, held_clean in DOCUMENT_FOLDS:
-        left, tested = train.held_out(known, held_attacks, held_clean)
-        tested = _some(tested)
-        out = held_attacks | held_clean
-        seen = np.array([text.family not in out and text.host not in held_clean for text in texts])
-        second = learnt(own[seen], [text for text, inside in zip(texts, seen, strict=True) if inside])
-        owners, parts = zip(*train.numbered(tested, 1_200), strict=True)
-        read = reader.read([normalise(part).text for part in parts], "documents to judge")
-        worst = np.full(len(tested), -np.inf)
-        np.maximum.at(worst, np.array(owners), second.decide(read))
-        pairs.append((worst, train.read_in_windows(train.fitted_documents(left), tested)))
-        judged.append(tested)
-        names.append(f"document, without {', '.join(sorted(held_attacks))}")
-    return learnt(own, texts), summed(names, judged, pairs)
-
-
-def document_pool(known: Documents) -> list[Text]:
-    """Clean documents, and the same with orders in them; orders also by themselves."""
-    orders = corpus.composed_orders(SEED, 3_000)
-    return [
-        *known.clean,
-        *corpus.documents_with_orders(known.clean, known.attacks, SEED, 7_000),
-        *corpus.documents_with_orders(known.clean, orders, SEED + 1, 3_000),
-        *known.mails,
-        *orders[:1_000],
-        *known.attacks[:: max(1, len(known.attacks) // 3_000)],
-    ]
 
 
 def learnt(found: Features, texts: Sequence[Text]) -> Head:
@@ -210,12 +175,17 @@ def summed(
     second, first = _over(pairs, plain, 0), _over(pairs, plain, 1)
     by_first, by_second = 1 / float(first.std()), 1 / float(second.std())
     bias = -float(second.mean()) * by_second - float(first.mean()) * by_first
-    harmless = []
+    harmless, asked = [], []
     for name, texts, (ours, theirs) in zip(names, judged, pairs, strict=True):
         train.report(f"{name}, second tier alone", texts, ours)
-        both = np.where(theirs < odds(LOW), LEFT + theirs, by_second * ours + by_first * theirs + bias)
+        is_asked, value = theirs >= odds(LOW), by_second * ours + by_first * theirs + bias
+        both = np.where(is_asked, value, LEFT + theirs)
         harmless.append(train.report(name, texts, both))
-    return {"weights": [by_first, by_second, bias], "anchors": train.anchors(np.concatenate(harmless))}
+        asked.append(value[is_asked & np.array([not text.attack for text in texts])])
+    # Below the first tier's share nobody is asked: the scale begins where the values of those that are begin.
+    _, *points = train.anchors(np.concatenate(harmless))
+    lowest = [round(float(np.quantile(np.concatenate(asked), 0.1)), 4), LOW]
+    return {"weights": [by_first, by_second, bias], "anchors": [lowest, *points]}
 
 
 def _over(pairs: Sequence[tuple[Floats, Floats]], chosen: Sequence[NDArray[np.bool_]], part: int) -> Floats:
@@ -223,28 +193,26 @@ def _over(pairs: Sequence[tuple[Floats, Floats]], chosen: Sequence[NDArray[np.bo
 
 
 class Whole(nn.Module):
-    """Token ids and mask to logits (texts, 2) of harmless and attack, one output a head."""
+    """Token ids and mask to logits (texts, 2) of harmless and attack."""
 
-    def __init__(self, base: Base, heads: Sequence[Head]) -> None:
+    def __init__(self, base: Base, head: Head) -> None:
         super().__init__()
-        self.base, self.heads = base, nn.ModuleList(heads)
+        self.base, self.head = base, head
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
-        found = self.base(input_ids, attention_mask)
-        values = [head(found).mean(1, keepdim=True) for head in self.heads]
-        return tuple(torch.cat([torch.zeros_like(value), value], 1) for value in values)
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        value = self.head(self.base(input_ids, attention_mask)).mean(1, keepdim=True)
+        return torch.cat([torch.zeros_like(value), value], 1)
 
 
-def exported(base: Base, heads: dict[str, Head]) -> bytes:
-    """An ONNX model with eight-bit weights, and one output a head."""
-    whole = Whole(base, list(heads.values())).eval()
+def exported(base: Base, head: Head) -> bytes:
+    """An ONNX model with eight-bit weights."""
     sample = torch.randint(5, 1_000, (2, 16)), torch.ones(2, 16, dtype=torch.long)
     axes = {name: {0: "texts", 1: "tokens"} for name in ("input_ids", "attention_mask")}
     with tempfile.TemporaryDirectory() as folder:
         plain, ready, small = (Path(folder) / f"{name}.onnx" for name in ("plain", "ready", "small"))
         torch.onnx.export(
-            whole, sample, plain, input_names=list(axes), output_names=list(heads), opset_version=17,
-            dynamic_axes={**axes, **{name: {0: "texts"} for name in heads}}, dynamo=False,
+            Whole(base, head).eval(), sample, plain, input_names=list(axes), output_names=["logits"],
+            opset_version=17, dynamic_axes={**axes, "logits": {0: "texts"}}, dynamo=False,
         )  # fmt: skip
         quant_pre_process(plain, ready, skip_symbolic_shape=True)
         quantize_dynamic(
@@ -256,27 +224,16 @@ def exported(base: Base, heads: dict[str, Head]) -> bytes:
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def described(heads: dict[str, tuple[Head, dict[str, object]]]) -> bytes:
+def described(reckoned: dict[str, object]) -> bytes:
     """`config.json`, as `detect/tier2.py` reads it."""
     about = {
         "architectures": ["BertForSequenceClassification"],
         "id2label": {"0": "harmless", "1": "attack"},
-        "garrison.channel": "both",
-        "garrison.outputs": {name: name for name in heads},
+        "garrison.channel": "user",
         "garrison.max_tokens": MOST_TOKENS,
-        "garrison.weights": {name: told["weights"] for name, (_, told) in heads.items()},
-        "garrison.anchors": {name: told["anchors"] for name, (_, told) in heads.items()},
+        **{f"garrison.{name}": told for name, told in reckoned.items()},
     }
     return (json.dumps(about, indent=1) + "\n").encode()
-
-
-def _some(texts: Sequence[Text]) -> list[Text]:
-    """At most `JUDGED` harmless texts and as many attacks, spread evenly."""
-    chosen = []
-    for attack in (False, True):
-        of_it = [text for text in texts if text.attack is attack]
-        chosen += of_it[:: max(1, -(-len(of_it) // JUDGED))]
-    return chosen
 
 
 if __name__ == "__main__":

@@ -217,6 +217,8 @@ def test_bytes_that_are_not_those_of_the_digest_never_start(folder: Path, place:
         with pytest.raises(GarrisonError) as caught:
             attempt()
         assert caught.value.code == "GRD-TIER2"
+    with pytest.raises(GarrisonError, match="longer than 107 bytes"):
+        tier2.started(tier2.check(folder, read_tree(folder).digest), place / ("d" * 107), tier2.strongest())
     (folder / "loader.pkl").write_bytes(b"cos\nsystem\n(S'id'\ntR.")
     with pytest.raises(GarrisonError, match="not clean"):
         tier2.check(folder, read_tree(folder).digest)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from garrison.app.settings import Settings
-from garrison.app.tier2 import directory_of, known
+from garrison.app.tier2 import directory_of
 from garrison.core.event import parse_time
 from garrison.detect.tier2 import CHANNELS
-from garrison.detect.tier2_released import released
 from garrison.runtime.sandboxes.start import SOCKET_NAME
 from garrison.trust.access import Access
 
@@ -47,23 +45,14 @@ def watched(access: Access, key: bytes) -> dict[str, Any]:
 
 
 def second_tier(access: Access) -> list[dict[str, Any]]:
-    """Who is asked in doubt: by channel what was set, else what comes with Garrison, unless it was turned off."""
+    """Who is asked in doubt: by channel what was set. The one that comes with Garrison is set like any other."""
     found: dict[str, dict[str, Any]] = {}
     for channel in CHANNELS:
-        facts = access.tier2.get(f"tier2.{channel}") or _released(channel)
+        facts = access.tier2.get(f"tier2.{channel}")
         if facts and "digest" in facts:
             one = found.setdefault(facts["digest"], {**facts, "channels": []})
             one["channels"].append(channel)
     return list(found.values())
-
-
-def _released(channel: str) -> dict[str, Any] | None:
-    return next((facts for facts in _all_released() if channel in facts["channels"]), None)
-
-
-@cache
-def _all_released() -> tuple[dict[str, Any], ...]:
-    return tuple(known(one) for one in released())
 
 
 def detection(access: Access, settings: Settings, now: datetime) -> dict[str, Any]:

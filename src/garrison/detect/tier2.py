@@ -19,7 +19,7 @@ from garrison.detect.base import Direction, Doubt, Opinion, Opinions
 LOW, HIGH = 0.10, 0.97  # first-tier scores between which the second is asked: docs/detection.md
 BLOCK_AT = 0.80
 NAME = "tier2"  # among the detectors that an event calls incomplete
-ASK_SECONDS = 0.5  # for a text of up to `ASK_CHARACTERS`, and as long again for each as many more
+ASK_SECONDS = 2.0  # for a text of up to `ASK_CHARACTERS`, and as long again for each as many more
 ASK_CHARACTERS = 4_000
 MAX_SECONDS = 30.0
 MAX_READINGS = 4  # of one text: as it stands, and decoded; those that the first tier puts highest

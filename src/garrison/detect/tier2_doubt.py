@@ -20,7 +20,10 @@ COMMON = frozenset(
         """the and you your are was for with that this what how can not from have will which about would
         please give me my make write tell create who when where why should does into its their it is to
         of in on an or be do que los las una por para con del como est les des pour dans avec qui sur
-        vous der die das und ist nicht ein eine mit von auf wie che il di per sono uma os ignore all
+        vous et le la un une sans tout toute ta tes ton tu je ne pas ce cette au aux
+        der die das und ist nicht ein eine mit von auf wie du dein deine mir dich dem im zu nur jetzt ab hier
+        y el en tu mi sin todo todas ahora solo lo le che il di per sono gli tutto senza ora tue
+        uma os e o seu sua sem todas de het een van je niet voor met alle ignore all
         previous instructions system prompt disregard forget now no rules""",
     )
 )

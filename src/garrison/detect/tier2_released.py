@@ -7,7 +7,9 @@ from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 
-RELEASED: tuple[tuple[str, str], ...] = ()  # (folder below `weights`, digest of its manifest)
+RELEASED = (  # (folder below `weights`, digest of its manifest)
+    ("tier2", "sha256:5e3dc778aee134eabee028f561d931832fe7a0616f463e6e0ae50e7dfa9c5178"),
+)
 
 
 @dataclass(frozen=True, slots=True)

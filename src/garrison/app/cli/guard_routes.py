@@ -6,8 +6,10 @@ import argparse
 from typing import Any
 
 from garrison.app.cli import link, output
+from garrison.core.errors import Undecided
 from garrison.detect.route_guard import MODES
 from garrison.detect.tier2 import CHANNELS
+from garrison.detect.tier2_released import released
 
 
 def add(verbs: Any) -> None:
@@ -60,14 +62,17 @@ def _add_tier2(verbs: Any) -> None:
     new = tier2.add_parser(
         "set",
         help="scan, compare, start and use one",
-        epilog="example: garrison guard tier2 set ./piguard --digest sha256:...",
+        epilog="examples:\n  garrison guard tier2 set\n  garrison guard tier2 set ./piguard --digest sha256:...",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    new.add_argument("folder", help="with model.onnx, tokenizer.json and config.json")
+    new.add_argument(
+        "folder", nargs="?", help="with model.onnx, tokenizer.json and config.json; ours when left out"
+    )
     new.add_argument("--digest", default="", metavar="SHA256", help="of the folder; without it, it is told")
     new.set_defaults(run=run_tier2_set)
     shown = tier2.add_parser("show", help="who is asked", epilog="example: garrison guard tier2 show")
     shown.set_defaults(run=run_tier2_show)
-    for name, does in (("off", "ask nobody"), ("remove", "back to what comes with this version")):
+    for name, does in (("off", "ask nobody"), ("remove", "forget what was set")):
         one = tier2.add_parser(name, help=does, epilog=f"example: garrison guard tier2 {name}")
         one.add_argument("--channel", action="append", choices=CHANNELS, help="default: both")
         one.set_defaults(
@@ -131,8 +136,22 @@ def run_calibrate(args: argparse.Namespace) -> int:
 
 
 def run_tier2_set(args: argparse.Namespace) -> int:
-    source = link.absolute(args.folder)
-    return _show(args, link.call(args, "guard.tier2.set", source=source, digest=args.digest or "none"))
+    if args.folder is None:
+        source, digest = ours()
+    else:
+        source, digest = link.absolute(args.folder), args.digest or "none"
+    return _show(args, link.call(args, "guard.tier2.set", source=source, digest=digest))
+
+
+def ours() -> tuple[str, str]:
+    """Folder and digest of the classifier that comes with Garrison. Raises `Undecided` GRD-TIER2."""
+    if not (found := released()):
+        raise Undecided(
+            "GRD-TIER2",
+            "the second tier that comes with Garrison runs on onnxruntime and tokenizers",
+            fix="pip install garrison[runtime]",
+        )
+    return str(found[0].folder), found[0].digest
 
 
 def run_tier2_show(args: argparse.Namespace) -> int:

@@ -31,7 +31,7 @@ def tier2_off(house: House, call: Call) -> dict[str, Any]:
 
 
 def tier2_remove(house: House, call: Call) -> dict[str, Any]:
-    """Back to what comes with this version."""
+    """Forget what was set."""
     return _changed(house, call, {}, removed=True)
 
 
