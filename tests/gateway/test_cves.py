@@ -189,7 +189,7 @@ def test_a_models_name_is_a_name_and_no_address(plane: Rig, witness: Any, number
 def test_no_address_in_a_request_is_fetched(plane: Rig, witness: Any, address: str) -> None:
     url = {
         "http": f"{witness[1]}/x.png",
-        "file": "file:///etc/passwd",
+        "file": "file://localhost/etc/passwd",
         "data-svg": "data:image/svg+xml,<svg/>",
         "metadata": "http://169.254.169.254/latest/meta-data/",
     }[address]
