@@ -31,6 +31,7 @@ from garrison.runtime.sandboxes.ladder import sandbox_for
 from garrison.runtime.sandboxes.places import SERVERS
 from garrison.runtime.sandboxes.start import SOCKET_NAME
 from garrison.runtime.sandboxes.users import free_uid
+from garrison.runtime.supervisor import MAX_SOCKET_PATH
 from garrison.trust.tree import Writer, read_tree
 
 FILES = ("model.onnx", "tokenizer.json", "config.json")
@@ -109,9 +110,15 @@ class SideProcess:
             raise
 
     def launch(self) -> None:
-        """Start what was verified. Raises `Undecided` ISO-UNAVAILABLE."""
+        """Start what was verified. Raises `Undecided` ISO-UNAVAILABLE, `Usage` RUN-SOCKET-PATH."""
         if self._holding is None:
             raise ValueError("verify comes first")
+        if len(os.fsencode(self.directory / SOCKET_NAME)) > MAX_SOCKET_PATH:
+            raise Usage(
+                "RUN-SOCKET-PATH",
+                f"the path of the second tier's socket is longer than {MAX_SOCKET_PATH} bytes: {self.directory}",
+                fix="use a data directory with a shorter path: --data DIR",
+            )
         spec, files = parse_spec(self.facts["config"]), dict(self._holding.files)
         sandbox = sandbox_for(self.level)
         uid = free_uid(())

@@ -16,7 +16,7 @@ from garrison.detect.tier2 import MAX_READINGS, NAME, Guard, tier2_rule
 # Words of which one in five is one, in the languages that are written in ASCII; hardly any in what is encoded.
 COMMON = frozenset(
     re.findall(
-        "[a-z]+",
+        "[a-z]{2,}",  # single letters are what a spaced or dashed text is made of
         """the and you your are was for with that this what how can not from have will which about would
         please give me my make write tell create who when where why should does into its their it is to
         of in on an or be do que los las una por para con del como est les des pour dans avec qui sur
