@@ -71,6 +71,7 @@ class Rig:
     http: HttpLimits = field(default_factory=HttpLimits)
     upstream_limits: UpstreamLimits = field(default_factory=UpstreamLimits)
     tls: ssl.SSLContext | None = None
+    patterns: Path | None = None  # compiled ones, for workers
     wall_offset: float = 0.0
     version: int = 0
     background: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))

@@ -65,7 +65,7 @@ def launch(rig: Rig, authority: LocalAuthority | None, **changes: Any) -> Worker
         "ready_fd": ready_write,
         "parent_fd": parent_read,
         "metrics_port": 0,
-        "patterns": str(rig.directory / "patterns"),
+        "patterns": str(rig.patterns or rig.directory / "patterns"),
         **changes,
     }
     fd = _memory(json.dumps(config).encode())
