@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,7 @@ def test_a_threshold_is_set_by_a_routes_own_traffic_with_its_interval_and_never_
 @pytest.fixture
 def near() -> Iterator[Household]:
     """A house on a path that is short enough for the sockets below it."""
-    folder = Path("/tmp") / f"g2-{os.getpid()}"
+    folder = Path(tempfile.mkdtemp(prefix="g2-", dir="/tmp"))
     try:
         with opened(folder) as household:
             yield household

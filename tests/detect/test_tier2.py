@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -58,8 +59,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Short enough for a socket, and open for the user of the sandbox."""
-    folder = Path("/tmp") / f"t2-{os.getpid()}"
-    folder.mkdir(mode=0o711)
+    folder = Path(tempfile.mkdtemp(prefix="t2-", dir="/tmp"))
+    folder.chmod(0o711)
     yield folder
     shutil.rmtree(folder)
 
