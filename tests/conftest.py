@@ -27,6 +27,8 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeat"))
 KINDS = {"R", "E", "C", "D"}
 STUCK = 480  # seconds of one test with its fixtures; `timeout` in pyproject.toml (300) has failed it before
 ROWS_FILE = Path(__file__).with_name("rows.toml")
+# The files whose tests take longest, first: begun last, one of them keeps a worker busy while the others are done.
+FIRST = {"flows/test_kill.py": 0, "flows/test_edge.py": 1, "flows/test_bad_luck.py": 2}
 
 
 @pytest.fixture(scope="session")
@@ -70,6 +72,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         ]
         config.hook.pytest_deselected(items=[item for item in items if item not in kept])
         items[:] = kept
+    items.sort(key=lambda item: FIRST.get(f"{item.path.parent.name}/{item.path.name}", len(FIRST)))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
