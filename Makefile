@@ -8,7 +8,7 @@ DATA ?= ./garrison-data
 LISTEN ?= 127.0.0.1:8443
 BIN := .venv/bin
 
-.PHONY: help setup setup-bench up demo test test-again check static bench soak fuzz lock train docs status format bench-peers cluster-test train-second
+.PHONY: help setup setup-bench up demo test test-again check static bench soak fuzz lock train docs status format bench-gateway bench-peers cluster-test train-second
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | \
@@ -46,7 +46,10 @@ run-scripts = status=0; for script in $(1); do \
 	echo "== $$script"; $(BIN)/python "$$script" || status=1; done; exit $$status
 
 bench: setup-bench ## the speed and memory figures, each a ratio made in one run
-	@$(call run-scripts,$(filter-out benchmarks/_% benchmarks/soak_%,$(sort $(wildcard benchmarks/*.py))))
+	@$(call run-scripts,$(filter-out benchmarks/_% benchmarks/bench_% benchmarks/soak_%,$(sort $(wildcard benchmarks/*.py))))
+
+bench-gateway: setup-bench ## the gateway beside nginx, Envoy, LiteLLM and Portkey; writes docs/performance.md; ARGS=--quick
+	$(BIN)/python benchmarks/bench_gateway.py --write docs/performance.md $(ARGS)
 
 bench-peers: setup ## other scanners beside ours: make bench-peers FOLDER=labelled-files
 	@test -n "$(FOLDER)" || { echo "make bench-peers FOLDER=DIR, with a labels.csv in it or beside it"; exit 2; }
