@@ -196,8 +196,10 @@ class Rig:
         return [line["event"] for line in self.lines() if line["k"] == "e"]
 
     def lines(self) -> list[dict[str, Any]]:
+        """Whole lines only: one that a killed worker was writing ends without a newline, and nothing followed it."""
         files = sorted((self.directory / "spool").glob("*.jsonl"))
-        return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+        whole = (file.read_text(errors="replace").rpartition("\n")[0] for file in files)
+        return [json.loads(line) for text in whole for line in text.splitlines()]
 
     def event_of(self, answer: Answer) -> dict[str, Any]:
         """The one event of an answer; exactly one."""
