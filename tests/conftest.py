@@ -9,6 +9,7 @@ from __future__ import annotations
 import faulthandler
 import importlib.util
 import os
+import signal
 import sys
 import threading
 import tomllib
@@ -49,6 +50,12 @@ def _package_directory(name: str) -> Path:
     assert spec is not None, f"{name} is not installed"
     assert spec.origin is not None, f"{name} is not a package"
     return Path(spec.origin).parent
+
+
+def pytest_configure() -> None:
+    """A shell that puts the run in the background has it ignore Ctrl-C, and so would every command it starts."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
