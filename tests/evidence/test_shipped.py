@@ -34,6 +34,7 @@ CASES = {
     "model-not-signed": {"action": Action.ARTIFACT_VERIFY, "outcome": Outcome.DENIED, "code": "ART-REST"},
     "sink-silent": {"action": Action.SINK_DELIVER, "outcome": Outcome.UNKNOWN, "code": "SINK-AWAY"},
     "sink-changed": {"action": Action.SINK_WRITE},
+    "admin-recovered": {"action": Action.ADMIN_RECOVER},
 }
 
 

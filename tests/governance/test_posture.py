@@ -13,11 +13,7 @@ from garrison.app.cli import posture as command
 from garrison.app.jobs import JOBS
 from garrison.core.codes import CODES
 from garrison.core.event import age
-from garrison.governance.posture import (
-    BAD,
-    LAYERS,
-    OK,
-    WARN,
+from garrison.governance.facts import (
     DeploymentFacts,
     DriftFacts,
     Facts,
@@ -26,9 +22,8 @@ from garrison.governance.posture import (
     LedgerFacts,
     ReleaseFacts,
     StandFacts,
-    compute,
-    render,
 )
+from garrison.governance.posture import BAD, LAYERS, OK, WARN, compute, render
 
 NOW = datetime(2026, 11, 22, 14, 3, tzinfo=UTC)
 GREEN = Facts(

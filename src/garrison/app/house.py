@@ -155,8 +155,8 @@ class House:
 
     def local_subject(self, name: str, *, via: str) -> Subject:
         """An identity named over the socket, with the roles it has; none when it is unknown or disabled."""
-        person = self.people().persons.get(name)
-        roles = frozenset[str]() if person is None or person.disabled else person.roles
+        people = self.people()
+        person, roles = people.persons.get(name), people.roles_of(name, self.now())
         models = frozenset[str]() if person is None else person.models
         return Subject(kind_of(roles), name, roles, models, via=via)
 

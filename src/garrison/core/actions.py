@@ -75,6 +75,7 @@ class Action(StrEnum):
     KEY_ROTATE = "key.rotate"
     KEY_REVOKE = "key.revoke"
     USER_WRITE = "user.write"
+    ADMIN_RECOVER = "admin.recover"
     OWNER_WRITE = "owner.write"
     OWNER_ESCALATE = "owner.escalate"
     REGISTRY_PUSH = "registry.push"
@@ -157,6 +158,7 @@ DESCRIPTIONS: dict[Action, str] = {
     Action.KEY_REVOKE: "a key was revoked: what it signed after a moment stopped counting",
     Action.KEY_READ: "public keys and key states were listed",
     Action.USER_WRITE: "an identity was added, changed, disabled or given a role",
+    Action.ADMIN_RECOVER: "somebody was made administrator from the host, for a short time",
     Action.OWNER_WRITE: "a named owner was set for a model",
     Action.OWNER_ESCALATE: "whoever answered for a model left; the event names who has to name another",
     Action.REGISTRY_PUSH: "a version was written to an OCI registry, signatures beside it",

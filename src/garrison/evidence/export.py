@@ -40,6 +40,7 @@ _ACTIVITY = {
     Action.KEY_CREATE: _CREATE,
     Action.KEY_READ: _READ,
     Action.USER_WRITE: _UPDATE,
+    Action.ADMIN_RECOVER: _UPDATE,
     Action.OWNER_WRITE: _UPDATE,
     Action.AUDIT_READ: _READ,
     Action.AUDIT_EXPORT: _READ,

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from garrison.core.event import age
+from garrison.governance.facts import Facts, StandFacts
 
 OK, WARN, BAD = "ok", "warn", "bad"
 LAYERS = ("artifacts", "runtime", "gateway", "data pipeline", "governance")
@@ -22,130 +23,6 @@ SINK_WARN = timedelta(minutes=10)  # that an event may wait for a receiver
 SINK_BAD = timedelta(hours=1)
 LATE = 2  # intervals after which a periodic job that ran well should have run again
 WIDTH = 79
-
-
-@dataclass(frozen=True, slots=True)
-class ReleaseFacts:
-    """A version in the registry. `state` is published, approved or retired; `verdict` the scan's; `revoked` the
-    label of a revoked key whose signature on it does not count any more."""
-
-    ref: str
-    state: str
-    verdict: str
-    owner: str
-    revoked: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class DeploymentFacts:
-    """A version that should be serving."""
-
-    ref: str
-    isolation: str
-    verified: datetime | None
-    is_verified: bool
-    crashes: int = 0
-    evidence: str = ""  # the audit id of its last verification
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerFacts:
-    """The outcome of verifying the ledger: intact, broken or undecided, with the code of the first problem."""
-
-    verdict: str
-    code: str
-    what: str
-    last_id: str
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class JobFacts:
-    """A periodic job as the ledger tells it; `last` is None when it never ran. `outcome` is the event's."""
-
-    name: str
-    layer: str
-    every: timedelta
-    last: datetime | None = None
-    outcome: str = ""
-    code: str = ""
-    what: str = ""
-    evidence: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class DriftFacts:
-    """An imported version whose last comparison with its source did not say "the same"."""
-
-    ref: str
-    is_drifted: bool
-    code: str
-    evidence: str
-
-
-@dataclass(frozen=True, slots=True)
-class StandFacts:
-    """How a signed document stands (keyring, approved list): a code when it cannot be relied on."""
-
-    what: str
-    code: str = ""
-    next: str = ""
-    evidence: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class GatewayFacts:
-    """What a signed snapshot and the events say. `snapshot` is why it cannot be used, empty when it can."""
-
-    snapshot: str
-    requests: int
-    failed_authentication: int
-    tokens: tuple[tuple[str, int], ...]  # subject, longest lifetime in seconds
-
-
-@dataclass(frozen=True, slots=True)
-class SinkFacts:
-    """A receiver of events: how many wait, how old the oldest of them is, and why nothing is taken."""
-
-    name: str
-    waiting: int
-    oldest: datetime | None = None
-    code: str = ""
-    since: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class LoginFacts:
-    """Failed logins so far, the reason and the source that most of them have, and alerts that nobody closed."""
-
-    failed: int
-    mostly: tuple[str, ...] = ()
-    alerts: tuple[tuple[str, str], ...] = ()  # id, what it is about
-    evidence: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """Everything posture is computed from. None or empty means: no evidence."""
-
-    now: datetime
-    releases: tuple[ReleaseFacts, ...] = ()
-    deployments: tuple[DeploymentFacts, ...] = ()
-    software_keys: tuple[str, ...] = ()
-    hardware_keys: tuple[str, ...] = ()
-    probes: tuple[tuple[str, int, int], ...] = ()  # sandbox level, denied, tried
-    gateway: GatewayFacts | None = None
-    ledger: LedgerFacts | None = None
-    jobs: tuple[JobFacts, ...] = ()
-    drift: tuple[DriftFacts, ...] = ()
-    keyring: StandFacts | None = None
-    approved_list: StandFacts | None = None
-    inventory: datetime | None = None
-    pipeline_checks: tuple[str, ...] = ()
-    exceptions: tuple[tuple[str, str, str, datetime], ...] = ()  # rule, model, owner, until
-    alerts: tuple[tuple[str, str, str, str], ...] = ()  # that are open: id, code, subject, what it led to
-    sinks: tuple[SinkFacts, ...] = ()
-    logins: LoginFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +117,7 @@ def compute(facts: Facts) -> Posture:
         "data pipeline": [Item(OK, what=check) for check in facts.pipeline_checks],
         "governance": [
             *_owners(facts),
+            *_recoveries(facts),
             *_ledger(facts),
             *_inventory(facts),
             *_sinks(facts),
@@ -438,6 +316,16 @@ def _owners(facts: Facts) -> Iterable[Item]:
     for name, is_missing in sorted(unowned.items()):
         what = f"nobody answers for {name}"
         yield Item(BAD, "GOV-OWNER", what, f"garrison owner set {name} NAME") if is_missing else Item(OK)
+
+
+def _recoveries(facts: Facts) -> Iterable[Item]:
+    """The way back in was used: bad while it is open, to be explained for a week."""
+    for one in facts.recoveries:
+        is_open = one.until > facts.now
+        when = f"until {one.until:%H:%M} UTC" if is_open else f"{age(facts.now - one.since)} ago"
+        what = f"{one.name} was made administrator from the host by {one.by}, {when}"
+        again = "garrison audit list --kind admin.recover"
+        yield Item(BAD if is_open else WARN, "ID-RECOVER", what, again, one.evidence)
 
 
 def _ledger(facts: Facts) -> Iterable[Item]:

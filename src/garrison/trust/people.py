@@ -22,11 +22,13 @@ TELLING = (
     Action.TOKEN_REVOKE,
     Action.ROUTE_ADD,
     Action.ROUTE_REMOVE,
+    Action.ADMIN_RECOVER,
     *access.TELLING,
 )
 """The actions whose events change what is folded here."""
 
 REVOKED_FOR = timedelta(days=1)  # the longest life of an access token
+RECOVERED_FOR = timedelta(hours=1)  # the longest that somebody is administrator from the host
 FRESH_ROLE = timedelta(hours=1)  # a role this young is shown with what its holder approves
 ALL_TASKS = ("chat", "completions", "embeddings")  # of events that are older than that fact
 RACI = ("responsible", "consulted", "informed")
@@ -63,6 +65,7 @@ class People:
     raci: dict[str, dict[str, tuple[str, ...]]] = field(default_factory=dict)
     revoked: dict[str, datetime] = field(default_factory=dict)
     routes: dict[str, str] = field(default_factory=dict)  # name: "upstream tier task,task"
+    recovered: dict[str, datetime] = field(default_factory=dict)  # from the host, until when
     access: access.Access = field(default_factory=access.Access)
 
     def copy(self) -> People:
@@ -75,8 +78,15 @@ class People:
             dict(self.raci),
             dict(self.revoked),
             dict(self.routes),
+            dict(self.recovered),
             self.access.copy(),
         )
+
+    def roles_of(self, name: str, now: datetime) -> frozenset[str]:
+        """The roles of an identity: none when it is unknown or disabled, and `admin` while it is recovered."""
+        person, until = self.persons.get(name), self.recovered.get(name)
+        held = frozenset[str]() if person is None or person.disabled else person.roles
+        return held if until is None or until <= now else held | {"admin"}
 
     def knows(self, name: str) -> bool:
         return name in self.persons or name in self.groups
@@ -109,6 +119,8 @@ def fold(people: People, seq: int, event: Event) -> None:
         options = event.data.get("options", "")
         told = f"{event.data.get('upstream')} {event.data.get('tier')} {tasks}"
         people.routes[event.resource] = f"{told} {options}" if options else told
+    elif event.action is Action.ADMIN_RECOVER:
+        people.recovered[event.resource] = recovered_until(event)
     elif event.action is Action.ROUTE_REMOVE:
         people.routes.pop(event.resource, None)
     elif event.action is Action.OWNER_WRITE:
@@ -117,6 +129,12 @@ def fold(people: People, seq: int, event: Event) -> None:
         _user(people, event)
     elif event.action in access.TELLING:
         access.fold(people.access, event)
+
+
+def recovered_until(event: Event) -> datetime:
+    """When the administrator whom the event made is none any more; never later than may be asked for."""
+    seconds, longest = event.data.get("seconds"), int(RECOVERED_FOR.total_seconds())
+    return event.time + timedelta(seconds=min(seconds, longest) if type(seconds) is int else 0)
 
 
 def differences(

@@ -37,7 +37,7 @@ PUBLISHES = READS | {
 
 ROLES: Mapping[str, frozenset[Action]] = MappingProxyType(
     {
-        "admin": frozenset(Action),
+        "admin": frozenset(Action) - {Action.ADMIN_RECOVER},  # for the owner of the host
         "ci": PUBLISHES,
         "engineer": PUBLISHES
         | {Action.ARTIFACT_PULL, Action.ARTIFACT_RETIRE, Action.AUDIT_READ, Action.REGISTRY_PUSH},

@@ -62,18 +62,8 @@ def _asked(args: argparse.Namespace, document: Any, asked: review.Review) -> dic
         if error.code != "SRV-DOWN":
             raise
     if (link.data_directory(args) / "keys" / "token").is_dir():
-        return _without_server(args, body)
+        return link.without_server(args, VERB, **body)
     return _without_registry(asked, mutate=args.mutate)
-
-
-def _without_server(args: argparse.Namespace, body: dict[str, Any]) -> dict[str, Any]:
-    # The server's rooms take a second to import; a running server makes them unnecessary here.
-    from garrison.app import alone, settings
-
-    chosen = settings.load({"data": str(link.data_directory(args))})
-    return alone.perform_alone(
-        chosen, VERB, body, identity=getattr(args, "identity", None), token=link.read_token_file(args)
-    )
 
 
 def _without_registry(asked: review.Review, *, mutate: bool) -> dict[str, Any]:

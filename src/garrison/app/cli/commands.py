@@ -58,6 +58,7 @@ SERVER: dict[str, str] = {
     "mesh": "bad certificates, each hop",
     "sink": "events to a SIEM",
     "user": "identities and roles",
+    "admin": "the way back in",
     "key": "keys in the PKCS#11 token",
     "owner": "who answers for a model",
     "import": "from MLflow, DVC, W&B, HF",
@@ -212,6 +213,10 @@ def _with_server(command: str) -> ModuleType:
             from garrison.app.cli import key  # http.client: 30 ms
 
             return key
+        case "admin":
+            from garrison.app.cli import admin  # http.client: 30 ms
+
+            return admin
         case "token" | "user":
             from garrison.app.cli import identity  # http.client: 30 ms
 

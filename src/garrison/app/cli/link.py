@@ -84,6 +84,25 @@ def call(args: argparse.Namespace, verb: str, **body: Any) -> dict[str, Any]:
         connection.close()
 
 
+def call_or_alone(args: argparse.Namespace, verb: str, **body: Any) -> dict[str, Any]:
+    """Through the server; without one, here, under the lock that a server takes."""
+    try:
+        return call(args, verb, **body)
+    except Undecided as error:
+        if error.code != "SRV-DOWN" or not (data_directory(args) / "keys" / "token").is_dir():
+            raise
+    return without_server(args, verb, **body)
+
+
+def without_server(args: argparse.Namespace, verb: str, **body: Any) -> dict[str, Any]:
+    """The verb under the server's own lock, in this process. Raises as `alone.perform_alone`."""
+    from garrison.app import alone, settings  # the server's rooms: 1 s, and a running server spares them
+
+    chosen = settings.load({"data": str(data_directory(args))})
+    identity = getattr(args, "identity", None)
+    return alone.perform_alone(chosen, verb, body, identity=identity, token=read_token_file(args))
+
+
 def read_token_file(args: argparse.Namespace) -> str | None:
     """The access token in `--token-file` (or GARRISON_TOKEN_FILE); None when neither is given."""
     name = getattr(args, "token_file", None) or os.environ.get("GARRISON_TOKEN_FILE")

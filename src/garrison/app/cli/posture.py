@@ -19,15 +19,30 @@ from garrison.app.cli.link import data_directory
 from garrison.app.keychain import labels_by_kind
 from garrison.app.people import read_people
 from garrison.artifacts import store as registry
+from garrison.core.actions import Action
 from garrison.core.errors import GarrisonError
-from garrison.core.event import age, format_time, parse_time
+from garrison.core.event import Outcome, age, format_time, parse_time
 from garrison.evidence import store, views
 from garrison.evidence.sinks import store as sink_store
 from garrison.evidence.store import Filter
 from garrison.governance import posture
+from garrison.governance.facts import (
+    DeploymentFacts,
+    DriftFacts,
+    Facts,
+    GatewayFacts,
+    JobFacts,
+    LedgerFacts,
+    LoginFacts,
+    RecoveryFacts,
+    ReleaseFacts,
+    SinkFacts,
+    StandFacts,
+)
 from garrison.runtime import store as serving
 from garrison.storage.sql import open_database
 from garrison.trust import dsse
+from garrison.trust import people as folding
 from garrison.trust.key_store import key_tokens
 from garrison.trust.keyring import KEYRING_FILE, RELEASE, ROOT_FILE, message_of, open_keyring, signer_id
 from garrison.trust.keys.public import PublicKey, load_public
@@ -36,6 +51,7 @@ from garrison.trust.people import People
 LOGIN_ALERT = "AUTH-ALERT"
 SNAPSHOT_TYPE = "application/vnd.garrison.snapshot+json"
 MAX_SNAPSHOT_BYTES = 8 << 20  # ten thousand routes and revocations; a larger one is not ours
+RECOVERY_SHOWN = timedelta(days=7)  # so that whoever was away reads of it
 MAX_ALERTS = 20  # named, the newest; garrison alerts list has all
 MAX_LIST_BYTES = 16 << 10  # the list's timestamp.json; what TUF clients read at most
 # The periodic jobs and the layer that each looks after; app/jobs.py has them, and takes a second to import.
@@ -50,7 +66,7 @@ JOB_LAYERS = {
     "verify-at-rest": "artifacts",
 }
 
-Gather = Callable[[Path, datetime], posture.Facts]
+Gather = Callable[[Path, datetime], Facts]
 
 
 def add(subparsers: Any) -> None:
@@ -65,7 +81,7 @@ def add(subparsers: Any) -> None:
     parser.add_argument("--strict", action="store_true", help="exit 1 when anything is bad")
 
 
-def gather(data: Path, now: datetime) -> posture.Facts:
+def gather(data: Path, now: datetime) -> Facts:
     """The facts below a data directory. What cannot be read is left out, and so becomes red."""
     facts = _Found(data, now)
     facts.read()
@@ -107,9 +123,7 @@ def _revoked_signer(statement: bytes, revoked: Mapping[str, PublicKey]) -> str:
     return key.label
 
 
-def sink_facts(
-    connection: sa.Connection, told: Mapping[str, Mapping[str, Any]]
-) -> Iterable[posture.SinkFacts]:
+def sink_facts(connection: sa.Connection, told: Mapping[str, Mapping[str, Any]]) -> Iterable[SinkFacts]:
     """How far each sink that the ledger tells of is behind it."""
     known, (_, last) = sink_store.all_cursors(connection), store.count_and_last(connection)
     for name in sorted(told):
@@ -117,13 +131,26 @@ def sink_facts(
         takes_events = told[name].get("signals", []) != ["metrics"]
         waiting = max(0, last - cursor.seq) if takes_events else 0
         oldest = store.get(connection, cursor.seq + 1) if waiting else None
-        yield posture.SinkFacts(
+        yield SinkFacts(
             name,
             waiting,
             oldest.event.time if oldest else None,
             cursor.code,
             parse_time(cursor.since) if cursor.since else None,
         )
+
+
+def _recoveries(connection: sa.Connection, now: datetime) -> Iterable[RecoveryFacts]:
+    """Who was made administrator from the host lately."""
+    asked = Filter(
+        action=Action.ADMIN_RECOVER.value,
+        outcome=Outcome.ALLOWED.value,
+        since=format_time(now - RECOVERY_SHOWN),
+    )
+    for record in store.find(connection, asked):
+        event = record.event
+        until = folding.recovered_until(event)
+        yield RecoveryFacts(event.resource, event.actor, event.time, until, record.audit_id)
 
 
 def waiting_sinks(data: Path) -> list[dict[str, Any]]:
@@ -151,14 +178,15 @@ class _Found:
         self._data = data
         self._now = now
         self._folded = views.Facts()
-        self._releases: tuple[posture.ReleaseFacts, ...] = ()
+        self._releases: tuple[ReleaseFacts, ...] = ()
         self._serving: tuple[serving.Deployment, ...] = ()
         self._tokens: dict[str, bytes] = {}
         self._exceptions: tuple[tuple[str, str, str, datetime], ...] = ()
         self._alerts: tuple[tuple[str, str, str, str], ...] = ()
-        self._sinks: tuple[posture.SinkFacts, ...] = ()
+        self._sinks: tuple[SinkFacts, ...] = ()
         self._login_alerts: tuple[tuple[str, str], ...] = ()
-        self._ledger: posture.LedgerFacts | None = None
+        self._recoveries: tuple[RecoveryFacts, ...] = ()
+        self._ledger: LedgerFacts | None = None
 
     def read(self) -> None:
         try:
@@ -169,14 +197,14 @@ class _Found:
                 self._registry(connection)
                 self._folded = views.fold(views.Facts(), store.find(connection, Filter()))
         except GarrisonError as error:
-            self._ledger = posture.LedgerFacts("undecided", error.code, error.what, "", 0)
+            self._ledger = LedgerFacts("undecided", error.code, error.what, "", 0)
             return
         self._ledger = self._verified()
 
     def _registry(self, connection: sa.Connection) -> None:
         people, revoked = read_people(connection), _revoked_keys(self._data)
         self._releases = tuple(
-            posture.ReleaseFacts(
+            ReleaseFacts(
                 str(release.ref),
                 "retired" if release.retired is not None else "published",
                 str(release.scan.get("verdict", "")),
@@ -200,21 +228,22 @@ class _Found:
             for name, one in people.access.alerts.items()
             if one["state"] in ("open", "taken")
         )[-MAX_ALERTS:]
+        self._recoveries = tuple(_recoveries(connection, self._now))
         self._tokens = key_tokens(connection)
         self._serving = tuple(one for one in serving.deployments(connection) if one.state == "serving")
 
-    def _verified(self) -> posture.LedgerFacts:
+    def _verified(self) -> LedgerFacts:
         try:
             report = verified(self._data, ledger_keys(self._data), file_witness(self._data))
         except GarrisonError as error:
-            return posture.LedgerFacts("undecided", error.code, error.what, "", 0)
+            return LedgerFacts("undecided", error.code, error.what, "", 0)
         what = report.problems[0].what if report.problems else ""
         last = report.as_json()["last"] or ""
-        return posture.LedgerFacts(report.verdict, report.code, what, last, report.size)
+        return LedgerFacts(report.verdict, report.code, what, last, report.size)
 
-    def facts(self) -> posture.Facts:
+    def facts(self) -> Facts:
         software, hardware = labels_by_kind(self._data, self._tokens)
-        return posture.Facts(
+        return Facts(
             now=self._now,
             releases=self._releases,
             deployments=tuple(self._deployments()),
@@ -231,42 +260,43 @@ class _Found:
             alerts=self._alerts,
             sinks=self._sinks,
             logins=self._logins(),
+            recoveries=self._recoveries,
         )
 
-    def _logins(self) -> posture.LoginFacts:
+    def _logins(self) -> LoginFacts:
         folded = self._folded
         mostly = []
         for kind in ("reason", "source"):
             found = {key: n for key, n in folded.failed_by.items() if key.startswith(f"{kind} ")}
             mostly += [max(found, key=lambda key: (found[key], key))] if found else []
         failed = sum(folded.failed_authentication.values())
-        return posture.LoginFacts(failed, tuple(mostly), self._login_alerts, folded.last_failed)
+        return LoginFacts(failed, tuple(mostly), self._login_alerts, folded.last_failed)
 
-    def _deployments(self) -> Iterable[posture.DeploymentFacts]:
+    def _deployments(self) -> Iterable[DeploymentFacts]:
         for one in self._serving:
             seen = self._folded.versions.get(str(one.ref), views.VersionActivity())
             when = parse_time(seen.last_verify) if seen.last_verify else None
-            yield posture.DeploymentFacts(
+            yield DeploymentFacts(
                 str(one.ref), one.isolation, when, seen.last_verify_ok, seen.crashes, seen.verify_id
             )
 
-    def _jobs(self) -> Iterable[posture.JobFacts]:
+    def _jobs(self) -> Iterable[JobFacts]:
         for name, layer in JOB_LAYERS.items():
             told = self._folded.jobs.get(name)
             if told is None:
-                yield posture.JobFacts(name, layer, timedelta())
+                yield JobFacts(name, layer, timedelta())
                 continue
             every = timedelta(seconds=told.every_seconds)
-            yield posture.JobFacts(
+            yield JobFacts(
                 name, layer, every, parse_time(told.time), told.outcome, told.code, told.reason, told.audit_id
             )
 
-    def _drift(self) -> Iterable[posture.DriftFacts]:
+    def _drift(self) -> Iterable[DriftFacts]:
         for ref, told in sorted(self._folded.drift.items()):
             if told.outcome != "allowed":
-                yield posture.DriftFacts(ref, told.outcome == "denied", told.code, told.audit_id)
+                yield DriftFacts(ref, told.outcome == "denied", told.code, told.audit_id)
 
-    def _keyring(self) -> posture.StandFacts:
+    def _keyring(self) -> StandFacts:
         """The copy for verifiers: is it the root's, and the one that the ledger tells of?"""
         told = self._folded.keyring
         evidence = "" if told is None else told.audit_id
@@ -275,20 +305,20 @@ class _Found:
             ring = open_keyring((self._data / KEYRING_FILE).read_bytes(), root)
         except OSError as error:
             what = f"the keyring cannot be read: {error.strerror}"
-            return posture.StandFacts(what, "KEY-KEYRING", "garrison key list", evidence)
+            return StandFacts(what, "KEY-KEYRING", "garrison key list", evidence)
         except GarrisonError as error:
-            return posture.StandFacts(error.what, error.code, "garrison key list", evidence)
+            return StandFacts(error.what, error.code, "garrison key list", evidence)
         if told is None or told.keyring != ring.version:
             what = f"the keyring is version {ring.version}, and the ledger tells of {told.keyring if told else 'none'}"
-            return posture.StandFacts(what, "KEY-ROLLBACK", "garrison explain KEY-ROLLBACK", evidence)
+            return StandFacts(what, "KEY-ROLLBACK", "garrison explain KEY-ROLLBACK", evidence)
         if ring.active(RELEASE) is None:
             what = "no key signs releases now"
-            return posture.StandFacts(what, "KEY-UNKNOWN", "garrison key rotate release", evidence)
+            return StandFacts(what, "KEY-UNKNOWN", "garrison key rotate release", evidence)
         revoked = sum(key.public.revocation is not None for key in ring.keys)
         what = f"keyring {ring.version}: {len(ring.keys)} keys, {revoked} revoked"
-        return posture.StandFacts(what, evidence=evidence)
+        return StandFacts(what, evidence=evidence)
 
-    def _approved_list(self) -> posture.StandFacts | None:
+    def _approved_list(self) -> StandFacts | None:
         """Is the list in force the one that the ledger tells of, and how long is it fresh? None before the first."""
         told = self._folded.approved_list
         if told is None:
@@ -299,25 +329,25 @@ class _Found:
             fresh_until = parse_time(json.loads(data)["signed"]["expires"])
         except (OSError, ValueError, KeyError, TypeError, GarrisonError):
             what = "the approved list cannot be read"
-            return posture.StandFacts(what, "TUF-MISSING", "garrison approvals", told.audit_id)
+            return StandFacts(what, "TUF-MISSING", "garrison approvals", told.audit_id)
         if hashlib.sha256(data).hexdigest() != told.list_sha256:
             what = "the approved list is not the one that was signed last"
-            return posture.StandFacts(what, "TUF-ROLLBACK", "garrison explain TUF-ROLLBACK", told.audit_id)
+            return StandFacts(what, "TUF-ROLLBACK", "garrison explain TUF-ROLLBACK", told.audit_id)
         if fresh_until <= self._now:
             what = f"the approved list is stale since {age(self._now - fresh_until)}"
             again = "garrison schedule run refresh-approved"
-            return posture.StandFacts(what, "TUF-EXPIRED", again, told.audit_id)
+            return StandFacts(what, "TUF-EXPIRED", again, told.audit_id)
         what = f"approved list fresh for {age(fresh_until - self._now)}"
-        return posture.StandFacts(what, evidence=told.audit_id)
+        return StandFacts(what, evidence=told.audit_id)
 
-    def _gateway(self) -> posture.GatewayFacts | None:
+    def _gateway(self) -> GatewayFacts | None:
         path = self._data / "run" / "snapshot.json"
         if not path.is_file():
             return None
         requests = sum(model.requests for model in self._folded.models.values())
         failed = sum(self._folded.failed_authentication.values())
         tokens = tuple(sorted(self._folded.tokens.items()))
-        return posture.GatewayFacts(self._snapshot_problem(path), requests, failed, tokens)
+        return GatewayFacts(self._snapshot_problem(path), requests, failed, tokens)
 
     def _snapshot_problem(self, path: Path) -> str:
         """Why the gateway cannot use its snapshot; the empty text when it can."""

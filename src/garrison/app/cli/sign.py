@@ -14,7 +14,7 @@ from typing import Any
 from garrison.app.cli import link, output
 from garrison.core.decision import Tier
 from garrison.core.digest import short
-from garrison.core.errors import Undecided, Usage
+from garrison.core.errors import Usage
 from garrison.storage.local import write_atomically
 from garrison.trust.sidecars import SIGNATURE_SUFFIX, STATEMENT_SUFFIX
 from garrison.trust.stray_keys import refuse_key_file, refuse_offered_keys
@@ -64,12 +64,7 @@ def run(args: argparse.Namespace) -> int:
     )
     _check_place(Path(os.path.realpath(source)), Path(os.path.realpath(prefix.parent)))
     body = {"source": str(source), "ref": args.ref, "owner": args.owner, "tier": args.tier}
-    try:
-        result = link.call(args, VERB, **body)
-    except Undecided as error:
-        if error.code != "SRV-DOWN" or not (link.data_directory(args) / "keys" / "token").is_dir():
-            raise
-        result = _without_server(args, body)
+    result = link.call_or_alone(args, VERB, **body)
     try:
         write_atomically(signature, result["bundle"].encode(), mode=0o644)
         write_atomically(statement, result["statement"].encode(), mode=0o644)
@@ -91,20 +86,6 @@ def run(args: argparse.Namespace) -> int:
         ]
     )
     return 0
-
-
-def _without_server(args: argparse.Namespace, body: dict[str, Any]) -> dict[str, Any]:
-    # The server's rooms take a second to import; a running server makes them unnecessary here.
-    from garrison.app import alone, settings
-
-    chosen = settings.load({"data": str(link.data_directory(args))})
-    return alone.perform_alone(
-        chosen,
-        VERB,
-        body,
-        identity=getattr(args, "identity", None),
-        token=link.read_token_file(args),
-    )
 
 
 def _check_place(source: Path, parent: Path) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from garrison.app.cli import link, output
-from garrison.core.errors import Undecided
 
 
 def add(subparsers: Any) -> None:
@@ -54,7 +53,7 @@ ACLs, encryption and versions.""",
 def run_check(args: argparse.Namespace) -> int:
     """0 when nothing is wrong. Raises STO-* with every finding as evidence."""
     if args.url is None:
-        result = call(args, "store.check")
+        result = link.call_or_alone(args, "store.check")
     else:
         report = _inspect(args)
         error = report.error()
@@ -94,7 +93,7 @@ def _inspect(args: argparse.Namespace) -> Any:
 
 
 def run_verify(args: argparse.Namespace) -> int:
-    result = call(args, "store.verify", repair=args.repair)
+    result = link.call_or_alone(args, "store.verify", repair=args.repair)
     if args.json:
         output.print_json(result)
         return 0
@@ -103,7 +102,7 @@ def run_verify(args: argparse.Namespace) -> int:
 
 
 def run_encrypt(args: argparse.Namespace) -> int:
-    result = alone(args, "store.encrypt")
+    result = link.without_server(args, "store.encrypt")
     if args.json:
         output.print_json(result)
         return 0
@@ -118,7 +117,7 @@ def run_encrypt(args: argparse.Namespace) -> int:
 
 
 def run_rekey(args: argparse.Namespace) -> int:
-    result = call(args, "store.rekey")
+    result = link.call_or_alone(args, "store.rekey")
     if args.json:
         output.print_json(result)
         return 0
@@ -130,22 +129,3 @@ def run_rekey(args: argparse.Namespace) -> int:
         ]
     )
     return 0
-
-
-def call(args: argparse.Namespace, verb: str, **body: Any) -> dict[str, Any]:
-    """Through the server; without one, here, under the lock that a server takes."""
-    try:
-        return link.call(args, verb, **body)
-    except Undecided as error:
-        if error.code != "SRV-DOWN" or not (link.data_directory(args) / "keys" / "token").is_dir():
-            raise
-    return alone(args, verb, **body)
-
-
-def alone(args: argparse.Namespace, verb: str, **body: Any) -> dict[str, Any]:
-    from garrison.app import alone as lone  # the server's rooms take a second to import
-    from garrison.app import settings  # likewise
-
-    chosen = settings.load({"data": str(link.data_directory(args))})
-    token = link.read_token_file(args)
-    return lone.perform_alone(chosen, verb, body, identity=getattr(args, "identity", None), token=token)

@@ -26,6 +26,7 @@ from garrison.app.verbs.limits import LIMIT_VERBS
 from garrison.app.verbs.owner import OWNER_VERBS
 from garrison.app.verbs.packs import PACK_VERBS
 from garrison.app.verbs.proxies import PROXY_VERBS
+from garrison.app.verbs.recovery import RECOVERY_VERBS
 from garrison.app.verbs.registry import REGISTRY_VERBS
 from garrison.app.verbs.routes import ROUTE_VERBS
 from garrison.app.verbs.runtime import RUNTIME_VERBS
@@ -45,6 +46,7 @@ VERBS: dict[str, Verb] = {
         *DEPLOYMENT_VERBS,
         *ROUTE_VERBS,
         *IDENTITY_VERBS,
+        *RECOVERY_VERBS,
         *IMPORT_VERBS,
         *CLOUD_VERBS,
         *CREDENTIAL_VERBS,

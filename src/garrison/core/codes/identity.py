@@ -29,6 +29,23 @@ administrator first:
     garrison user add NAME --role admin
 """,
     ),
+    "ID-RECOVER": Code(
+        "the way back in is on the host, and short",
+        """\
+When no administrator can be reached, whoever owns the data directory (or root)
+makes one for a short time, on the machine where the directory lies:
+
+    garrison admin recover dana --for 15m
+    garrison --as dana user add erin --role admin
+
+It works by the user of the system alone: a token is refused, whatever its
+roles, and so is a time of more than an hour. The role ends by itself. Each
+use is an event, stands in the posture for a week, and is among the rules
+that are shipped for a SIEM:
+
+    garrison audit list --kind admin.recover
+""",
+    ),
     "ID-TAKEN": Code(
         "one name, one meaning",
         """\
