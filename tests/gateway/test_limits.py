@@ -310,3 +310,14 @@ def test_workers_count_together_exactly_whoever_is_asked(limit: int, settles: st
             worker.kill()
             worker.communicate()
         os.close(descriptor)
+
+
+def test_a_table_takes_memory_for_the_rows_in_use_alone() -> None:
+    """Also when a worker looks at it for what the one before it left."""
+    descriptor = make_shared(4)
+    try:
+        for number in range(20):
+            assert Table(4, 0, descriptor).row(f"key {number}", 1.0) is not None
+        assert os.fstat(descriptor).st_blocks * 512 < 1 << 20
+    finally:
+        os.close(descriptor)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -95,16 +95,22 @@ def _open(rules: Sequence[Rule], mode: int, cache: Path | None) -> Any:
     return database
 
 
+def _into(hits: list[Hit]) -> Callable[..., None]:
+    """What is called for each match. No method of a scanner: the two would keep each other alive."""
+
+    def on_match(rule: int, _start: int, end: int, _flags: int, _context: object) -> None:
+        hits.append((end, rule))
+
+    return on_match
+
+
 class BlockScanner:
     """Whole texts. `cache`, when given, is a directory only this user can write."""
 
     def __init__(self, rules: Sequence[Rule], cache: Path | None = None) -> None:
         self._database = _open(rules, hyperscan.HS_MODE_BLOCK, cache)
         self._hits: list[Hit] = []
-        self._callback = self._on_match  # the binding does not keep the callback alive; this reference does
-
-    def _on_match(self, rule: int, _start: int, end: int, _flags: int, _context: object) -> None:
-        self._hits.append((end, rule))
+        self._callback = _into(self._hits)  # the binding does not keep it alive; this reference does
 
     def scan(self, text: str) -> list[Hit]:
         """Hits in code points, ordered by offset, then rule."""
@@ -144,15 +150,12 @@ class TextStream:
 
     def __init__(self, database: Any) -> None:
         self._hits: list[Hit] = []
-        self._callback = self._on_match  # see BlockScanner: without this reference the process would crash
+        self._callback = _into(self._hits)  # see BlockScanner: without this reference the process would crash
         self._stream = database.stream(match_event_handler=self._callback)
         self._stream.__enter__()
         self._bytes = 0
         self._points = 0
         self._closed = False
-
-    def _on_match(self, rule: int, _start: int, end: int, _flags: int, _context: object) -> None:
-        self._hits.append((end, rule))
 
     def scan(self, text: str) -> list[Hit]:
         """Hits that ended in this piece, in code points from the start of the stream."""

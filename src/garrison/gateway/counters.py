@@ -12,7 +12,7 @@ import fcntl
 import hashlib
 import mmap
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 # Order is part of the layout: append only.
@@ -46,6 +46,18 @@ def make_shared(regions: int) -> int:
     return descriptor
 
 
+def _touched(descriptor: int, row_bytes: int) -> Iterator[int]:
+    """Rows that begin in a page that somebody wrote to. Looking at the others would give each of them a page."""
+    end = 0
+    while True:
+        try:
+            begin = os.lseek(descriptor, end, os.SEEK_DATA)
+        except OSError:  # nothing but holes from here on
+            return
+        end = os.lseek(descriptor, begin, os.SEEK_HOLE)
+        yield from range(-(-begin // row_bytes), -(-end // row_bytes))
+
+
 @dataclass(slots=True, eq=False)
 class Table:
     """Counters. `regions` is how many workers there are, `region` which one this is; `descriptor` shares them."""
@@ -60,8 +72,9 @@ class Table:
         self._view = memoryview(mmap.mmap(self.descriptor, size_of(self.regions))).cast("q")
         if self.descriptor < 0:
             return
-        for row in range(ROWS):  # what the worker that had this place before left running
-            place = row * (_FIXED_WORDS + self.regions)
+        words = _FIXED_WORDS + self.regions
+        for row in _touched(self.descriptor, words * 8):  # what the worker before us here left running
+            place = row * words
             if self._view[place] or self._view[place + 1]:
                 self._view[place + _FIXED_WORDS + self.region] = 0
 

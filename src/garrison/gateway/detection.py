@@ -18,6 +18,7 @@ from garrison.detect.patterns import TextStream
 from garrison.detect.redact import Redaction
 from garrison.detect.route_guard import AS_EVER, RouteGuard
 from garrison.detect.tier2_ask import Asker, guards, parse_asked
+from garrison.gateway.process import give_back
 
 
 class Detection:
@@ -39,6 +40,7 @@ class Detection:
         }
         if self._current is None or wanted != self._facts:
             self._facts, self._current = wanted, self._made(facts)
+            give_back()
         return self._current
 
     def _made(self, facts: Mapping[str, Any]) -> Inspector | Unable:

@@ -1,4 +1,4 @@
-"""What every process of the data plane does at its start: close itself off, read its configuration."""
+"""What every process of the data plane does at its start: close itself off, read its configuration, be small."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ def harden() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+
+
+def give_back() -> None:
+    """Memory that was freed goes back to the system: compiling patterns needs tens of megabytes for a moment."""
+    ctypes.CDLL(None).malloc_trim(0)
 
 
 def read_config(source: str, most: int) -> bytes:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import gc
 import json
 import os
@@ -34,7 +33,7 @@ from garrison.gateway.limits import Limiter
 from garrison.gateway.metrics import Metrics, answer_scrape
 from garrison.gateway.outbox import Outbox
 from garrison.gateway.pipeline import Plane, handle
-from garrison.gateway.process import harden, read_config
+from garrison.gateway.process import give_back, harden, read_config
 from garrison.gateway.server import TICK_SECONDS, Server
 from garrison.gateway.shared_limits import SharedLimits, parse_server
 from garrison.gateway.snapshot import SnapshotFile
@@ -95,9 +94,7 @@ async def run(config: WorkerConfig) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLD)
-    ctypes.CDLL(None).malloc_trim(
-        0
-    )  # what compiling patterns and importing left behind goes back to the system
+    give_back()
     told = plane.snapshots.version
     ready: dict[str, object] = {
         "ready": True,
