@@ -8,7 +8,7 @@ DATA ?= ./garrison-data
 LISTEN ?= 127.0.0.1:8443
 BIN := .venv/bin
 
-.PHONY: help setup setup-bench up demo test test-again check static bench soak fuzz lock train docs status format bench-gateway bench-peers cluster-test train-second
+.PHONY: help setup setup-bench up demo test test-again check static bench soak fuzz lock train docs status format bench-gateway soak-gateway bench-peers cluster-test train-second
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | \
@@ -56,8 +56,12 @@ bench-peers: setup ## other scanners beside ours: make bench-peers FOLDER=labell
 	$(BIN)/python benchmarks/scanners/compare.py "$(FOLDER)" --markdown --classes
 	$(BIN)/python benchmarks/scanners.py --corpus "$(FOLDER)" --peers "$${XDG_CACHE_HOME:-$$HOME/.cache}/garrison-peers"
 
-soak: setup-bench ## the same doors under load for a longer time
-	@$(call run-scripts,$(sort $(wildcard benchmarks/soak_*.py)))
+soak: setup-bench ## kills, races and tampering again and again, and the gateway under load for a minute
+	@$(call run-scripts,$(filter-out %/soak_gateway.py,$(sort $(wildcard benchmarks/soak_*.py))))
+	$(BIN)/python benchmarks/soak_gateway.py --minutes 1
+
+soak-gateway: setup ## half an hour at half load: memory, files, events, failures; ARGS="--minutes 10 --rate 300 --json"
+	$(BIN)/python benchmarks/soak_gateway.py $(ARGS)
 
 fuzz: setup ## every parser under hostile bytes, SECONDS each (60); guided when atheris is installed
 	$(BIN)/python -m tests.fuzz.run --seconds $(or $(SECONDS),60)
