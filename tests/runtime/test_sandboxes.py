@@ -13,12 +13,13 @@ from tests.contracts.sandbox import SandboxContract
 from tests.runtime.stage import need
 
 from garrison.core.errors import Undecided, Usage
-from garrison.runtime.probe import CONTROL_MINIMUM, control
+from garrison.runtime.probe import CONTROL_MINIMUM, Matrix, control
 from garrison.runtime.sandboxes import start
 from garrison.runtime.sandboxes.base import Launch, Sandbox
 from garrison.runtime.sandboxes.bwrap import Bubblewrap
 from garrison.runtime.sandboxes.gvisor import Gvisor
 from garrison.runtime.sandboxes.ladder import LEVELS, sandbox_for
+from garrison.runtime.sandboxes.microvm import MicroVM
 from garrison.runtime.sandboxes.runc import Runc
 from garrison.runtime.sandboxes.users import free_uid
 
@@ -129,8 +130,41 @@ def test_bubblewrap_as_root_would_leave_core_pattern_writable_which_is_why_it_is
         pytest.skip("this bubblewrap or kernel stops it by itself")
 
 
-@pytest.mark.parametrize("level", ["microvm"])
+class TestMicroVM(SandboxContract):
+    """One boot, of the probe. The others of this contract boot once more each: make microvm-test."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def sandbox(cls) -> Sandbox:
+        return sandbox_for(need("microvm"))
+
+    @pytest.mark.row("B04", kind="R")
+    def test_every_try_was_made_in_a_guest(self, matrix: Matrix) -> None:
+        assert matrix.level == "microvm"
+        assert len(matrix.attempts) >= 53
+        assert matrix.unwanted == ()
+
+    @pytest.mark.skipif("GARRISON_MICROVM" not in os.environ, reason="NOT PROVED HERE: make microvm-test")
+    def test_a_program_that_is_not_there_ends_with_a_status(self, sandbox: Sandbox, tmp_path: Path) -> None:
+        super().test_a_program_that_is_not_there_ends_with_a_status(sandbox, tmp_path)
+
+
 @pytest.mark.row("B04", kind="R")
+def test_without_qemu_or_a_kernel_the_level_is_refused_with_the_reason_and_never_lowered(
+    tmp_path: Path,
+) -> None:
+    for absent, reason in (
+        (MicroVM(binary=str(tmp_path / "qemu")), "QEMU is not installed"),
+        (MicroVM(roots=(tmp_path,)), "no kernel for a guest"),
+    ):
+        assert not absent.available().ok
+        with pytest.raises(Undecided, match=reason) as refusal:
+            absent.launch(Launch("x", tmp_path / "x.py", tmp_path, 70_900, 2))
+        assert refusal.value.exit_status == 3
+
+
+@pytest.mark.row("S23", kind="R")
+@pytest.mark.parametrize("level", ["pod"])
 def test_a_level_that_cannot_be_had_is_refused_and_never_lowered(level: str) -> None:
     with pytest.raises(Undecided) as refusal:
         sandbox_for(level)

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from garrison.confine import allowed
+from garrison.confine.profiles import SERVER, Profile
 from garrison.confine.syscalls import AARCH64, X86_64
 
 # Opcodes of classic BPF (linux/bpf_common.h), composed for the five instructions that are needed.
@@ -44,7 +45,6 @@ _BY_ARGUMENT = frozenset(
     {"socket", "socketpair", "clone", "clone3", "ioctl", "prctl", "open", "openat", "openat2"}
 )
 CREATING = frozenset({"creat", "mkdir", "mkdirat", "open", "openat", "openat2"})
-STARTING = frozenset({"execve", "fork", "vfork", "kill"})
 O_CREAT = 0o100
 
 Instruction = tuple[int, int, int, int]
@@ -70,11 +70,11 @@ def machine_named(name: str) -> Machine | None:
     return next((machine for machine in MACHINES if machine.name == name), None)
 
 
-def filter_program(machine: Machine, *, creates_files: bool = True, starts_programs: bool = False) -> bytes:
+def filter_program(machine: Machine, profile: Profile = SERVER, *, creates_files: bool = True) -> bytes:
     """The filter as an array of `struct sock_filter`, ready for seccomp(2).
 
-    `creates_files` is false where no other wall bounds what a server may put on a disk. `starts_programs` is for a
-    declared command: it may start what Landlock lets it execute, signal its own kind, and still no namespace.
+    `creates_files` is false where no other wall bounds what a server may put on a disk. A profile that starts programs
+    may start what Landlock lets it execute, signal its own kind, and still make no namespace.
     """
     program: list[Instruction] = [
         (LOAD, 0, 0, ARCHITECTURE),
@@ -85,13 +85,14 @@ def filter_program(machine: Machine, *, creates_files: bool = True, starts_progr
     if machine.name == "x86_64":
         program += [(AT_LEAST, 0, 1, X32_BIT), _refuse(errno.ENOSYS)]
     for name, number in sorted(machine.calls.items()):
-        is_open = (name in CREATING and creates_files) or (name in STARTING and starts_programs)
+        is_open = (name in CREATING and creates_files) or name in profile.opens
         block = [_answer(ALLOW)] if is_open else _judge(name)
-        if name == "clone" and starts_programs:
+        if name == "clone" and profile.starts_programs:
             block = _without_namespaces()
         program += [(EQUAL, 0, len(block), number), *block]
-    for _, number in sorted(machine.allowed.items()):
-        program += [(EQUAL, 0, 1, number), _answer(ALLOW)]
+    for name, number in sorted(machine.allowed.items()):
+        if profile.calls is None or name in profile.calls:
+            program += [(EQUAL, 0, 1, number), _answer(ALLOW)]
     program.append(_refuse(errno.ENOSYS))
     return b"".join(struct.pack("<HBBI", *instruction) for instruction in program)
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from garrison.runtime import boundary
-from garrison.runtime.sandboxes import bwrap, cgroup, features, gvisor, runc
+from garrison.runtime.guest import kernel
+from garrison.runtime.sandboxes import bwrap, cgroup, features, gvisor, microvm, runc
 from garrison.runtime.sandboxes.base import Availability
 from garrison.runtime.sandboxes.ladder import availability
 from garrison.runtime.sandboxes.landlock import SAME_USER_ABI
@@ -79,7 +80,12 @@ def _features() -> Iterable[Feature]:
     )
     yield Feature("runc", runc.find() or "absent", None, "level runc; Debian: apt-get install runc")
     yield Feature("gVisor", gvisor.find() or "absent", None, "level gvisor; Debian: apt-get install runsc")
-    yield Feature("KVM", _kvm(), None, "level microvm, not part of this release")
+    yield Feature(
+        "QEMU", microvm.find() or "absent", None, "level microvm; Debian: apt-get install qemu-system-x86"
+    )
+    guest = kernel.find()
+    yield Feature("guest kernel", guest.release if guest else "absent", None, "level microvm; make guest")
+    yield Feature("KVM", _kvm(), None, "level microvm at full speed; for it every user may open /dev/kvm")
     yield Feature("memory", _memory(), None, "models up to half of it are held in sealed memory")
     module = next((path for path in MODULES if path.is_file()), None)
     yield Feature(
@@ -112,7 +118,10 @@ def _cgroup() -> str:
 
 
 def _kvm() -> str:
-    return "/dev/kvm" if os.access("/dev/kvm", os.R_OK | os.W_OK) else "absent"
+    if not os.path.exists("/dev/kvm"):
+        return "absent"
+    binary = microvm.find()
+    return "usable" if binary is not None and microvm.has_kvm(binary) else "present, not usable by QEMU"
 
 
 def _memory() -> str:

@@ -13,7 +13,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -104,6 +104,7 @@ class _Server:
     digest: str = ""
     verified: str = ""
     held: str = ""
+    walls: dict[str, str] = field(default_factory=dict)
     tasks: frozenset[str] = frozenset()
     ready_at: float = 0.0
     running: Running | None = None
@@ -226,6 +227,7 @@ class Supervisor:
             service = choose(loaded, threads=spec.threads, declared=spec.declared)
             server.tasks = service.tasks
             _make_socket_directory(server.socket.parent, server.uid)
+            server.walls.clear()
             server.running = processes.run(
                 lambda output: server.sandbox.launch(_order(server, service, output)),
                 forwards_signals=server.sandbox.forwards_signals,
@@ -339,6 +341,7 @@ class Supervisor:
                 "held": server.held,
                 "uid": server.uid,
                 "restarts": server.restarts,
+                **server.walls,
                 **facts,
             },
         )
@@ -386,6 +389,7 @@ def _order(server: _Server, service: Service, output: int) -> Launch:
         shows=() if service.declared is None else service.declared.shows,
         devices=() if service.declared is None else service.declared.devices,
         variables={} if service.declared is None else service.declared.environment,
+        facts=server.walls,
     )
 
 

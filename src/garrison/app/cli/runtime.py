@@ -15,6 +15,7 @@ from garrison.app.cli import link, output
 from garrison.app.parser_cell import ParserCell
 from garrison.app.probes import matrix_json, read_matrix
 from garrison.app.sandbox_page import page, replaced
+from garrison.confine.profiles import PROFILES
 from garrison.confine.seccomp import MACHINES, filter_program
 from garrison.core.errors import Usage
 from garrison.runtime.probe import ATTACKS, CONTROL_MINIMUM, Matrix, control, probe
@@ -63,6 +64,12 @@ def add(subparsers: Any) -> None:
     table.add_argument(
         "--write", metavar="FILE", help="replace the table in this page instead of printing it"
     )
+    table.add_argument(
+        "--isolation",
+        metavar="LEVEL",
+        action="append",
+        help="only this level; may be given again (default: all)",
+    )
     table.set_defaults(run=run_matrix)
     filters = verbs.add_parser(
         "filters",
@@ -94,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def run_matrix(args: argparse.Namespace) -> int:
-    """Needs no server. Raises `Usage` PATH-FILE for a page without the marks of the table."""
+    """Needs no server. Raises ISO-UNKNOWN, ISO-UNAVAILABLE, and `Usage` PATH-FILE for a page without the marks."""
     path = None if args.write is None else Path(args.write)
     try:
         before = "" if path is None else path.read_text("utf-8")
@@ -106,7 +113,8 @@ def run_matrix(args: argparse.Namespace) -> int:
             f"{args.write} is no page with the marks of the table: {error}",
             fix="give docs/isolation.md, or leave --write out",
         ) from None
-    found = {level.level: probe(sandbox_for(level.level)) for level in availability() if level.ok}
+    levels = args.isolation or [level.level for level in availability() if level.ok]
+    found = {level: probe(sandbox_for(level)) for level in levels}
     found["tools"] = probe(ParserCell())
     text = page(found, availability(), control() if os.geteuid() == 0 else None)
     if path is None:
@@ -119,13 +127,12 @@ def run_matrix(args: argparse.Namespace) -> int:
 def run_filters(args: argparse.Namespace) -> int:
     """Every filter of this release: classic BPF, an array of struct sock_filter."""
     made = {
-        f"{profile}.{machine.name}.bpf": filter_program(
-            machine,
-            creates_files=profile != "server-without-files",
-            starts_programs=profile == "declared-command",
+        f"{profile.name}{'' if creates_files else '-without-files'}.{machine.name}.bpf": filter_program(
+            machine, profile, creates_files=creates_files
         )
         for machine in MACHINES
-        for profile in ("server", "server-without-files", "declared-command")
+        for profile in PROFILES
+        for creates_files in (True, False)
     }
     rows = [{"file": name, "sha256": hashlib.sha256(data).hexdigest()} for name, data in made.items()]
     if args.write is not None:

@@ -91,6 +91,16 @@ The model may be of a kind that the server does not know, or need more memory
 than it was given. `garrison doctor` shows what this machine can do.
 """,
     ),
+    "RUN-GUEST": Code(
+        "the guest of a microVM could not be made",
+        """\
+The level microvm starts a kernel of its own with a file system that Garrison
+makes in memory: this Python, the packages that one server imports, and the
+program that starts it. Making it failed; the sentence says at what.
+
+Nothing was started, and no weaker level was taken in its place.
+""",
+    ),
     "RUN-PROBE": Code(
         "the escape probe did not finish",
         """\

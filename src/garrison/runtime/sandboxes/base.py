@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from garrison.confine.profiles import Profile
+
 MIB = 1 << 20
 
 
@@ -46,6 +48,8 @@ class Launch:
 
     A declared command (`runtime/declared.py`, level bwrap alone) is executed in the program's place: `command` are its
     words, `shows` the host's directories that hold it, `devices` what it computes with, `variables` its environment.
+    `profile` is the system call filter's, by the program's name where there is none.
+    `facts` is filled by `launch`: what of these walls belongs into the event, such as digests.
     """
 
     name: str
@@ -63,6 +67,8 @@ class Launch:
     shows: tuple[Path, ...] = ()
     devices: tuple[Path, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
+    profile: Profile | None = None
+    facts: dict[str, str] = field(default_factory=dict)
 
 
 class Sandbox(Protocol):

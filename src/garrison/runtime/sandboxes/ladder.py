@@ -1,9 +1,8 @@
-"""The names of the isolation levels, weakest first, and which of them this release can run."""
+"""The names of the isolation levels, weakest first, and which of them this machine can run."""
 
 from __future__ import annotations
 
 import difflib
-import os
 
 from garrison.core.errors import Usage
 from garrison.core.plugins import with_installed
@@ -11,6 +10,7 @@ from garrison.runtime.sandboxes.base import Availability, Sandbox
 from garrison.runtime.sandboxes.bwrap import Bubblewrap
 from garrison.runtime.sandboxes.gvisor import Gvisor
 from garrison.runtime.sandboxes.landlock import Landlock
+from garrison.runtime.sandboxes.microvm import MicroVM
 from garrison.runtime.sandboxes.pod import Pod
 from garrison.runtime.sandboxes.runc import Runc
 from garrison.runtime.sandboxes.start import unavailable
@@ -18,7 +18,7 @@ from garrison.runtime.sandboxes.start import unavailable
 LEVELS = ("landlock", "bwrap", "runc", "gvisor", "microvm")
 DEFAULT_LEVEL = "bwrap"
 # `pod` is no rung: it is what is left to do inside a pod whose runtime class is the wall.
-BUILT_IN: tuple[Sandbox, ...] = (Landlock(), Bubblewrap(), Runc(), Gvisor(), Pod())
+BUILT_IN: tuple[Sandbox, ...] = (Landlock(), Bubblewrap(), Runc(), Gvisor(), MicroVM(), Pod())
 
 
 def sandbox_for(level: str) -> Sandbox:
@@ -36,8 +36,6 @@ def sandbox_for(level: str) -> Sandbox:
             evidence={"level": level, "levels": list(LEVELS)},
             fix=f"did you mean {near[0]}?" if near else f"choose one of {', '.join(LEVELS)}",
         )
-    if level not in offered:
-        raise unavailable(level, absent())
     found = offered[level].available()
     if not found.ok:
         raise unavailable(level, found.missing)
@@ -47,13 +45,4 @@ def sandbox_for(level: str) -> Sandbox:
 def availability() -> tuple[Availability, ...]:
     """Every known level, weakest first."""
     offered = {sandbox.level: sandbox for sandbox in with_installed(BUILT_IN, "sandboxes")}
-    return tuple(
-        offered[level].available() if level in offered else Availability(level, False, absent())
-        for level in LEVELS
-    )
-
-
-def absent() -> tuple[str, ...]:
-    """Why the one level without a sandbox, microvm, cannot be had: what this machine lacks, and this release."""
-    kvm = () if os.access("/dev/kvm", os.R_OK | os.W_OK) else ("no KVM here: /dev/kvm cannot be opened",)
-    return (*kvm, "this release starts no guest, with or without KVM")
+    return tuple(offered[level].available() for level in LEVELS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import resource
@@ -12,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from garrison.confine.profiles import profile_of
 from garrison.confine.seccomp import filter_program, machine_named
 from garrison.core.errors import Refused, Undecided
 from garrison.runtime.sandboxes import cgroup
@@ -80,6 +82,9 @@ def confinement(
     if machine is None:
         raise unavailable("this machine", (f"no system call filter for {os.uname().machine}",))
     limits = order.limits
+    profile = order.profile or profile_of(order.program.name, is_declared=bool(order.command))
+    program = filter_program(machine, profile, creates_files=creates_files)
+    order.facts.update(profile=profile.name, filter=f"sha256:{hashlib.sha256(program).hexdigest()}")
     return {
         "limits": [
             (resource.RLIMIT_CORE, 0),
@@ -93,9 +98,7 @@ def confinement(
         "read": [*map(str, read), *KERNEL_FACTS],
         "write": [("socket", directory), ("scratch", "/tmp"), *(("device", path) for path in DEVICES)],  # noqa: S108  # the sandbox's own
         "minimum_abi": minimum_abi,
-        "filter": filter_program(
-            machine, creates_files=creates_files, starts_programs=bool(order.command)
-        ).hex(),
+        "filter": program.hex(),
         "directory": directory,
         "program": str(order.program),
         "settings": program_settings(order),
