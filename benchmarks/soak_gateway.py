@@ -87,13 +87,15 @@ class Up:
     process: subprocess.Popen[str]
 
     def run(self, *words: str) -> str:
-        return subprocess.run(
-            [*COMMAND, "--data", str(self.data), *words],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=600,
-        ).stdout.strip()
+        command = [*COMMAND, "--data", str(self.data), *words]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+        if done.returncode != 0:
+            raise Failed(f"garrison {' '.join(words)}: {done.stdout} {done.stderr}")
+        return done.stdout.strip()
+
+
+class Failed(Exception):
+    """A command that ought to work did not."""
 
 
 def main() -> int:

@@ -20,6 +20,7 @@ from garrison.detect.copies import KEY_BYTES, MAX_DOCUMENTS, WORDS, check_room, 
 from garrison.detect.custom import MAX_PATTERNS, NAME, parse_pattern, word_pattern
 from garrison.detect.inspect import Inspector
 from garrison.detect.own import KEY, open_own
+from garrison.gateway.process import give_back
 from garrison.storage.local import write_atomically
 
 MAX_DOCUMENT = 16 * 1024 * 1024  # bytes of one text file
@@ -123,6 +124,10 @@ def record(house: House, call: Call, name: str, shown: Mapping[str, Any], **fact
     return {**shown, "audit_id": audit_id}
 
 
+# What is removed here and where those that stay are kept: patterns that workers look for.
+COMPILED = {"pattern": "patterns", "canary": "canaries", "host": "hosts", "pack": "packs"}
+
+
 def removed(house: House, call: Call, kind: str, known: Mapping[str, Any], key: str = "") -> dict[str, Any]:
     """Take out what is kept under a name."""
     name = key or call.text("name")
@@ -131,6 +136,8 @@ def removed(house: House, call: Call, kind: str, known: Mapping[str, Any], key: 
         raise Usage(
             "DLP-UNKNOWN", "there is none of that name", fix="garrison dlp list shows those there are"
         )
+    if kind in COMPILED:
+        compile_with(house, **{COMPILED[kind]: {each: known[each] for each in known if each != name}})
     return record(house, call, name, {"name": name}, **{kind: {"name": name}}, removed=True)
 
 
@@ -143,6 +150,7 @@ def compile_with(house: House, **changed: Mapping[str, Any]) -> None:
     own = open_own({**facts, "copies": []}, folder_of(house.settings))
     ways = (Direction.INPUT, Direction.OUTPUT)
     Inspector(cache=house.settings.run / "patterns", directions=ways, own=own)
+    give_back()
 
 
 def _key(folder: Path) -> bytes:
