@@ -270,7 +270,7 @@ class Inspector:
         plain = normalise(text)
         if plain.text != text:
             hits = self._scan(plain.text, direction)
-        signed = signatures.confirm(plain, rules, _orders_only(rules, hits))
+        signed = signatures.confirm(plain, rules, _orders_only(rules, hits), direction)
         signed.extend(_dialogue(plain, rules, hits))
         if HIDDEN.search(text):
             signed.extend(signatures.hidden(text, direction))
@@ -279,7 +279,7 @@ class Inspector:
         if wanted:
             for view in views(plain, wanted):
                 inner = self._scan(view.text, direction)
-                signed.extend(signatures.confirm(view, rules, _orders_only(rules, inner)))
+                signed.extend(signatures.confirm(view, rules, _orders_only(rules, inner), direction))
                 signed.extend(_dialogue(view, rules, inner))
                 read.append(self._tier1(view, direction, rules, inner, len(text), guard))
         return signed, read

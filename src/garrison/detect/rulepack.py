@@ -39,6 +39,7 @@ _KEYS = frozenset(
     {
         "id", "kind", "effect", "score", "directions", "trigger", "pattern", "context", "validator",
         "boundary", "reach", "ahead", "priority", "caseless", "hit", "miss", "severity", "owasp", "atlas",
+        "plain_score",
     }
 )  # fmt: skip
 SEVERITIES = ("low", "medium", "high", "critical")
@@ -55,7 +56,11 @@ _ABOUT: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One pattern. `priority` decides whose name a redaction carries when two rules see the same start."""
+    """One pattern. `priority` decides whose name a redaction carries when two rules see the same start.
+
+    `plain_score` counts where a caller writes the words in the open; in a document, or in a reading that had to be
+    decoded, `score` does.
+    """
 
     id: str
     kind: str
@@ -77,6 +82,7 @@ class Rule:
     owasp: tuple[str, ...] = ("LLM02",)
     atlas: tuple[str, ...] = ("AML.T0057",)
     sight: int = CONTEXT  # characters before a value that `context` can need
+    plain_score: float | None = None  # the same as `score`
 
     @property
     def is_dlp(self) -> bool:
@@ -114,6 +120,7 @@ def _rule(entry: dict[str, Any], pack: str) -> Rule:
             kind=entry["kind"],
             effect=Effect(entry.get("effect", "redact")),
             score=float(entry.get("score", 0.95)),
+            plain_score=float(entry["plain_score"]) if "plain_score" in entry else None,
             directions=frozenset(map(Direction, entry.get("directions", ("input", "output", "document")))),
             trigger=entry["trigger"],
             pattern=re.compile(entry.get("pattern", entry["trigger"]), flags),

@@ -27,8 +27,15 @@ _SPLIT_WORD = re.compile("(?<=[A-Za-z])[\u200b\u2060\ufeff\u00ad\u200c\u200d]+(?
 _SPLITS = 4  # a few may come from hyphenated or pasted text
 
 
-def confirm(view: View, rules: Sequence[Rule], hits: Iterable[Hit]) -> list[TextFinding]:
-    """Findings of `rules` in one reading of the text."""
+def confirm(
+    view: View, rules: Sequence[Rule], hits: Iterable[Hit], direction: Direction
+) -> list[TextFinding]:
+    """Findings of `rules` in one reading of the text.
+
+    People ask about developer modes and previous instructions in the open: there most rules need the classifier
+    beside them. Who hides the same words in a document, or encodes them, asks nothing.
+    """
+    in_the_open = direction is Direction.INPUT and not view.name
     findings: list[TextFinding] = []
     done: dict[int, tuple[int, int]] = {}
     for end, number in hits:
@@ -40,7 +47,8 @@ def confirm(view: View, rules: Sequence[Rule], hits: Iterable[Hit]) -> list[Text
         done[number] = (windows + 1, found.end() if found else covered)
         if found and (rule.validator is None or rule.validator(found.group())):
             start, stop = view.span(*found.span())
-            findings.append(TextFinding(rule.id, rule.kind, rule.score, start, stop, view.name))
+            score = rule.score if rule.plain_score is None or not in_the_open else rule.plain_score
+            findings.append(TextFinding(rule.id, rule.kind, score, start, stop, view.name))
     return findings
 
 

@@ -90,7 +90,9 @@ def doubted(orders: Orders, guard: Guard, *, tolerant: bool) -> Doubt | None:
         return None  # decided without any classifier
     if any(one.score >= guard.high for one in orders.read):
         return None
-    grey = sorted((one for one in orders.read if guard.is_grey(one.score)), key=lambda one: -one.score)
+    is_signed = any(finding.rule_id not in orders.excepted for finding in orders.signed)
+    grey = [one for one in orders.read if guard.is_grey(one.score) or (is_signed and one.score < guard.low)]
+    grey.sort(key=lambda one: -one.score)
     asked = tuple(one for one in grey[:MAX_READINGS] if one.is_language and one.view.text.strip())
     if not asked:
         return None
