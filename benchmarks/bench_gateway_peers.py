@@ -23,6 +23,8 @@ import gateway
 
 ROOT = Path(__file__).resolve().parent.parent
 LITELLM, PORTKEY = "1.109.1", "1.15.2"
+# LiteLLM pins versions of these that no index has yet; it runs with the newest ones that there are.
+LITELLM_OVERRIDES = ("certifi", "litellm-proxy-extras", "litellm-enterprise")
 INSTALL_SECONDS = 900
 READY_SECONDS = 120
 
@@ -137,12 +139,15 @@ def litellm(root: Path, nginx: int) -> Iterator[Side]:
     place = _installed(f"bench-litellm-{LITELLM}", _install_litellm)
     port, config = gateway._free_port(), root / "litellm.json"
     params = {"model": "openai/bench", "api_base": f"http://127.0.0.1:{nginx}/v1", "api_key": "none"}
-    config.write_text(json.dumps({"model_list": [{"model_name": "bench", "litellm_params": params}]}))
+    # Without a master key it checks nobody's, which costs it nothing; so it has to be told that this is meant.
+    settings = {"dangerously_permit_weak_or_unset_master_key": True}
+    models = [{"model_name": "bench", "litellm_params": params}]
+    config.write_text(json.dumps({"model_list": models, "general_settings": settings}))
     command = [str(place / "bin" / "litellm"), "--config", str(config), "--host", "127.0.0.1"]
     with _up(
         [*gateway._on(1), *command, "--port", str(port), "--num_workers", "1"], root / "l.err", port
     ) as pid:
-        yield Side(f"LiteLLM proxy {LITELLM}, no guards", port, pid)
+        yield Side(f"LiteLLM proxy {LITELLM}, no keys, no guards", port, pid)
 
 
 @contextmanager
@@ -157,18 +162,22 @@ def portkey(root: Path) -> Iterator[Side]:
         yield Side(f"Portkey gateway {PORTKEY}, no guards", port, pid)
 
 
-def _install_litellm(place: Path) -> list[str]:
+def _install_litellm(place: Path) -> list[list[str]]:
+    """With the parser that its server would rather have, and its pins of what runs ahead of the index given up."""
     venv.create(place, with_pip=True)
-    pip = [str(place / "bin" / "python"), "-m", "pip", "install", "-q", "--no-input"]
-    return [*pip, "--disable-pip-version-check", f"litellm[proxy]=={LITELLM}"]
+    python, given_up = str(place / "bin" / "python"), place / "overrides.txt"
+    given_up.write_text("\n".join(LITELLM_OVERRIDES))
+    uv = [str(place / "bin" / "uv"), "pip", "install", "-q", "--python", python, "--override", str(given_up)]
+    pip = [python, "-m", "pip", "install", "-q", "--no-input", "--disable-pip-version-check", "uv"]
+    return [pip, [*uv, f"litellm[proxy]=={LITELLM}", "httptools"]]
 
 
-def _install_portkey(place: Path) -> list[str]:
+def _install_portkey(place: Path) -> list[list[str]]:
     npm = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", str(place)]
-    return [*npm, f"@portkey-ai/gateway@{PORTKEY}"]
+    return [[*npm, f"@portkey-ai/gateway@{PORTKEY}"]]
 
 
-def _installed(name: str, command: Callable[[Path], list[str]]) -> Path:
+def _installed(name: str, commands: Callable[[Path], list[list[str]]]) -> Path:
     """The environment of a peer in the user's cache, made by one process at a time when it is not there whole."""
     home = Path(_peers()._home())
     home.mkdir(parents=True, exist_ok=True)
@@ -178,7 +187,8 @@ def _installed(name: str, command: Callable[[Path], list[str]]) -> Path:
         if not (place / "done").exists():
             shutil.rmtree(place, ignore_errors=True)
             place.mkdir()
-            _install(command(place))
+            for command in commands(place):
+                _install(command)
             (place / "done").touch()
     return place
 
