@@ -9,7 +9,8 @@ import struct
 import pytest
 
 from garrison.confine import seccomp
-from garrison.confine.profiles import DECLARED
+from garrison.confine.observed import OBSERVED
+from garrison.confine.profiles import DECLARED, SERVERS
 from garrison.confine.seccomp import MACHINES, Machine, filter_program
 
 READ = {"x86_64": 0, "aarch64": 63}
@@ -20,6 +21,28 @@ PINNED = {  # a filter changes by intention only; print the new digests when it 
 PINNED_DECLARED = {
     "x86_64": "94b9ae2fb31b53c1296ee77eb1c38ff8f1d5a2e556bee5d2f9c506fb064ffaec",
     "aarch64": "fac22d97cb79674d2a6401be60efad60f948275ac01aa31e17a3a3f1c754b936",
+}
+PINNED_SERVERS = {
+    "embeddings.py": {
+        "x86_64": "225b9ba12b6246ada3d000872160491312fa4f62e18e17f3b9daab5df3f40338",
+        "aarch64": "70b753bce76dd95cd529c02dc38fa323e10a151a23d083f69fa4ab4af77a0e7c",
+    },
+    "llama.py": {
+        "x86_64": "0f51457fec95c05f21a59bf0b4e263ccfa4708d8ecdd6d683a2f56ab189085d6",
+        "aarch64": "7e8f48cb4560b546ff930e8a2824807452677590aa84509cb7100e4df9af0290",
+    },
+    "onnx_model.py": {
+        "x86_64": "225b9ba12b6246ada3d000872160491312fa4f62e18e17f3b9daab5df3f40338",
+        "aarch64": "70b753bce76dd95cd529c02dc38fa323e10a151a23d083f69fa4ab4af77a0e7c",
+    },
+    "sklearn_model.py": {
+        "x86_64": "225b9ba12b6246ada3d000872160491312fa4f62e18e17f3b9daab5df3f40338",
+        "aarch64": "70b753bce76dd95cd529c02dc38fa323e10a151a23d083f69fa4ab4af77a0e7c",
+    },
+    "text_classifier.py": {
+        "x86_64": "225b9ba12b6246ada3d000872160491312fa4f62e18e17f3b9daab5df3f40338",
+        "aarch64": "70b753bce76dd95cd529c02dc38fa323e10a151a23d083f69fa4ab4af77a0e7c",
+    },
 }
 PINNED_WITHOUT_FILES = {
     "x86_64": "f244145c519ec85f0d4a9ffc80a1aae91beaad94db59f85386326920d8a09f5c",
@@ -141,6 +164,36 @@ def test_a_declared_command_may_start_programs_and_still_no_namespace(machine: M
     for name in ("execveat", "ptrace", "mount", "unshare", "bpf"):
         assert judge(machine, machine.calls[name], program=program) != seccomp.ALLOW
     assert judge(machine, machine.calls["socket"], 2, 1, program=program) == refused(errno.EPERM)  # AF_INET
+
+
+@pytest.mark.parametrize("program", sorted(SERVERS))
+def test_each_kind_of_server_has_its_own_calls_and_no_others(machine: Machine, program: str) -> None:
+    profile = SERVERS[program]
+    assert profile.calls is not None
+    made = filter_program(machine, profile)
+    assert hashlib.sha256(made).hexdigest() == PINNED_SERVERS[program][machine.name]
+    for name, number in machine.allowed.items():
+        expected = seccomp.ALLOW if name in profile.calls else refused(errno.ENOSYS)
+        assert judge(machine, number, program=made) == expected, name
+    assert set(OBSERVED[program.removesuffix(".py")]) <= profile.calls
+    assert len(profile.calls & machine.allowed.keys()) < 0.7 * len(machine.allowed)
+    for name in ("execve", "ptrace", "mount", "bpf", "kill", "seccomp"):
+        assert judge(machine, machine.calls[name], program=made) == refused(errno.EPERM)
+
+
+def test_a_thread_is_started_without_a_line_in_the_kernels_log(machine: Machine) -> None:
+    quiet = seccomp.quiet_program(machine)
+    assert judge(machine, machine.calls["clone3"], program=quiet) == refused(errno.ENOSYS)
+    assert (
+        judge(machine, machine.calls["ptrace"], program=quiet) == seccomp.ALLOW
+    )  # which the other filter refuses
+
+
+def test_calls_have_their_names_in_reports(machine: Machine) -> None:
+    for names in (machine.calls, machine.allowed, machine.others):
+        for name, number in names.items():
+            assert seccomp.call_named(machine.audit, number) == name
+    assert seccomp.call_named(machine.audit, 9999) == f"call 9999 of {machine.audit:#x}"
 
 
 def test_a_call_that_nobody_named_does_not_exist(machine: Machine) -> None:

@@ -61,6 +61,8 @@ def test_a_real_language_model_answers_from_inside_the_sandbox(
     assert (event.action, event.outcome) == ("runtime.load", "allowed")
     assert event.data["verified_digest"] == event.data["loaded_digest"] == chat_model.manifest.digest
     assert event.data["isolation"] == level
+    assert event.data["profile"] == "llama"
+    assert event.data["filter"].startswith("sha256:")
 
 
 @pytest.mark.row("B01", kind="R")

@@ -40,6 +40,7 @@ class Action(StrEnum):
     DEPLOY_STOP = "deploy.stop"
     RUNTIME_LOAD = "runtime.load"
     RUNTIME_CRASH = "runtime.crash"
+    RUNTIME_CALL = "runtime.call"
     RUNTIME_PROBE = "runtime.probe"
     EDGE_SITE = "edge.site"
     EDGE_BUILD = "edge.build"
@@ -123,6 +124,7 @@ DESCRIPTIONS: dict[Action, str] = {
     Action.DEPLOY_STOP: "a served model was taken out of service",
     Action.RUNTIME_LOAD: "verified bytes were handed to a model server in its sandbox",
     Action.RUNTIME_CRASH: "a model server ended, hung or ran out of memory and was dealt with",
+    Action.RUNTIME_CALL: "a model server was refused a system call that its kind of server does not make",
     Action.RUNTIME_PROBE: "escape attempts were made inside a sandbox and counted",
     Action.EDGE_SITE: "a device elsewhere was entered, got another key, or was taken out",
     Action.EDGE_BUILD: "a bundle was sealed and signed for one device, or a notice of what is withdrawn",

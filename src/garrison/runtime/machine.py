@@ -12,6 +12,7 @@ from typing import Any
 
 from garrison.runtime import boundary
 from garrison.runtime.guest import kernel
+from garrison.runtime.refused import KernelLog
 from garrison.runtime.sandboxes import bwrap, cgroup, features, gvisor, microvm, runc
 from garrison.runtime.sandboxes.base import Availability
 from garrison.runtime.sandboxes.ladder import availability
@@ -70,6 +71,12 @@ def _features() -> Iterable[Feature]:
     yield Feature(
         "seccomp", "yes" if features.has_seccomp() else "absent", features.has_seccomp(), "system call filter"
     )
+    yield Feature(
+        "refused calls",
+        "told" if _is_told() else "not told",
+        None,
+        "events of what a server's filter refused, from the kernel's log: root, audit, no auditd",
+    )
     yield from _bubblewrap()
     is_usable = cgroup.hierarchy() is not None
     yield Feature(
@@ -95,6 +102,13 @@ def _features() -> Iterable[Feature]:
     yield Feature(
         "contacts", "none", None, "addresses that Garrison contacts by itself: no telemetry, no update check"
     )
+
+
+def _is_told() -> bool:
+    log = KernelLog()
+    is_open = log.is_open
+    log.close()
+    return is_open and features.logs_refusals()
 
 
 def _bubblewrap() -> Iterable[Feature]:

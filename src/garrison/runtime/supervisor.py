@@ -18,6 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from garrison.confine.profiles import EXPECTED
 from garrison.core.actions import Action
 from garrison.core.decision import Endpoint, Tier
 from garrison.core.digest import Ref
@@ -27,6 +28,7 @@ from garrison.runtime import running as processes
 from garrison.runtime.declared import Declared, refuse_level
 from garrison.runtime.health import HealthCheck
 from garrison.runtime.loader import Files, LoadedModel, Verify, load
+from garrison.runtime.refused import RefusedCalls
 from garrison.runtime.running import Running
 from garrison.runtime.sandboxes.base import Launch, Limits, Sandbox
 from garrison.runtime.sandboxes.ladder import DEFAULT_LEVEL, sandbox_for
@@ -126,6 +128,7 @@ class Supervisor:
         self._now = now
         self._timing = timing or Timing()
         self._servers: dict[Ref, _Server] = {}
+        self._refused = RefusedCalls()
 
     async def start(self, spec: ServeSpec) -> Endpoint:
         """Verify, load and start a server; return when it answers.
@@ -176,6 +179,7 @@ class Supervisor:
     async def close(self) -> None:
         """End all servers."""
         await asyncio.gather(*(self.stop(ref) for ref in list(self._servers)))
+        self._refused.log.close()
 
     def states(self) -> tuple[ServerState, ...]:
         return tuple(
@@ -211,6 +215,7 @@ class Supervisor:
             outcome = Outcome.DENIED if isinstance(error, Refused) else Outcome.ERROR
             await self._event(server, Action.RUNTIME_LOAD, outcome, error.code)
             raise error from caught
+        await self._tell_refused(server, EXPECTED)
         seconds = round(time.monotonic() - began, 3)
         await self._event(server, Action.RUNTIME_LOAD, Outcome.ALLOWED, seconds=seconds)
         # Last: nothing is ready without its event.
@@ -228,6 +233,7 @@ class Supervisor:
             server.tasks = service.tasks
             _make_socket_directory(server.socket.parent, server.uid)
             server.walls.clear()
+            self._refused.forget(server.uid)
             server.running = processes.run(
                 lambda output: server.sandbox.launch(_order(server, service, output)),
                 forwards_signals=server.sandbox.forwards_signals,
@@ -300,6 +306,7 @@ class Supervisor:
                 await asyncio.wait({running.ended}, timeout=self._timing.interval)
                 if running.ended.done():
                     return "RUN-CRASHED", {"status": running.ended.result()}
+                await self._tell_refused(server)
                 healthy = await health.ask(self._timing.deadline)
                 if not healthy and (await asyncio.wait({running.ended}, timeout=CRASH_SECONDS))[0]:
                     continue
@@ -315,6 +322,11 @@ class Supervisor:
             return error.code, error.evidence
         finally:
             health.close()
+
+    async def _tell_refused(self, server: _Server, expected: frozenset[str] = frozenset()) -> None:
+        for call in self._refused.fresh(server.uid, expected):
+            facts = {"call": call.name, "ended": call.is_fatal}
+            await self._event(server, Action.RUNTIME_CALL, Outcome.DENIED, "RUN-CALL", **facts)
 
     async def _end(self, server: _Server) -> None:
         if server.running is not None:

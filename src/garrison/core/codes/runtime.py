@@ -41,6 +41,18 @@ a list of words, absolute paths, the directories that hold the program. The
 sentence says what is wrong with it. Such commands run in the level bwrap.
 """,
     ),
+    "RUN-CALL": Code(
+        "a model server made a system call that its profile lacks",
+        """\
+Each kind of server has a list of the system calls that it was seen to make.
+The server asked the kernel for another one, which was refused. Either the
+model made it do something new, which is what an attack looks like, or a library
+of another version calls something that nobody has seen yet.
+
+`garrison runtime filters` shows the profiles. The event names the call.
+Nothing has to be done for safety: the call did not happen.
+""",
+    ),
     "RUN-CRASHED": Code(
         "a model server ended by itself",
         """\

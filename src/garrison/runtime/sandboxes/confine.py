@@ -2,8 +2,8 @@
 
 Started as `python -I -S confine.py FD` (what packages hook into a start would run unconfined); FD holds
 `path` (where packages are), JSON: `limits` [[number, value]...], `read` and `write` (paths),
-`filter` (BPF, hex), `minimum_abi`, `program` (a Python file), `settings` (handed to it as `SETTINGS`), `open`
-(paths by name, opened and handed on where descriptors cannot be passed: FD is a path there too).
+`filter` and `quiet` (BPF, hex), `minimum_abi`, `program` (a Python file), `settings` (handed to it as `SETTINGS`),
+`open` (paths by name, opened and handed on where descriptors cannot be passed: FD is a path there too).
 `modules` are Python files by the full name under which the program imports them: no package is shown to it.
 `command` are the words of a program to be executed instead, `execute` where programs may be, `devices` what it opens,
 `variables` its environment; an order without them runs Python alone.
@@ -30,6 +30,8 @@ from collections.abc import Sequence
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446  # the same numbers on every machine
 SECCOMP_CALL = {"x86_64": 317, "aarch64": 277}
 SECCOMP_SET_MODE_FILTER = 1
+FILTER_FLAG_LOG = 2
+PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
 PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38
 RULE_PATH_BENEATH = 1
 
@@ -116,12 +118,25 @@ def _allow_beneath(ruleset: int, path: str, rights: int) -> None:
         os.close(descriptor)
 
 
-def filter_calls(program: bytes) -> None:
-    """Load a classic BPF program with seccomp(2); irrevocable."""
+def filter_calls(program: bytes, quiet: bytes | None) -> None:
+    """Load a classic BPF program; irrevocable. With `quiet`, which comes on top, what is refused goes into the log."""
     buffer = ctypes.create_string_buffer(program, len(program))
     header = struct.pack("@HP", len(program) // 8, ctypes.addressof(buffer))
     number = SECCOMP_CALL[os.uname().machine]
-    call(number, ctypes.c_uint(SECCOMP_SET_MODE_FILTER), ctypes.c_uint(0), header)
+    try:
+        flags = 0 if quiet is None else FILTER_FLAG_LOG
+        call(number, ctypes.c_uint(SECCOMP_SET_MODE_FILTER), ctypes.c_uint(flags), header)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        call(
+            number, ctypes.c_uint(SECCOMP_SET_MODE_FILTER), ctypes.c_uint(0), header
+        )  # a kernel that logs none
+    if quiet is not None:
+        above = ctypes.create_string_buffer(quiet, len(quiet))
+        header = struct.pack("@HP", len(quiet) // 8, ctypes.addressof(above))
+        if _libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, header, 0, 0) != 0:  # seccomp(2) is closed by now
+            raise OSError(ctypes.get_errno(), "the second filter")
 
 
 def give(name: str, path: str) -> None:
@@ -154,7 +169,8 @@ def main() -> None:
         write = [*order["write"], *devices]
         restrict_files(order["read"], write, order["minimum_abi"], order.get("execute", ()))
     if order["filter"] is not None:
-        filter_calls(bytes.fromhex(order["filter"]))
+        quiet = order.get("quiet")
+        filter_calls(bytes.fromhex(order["filter"]), None if quiet is None else bytes.fromhex(quiet))
     if order.get("command"):
         os.execve(order["command"][0], order["command"], order["variables"])  # noqa: S606 - what was declared
     for name, path in order["modules"].items():

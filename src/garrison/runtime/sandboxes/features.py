@@ -45,6 +45,17 @@ def has_seccomp() -> bool:
         return False
 
 
+def logs_refusals() -> bool:
+    """Whether the kernel can log what a filter refuses (linux/audit.h); where auditd runs, it gets those lines."""
+    try:
+        has_audit = (
+            Path("/proc/self/loginuid").exists() and "audit=0" not in Path("/proc/cmdline").read_text()
+        )
+        return has_audit and "errno" in Path("/proc/sys/kernel/seccomp/actions_logged").read_text().split()
+    except OSError:
+        return False
+
+
 def confinement_missing(minimum_abi: int) -> tuple[str, ...]:
     """What Landlock and the system call filter lack here; empty when both can be used."""
     missing = []

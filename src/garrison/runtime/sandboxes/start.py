@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from garrison.confine.profiles import profile_of
-from garrison.confine.seccomp import filter_program, machine_named
+from garrison.confine.seccomp import filter_program, machine_named, quiet_program
 from garrison.core.errors import Refused, Undecided
 from garrison.runtime.sandboxes import cgroup
 from garrison.runtime.sandboxes.base import Launch
@@ -99,6 +99,7 @@ def confinement(
         "write": [("socket", directory), ("scratch", "/tmp"), *(("device", path) for path in DEVICES)],  # noqa: S108  # the sandbox's own
         "minimum_abi": minimum_abi,
         "filter": program.hex(),
+        "quiet": quiet_program(machine).hex() if profile.is_told else None,
         "directory": directory,
         "program": str(order.program),
         "settings": program_settings(order),
