@@ -31,6 +31,7 @@ _LINE = re.compile(r"^(\d+) +(\w+)\(")
 _CHILD = re.compile(
     r"^(\d+) .*\b(?:clone3?|fork|vfork)(?:\(| resumed>).* = (\d+)(?: /\* (\d+) in strace.s PID NS \*/)?$"
 )
+_ENDED = re.compile(r"^(\d+) \+\+\+ ")
 _PROGRAM = re.compile(r'openat\(AT_FDCWD, "[^"]*/runtime/servers/(\w+)\.py"')
 
 
@@ -67,11 +68,14 @@ def calls_of(lines: Iterable[str]) -> dict[str, set[str]]:
     made: dict[str, set[str]] = defaultdict(set)
     program: dict[str, str] = {}
     is_filtered: set[str] = set()
+    is_ours: set[str] = set()
     for line in lines:
         if child := _CHILD.match(line):
             leader[child[3] or child[2]] = leader.get(child[1], child[1])
         found = _LINE.match(line)
         if found is None:
+            if ended := _ENDED.match(line):
+                leader.pop(ended[1], None)  # the number may be another thread's soon
             continue
         process, name = leader.get(found[1], found[1]), found[2]
         if name in ("execve", "seccomp"):
@@ -80,10 +84,13 @@ def calls_of(lines: Iterable[str]) -> dict[str, set[str]]:
                 made.pop(found[1], None)
                 program.pop(found[1], None)
                 is_filtered.discard(found[1])
-            elif "SECCOMP_SET_MODE_FILTER" in line:
+                is_ours.discard(found[1])
+            elif "SECCOMP_SET_MODE_FILTER" in line and process in is_ours:
                 is_filtered.add(process)
             continue
         if process not in is_filtered:
+            if name in ("open", "openat") and '/confine.py"' in line:
+                is_ours.add(process)
             continue
         if (
             (opened := _PROGRAM.search(line))

@@ -14,7 +14,11 @@ from tests.runtime.stage import Served, SignedModel, need, sign_model
 from tests.runtime.test_inference import answers, one_file, tensor, wheel_file
 from tests.runtime.test_serving import ask
 
+from garrison.runtime.guest.boot import DIFFERS
 from garrison.runtime.running import innermost
+from garrison.runtime.sandboxes.base import Launch
+from garrison.runtime.sandboxes.ladder import sandbox_for
+from garrison.runtime.sandboxes.users import free_uid
 
 pytestmark = pytest.mark.skipif(
     "GARRISON_MICROVM" not in os.environ,
@@ -88,6 +92,27 @@ def test_a_language_model_streams_from_a_guest_whose_machine_is_confined_and_com
     assert not any(word.startswith(("-nic", "-net", "virtio-net", "e1000")) for word in told["words"])
     codes = [(event.action, event.code) for event in served.events]
     assert codes == [("runtime.load", ""), ("runtime.crash", "RUN-CRASHED"), ("runtime.load", "")]
+
+
+@pytest.mark.row("A08", kind="R")
+def test_a_disk_that_changes_before_the_guest_has_read_it_ends_the_machine(short_path: Path) -> None:
+    """Models are sealed, so this one is not: whoever could write it would be found out inside."""
+    sandbox, uid = sandbox_for(need("microvm")), free_uid(())
+    short_path.chmod(0o755)
+    program, sockets = short_path / "program.py", short_path / "run"
+    program.write_text("print('served what was changed', flush=True)")
+    sockets.mkdir(0o700)
+    os.chown(sockets, uid, uid)
+    model, output = os.memfd_create("model"), os.memfd_create("output")
+    try:
+        os.write(model, b"m" * 100_000)
+        process = sandbox.launch(Launch("x", program, sockets, uid, output, files={"model": model}))
+        os.pwrite(model, b"x", 99_999)
+        assert process.wait(200) == DIFFERS
+        assert b"served" not in os.pread(output, 65_536, 0)
+    finally:
+        os.close(model)
+        os.close(output)
 
 
 def status_of(process: int) -> list[str]:

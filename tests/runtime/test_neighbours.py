@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 import tempfile
@@ -15,6 +16,7 @@ from tests.runtime.stage import need
 
 from garrison.runtime.running import family, innermost
 from garrison.runtime.sandboxes import cgroup
+from garrison.runtime.sandboxes.bare import Bare
 from garrison.runtime.sandboxes.base import MIB, Launch, Limits
 from garrison.runtime.sandboxes.ladder import sandbox_for
 from garrison.runtime.sandboxes.users import free_uid
@@ -38,6 +40,49 @@ while True:
     held.append(mmap.mmap(-1, 1 << 20))
     held[-1].write(bytes(1 << 20))
 """
+VICTIM = """
+import socket, time
+server = socket.socket(socket.AF_UNIX)
+server.bind("s.sock")
+server.listen()
+marker = "{marker}"
+print("spinning", flush=True)
+while True:
+    time.sleep(60)
+"""
+SPY = """
+import json, os, socket, time
+found = []
+def tried(what, act):
+    try:
+        act()
+        found.append(what)
+    except OSError:
+        pass
+def listed():
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            for file in ("cmdline", "environ", "maps"):
+                try:
+                    with open("/proc/" + name + "/" + file, "rb") as text:
+                        if b"{victim}" in text.read():
+                            found.append("sees " + file + " of " + name)
+                except OSError:
+                    pass
+tried("list of processes", listed)
+for pid in {pids}:
+    tried("signal " + str(pid), lambda: os.kill(pid, 0))
+    tried("memory " + str(pid), lambda: open("/proc/" + str(pid) + "/mem", "rb"))
+    tried("files " + str(pid), lambda: os.listdir("/proc/" + str(pid) + "/root"))
+tried("its directory", lambda: os.listdir("{directory}"))
+def connect():
+    client = socket.socket(socket.AF_UNIX)
+    client.connect("{directory}/s.sock")
+tried("its socket", connect)
+found = [what for what in found if what != "list of processes"]
+print("spinning" + json.dumps(found), flush=True)
+time.sleep(600)
+"""
 SECONDS = 1.5
 ONE_OF_TWO = 0.25  # of the time that both get; without a group of its own it would be one thread of thirty
 
@@ -45,7 +90,7 @@ ONE_OF_TWO = 0.25  # of the time that both get; without a group of its own it wo
 @contextlib.contextmanager
 def started(
     level: str, program: str, directory: Path, taken: list[int], limits: Limits
-) -> Iterator[subprocess.Popen[bytes]]:
+) -> Iterator[tuple[subprocess.Popen[bytes], bytes, Path]]:
     uid = free_uid(taken)
     taken.append(uid)
     script = directory / f"program{uid}.py"
@@ -53,11 +98,13 @@ def started(
     sockets = Path(tempfile.mkdtemp(dir=directory))
     os.chown(sockets, uid, uid)
     readable, writable = os.pipe()
-    process = sandbox_for(level).launch(Launch("neighbour", script, sockets, uid, writable, limits=limits))
+    sandbox = Bare() if level == "none" else sandbox_for(level)
+    process = sandbox.launch(Launch("neighbour", script, sockets, uid, writable, limits=limits))
     os.close(writable)
     try:
-        assert os.read(readable, 100).startswith(b"spinning")
-        yield process
+        said = os.read(readable, 4096)
+        assert said.startswith(b"spinning")
+        yield process, said, sockets
     finally:
         if process.poll() is None:
             os.kill(innermost(process.pid), 9)
@@ -80,15 +127,15 @@ def need_groups() -> None:
 
 
 @pytest.mark.row("B05", kind="R")
-@pytest.mark.parametrize("level", ["bwrap", "runc"])
+@pytest.mark.parametrize("level", ["bwrap", "runc", "gvisor"])
 def test_a_model_with_thirty_busy_threads_does_not_starve_its_neighbour(level: str, short_path: Path) -> None:
     need(level)
     need_groups()
     short_path.chmod(0o755)
     taken: list[int] = []
     with (
-        started(level, SPIN.format(threads=30), short_path, taken, Limits()) as greedy,
-        started(level, SPIN.format(threads=1), short_path, taken, Limits()) as modest,
+        started(level, SPIN.format(threads=30), short_path, taken, Limits()) as (greedy, _, _),
+        started(level, SPIN.format(threads=1), short_path, taken, Limits()) as (modest, _, _),
     ):
         before = used(greedy), used(modest)
         time.sleep(SECONDS)  # what is measured is time itself
@@ -104,8 +151,45 @@ def test_a_model_that_takes_all_memory_ends_and_its_neighbour_goes_on(level: str
     short_path.chmod(0o755)
     taken: list[int] = []
     with (
-        started(level, SPIN.format(threads=1), short_path, taken, Limits()) as modest,
-        started(level, GREEDY, short_path, taken, Limits(memory=300 * MIB)) as greedy,
+        started(level, SPIN.format(threads=1), short_path, taken, Limits()) as (modest, _, _),
+        started(level, GREEDY, short_path, taken, Limits(memory=300 * MIB)) as (greedy, _, _),
     ):
         assert greedy.wait(20) != 0
         assert modest.poll() is None
+
+
+@pytest.mark.row("B05", kind="R")
+@pytest.mark.row("B02", kind="R")
+@pytest.mark.parametrize("level", ["landlock", "bwrap", "runc", "gvisor"])
+def test_two_models_side_by_side_neither_see_nor_signal_nor_reach_each_other(
+    level: str, short_path: Path
+) -> None:
+    need(level)
+    if os.geteuid() != 0:
+        pytest.skip("NOT PROVED HERE: an ordinary user has one user id for all servers")
+    short_path.chmod(0o755)
+    taken: list[int] = []
+    with started(level, VICTIM.format(marker="x"), short_path, taken, Limits()) as (victim, _, directory):
+        pids = sorted({*family(victim.pid), *range(2, 40)} - {victim.pid})
+        spy = SPY.format(victim=f"program{taken[0]}", pids=pids, directory=directory)
+        # In namespaces of its own the small numbers are its own processes and threads, or nobody's.
+        with started(level, spy, short_path, taken, Limits()) as (_, said, _):
+            found = json.loads(said.removeprefix(b"spinning"))
+        assert victim.poll() is None
+    assert found == []
+
+
+def test_the_same_two_without_a_sandbox_do_all_of_that(short_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("an ordinary user may not enter the other's directory anyway")
+    short_path.chmod(0o755)
+    taken: list[int] = []
+    with started("none", VICTIM.format(marker="x"), short_path, taken, Limits()) as (victim, _, directory):
+        spy = SPY.format(victim=f"program{taken[0]}", pids=[victim.pid], directory=directory)
+        with started("none", spy, short_path, taken, Limits()) as (_, said, _):
+            found = json.loads(said.removeprefix(b"spinning"))
+    wanted = {f"{what} {victim.pid}" for what in ("signal", "memory", "files")} | {
+        "its socket",
+        "its directory",
+    }
+    assert wanted <= set(found)

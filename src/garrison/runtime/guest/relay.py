@@ -21,6 +21,9 @@ PIECE = 16 * 1024  # of one frame of DATA
 WINDOW = 128 * 1024
 MAX_ORDER = 4 << 20
 CHANNELS = 64
+MAX_QUEUED = (
+    CHANNELS * WINDOW + MAX_ORDER + (1 << 20)
+)  # for the link; who takes nothing off it is not waited for
 OUTPUT = 0  # the channel of what the program prints
 COUNT = struct.Struct("<I")
 STATUS = struct.Struct("<i")
@@ -63,8 +66,12 @@ class Relay:
                 key.data(events)
 
     def send(self, kind: int, channel: int, data: bytes = b"") -> None:
+        is_waiting = bool(self.outgoing)
         self.outgoing += HEAD.pack(kind, channel, len(data)) + data
-        self._flush()
+        if len(self.outgoing) > MAX_QUEUED:
+            raise Broken("the other end takes nothing")
+        if not is_waiting:
+            self._flush()
 
     def listen(self, listener: socket.socket) -> None:
         listener.setblocking(False)
