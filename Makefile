@@ -50,6 +50,7 @@ bench: setup-bench ## the speed and memory figures, each a ratio made in one run
 
 bench-gateway: setup-bench ## the gateway beside nginx, Envoy, LiteLLM and Portkey; writes docs/performance.md; ARGS=--quick
 	$(BIN)/python benchmarks/bench_gateway.py --write docs/performance.md $(ARGS)
+	$(BIN)/python benchmarks/bench_gateway_users.py --write docs/performance.md $(ARGS)
 
 bench-peers: setup ## other scanners beside ours: make bench-peers FOLDER=labelled-files
 	@test -n "$(FOLDER)" || { echo "make bench-peers FOLDER=DIR, with a labels.csv in it or beside it"; exit 2; }

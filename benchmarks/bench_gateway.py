@@ -162,7 +162,7 @@ def table(rows: list[Row], left_out: list[str], seconds: int, rounds: int) -> st
     """The page's table, with what is needed to make it again."""
     nginx, ours = rows[0], rows[1]
     out = [
-        f"Made by `{COMMAND}` on {datetime.now(UTC):%Y-%m-%d}: {_machine()}; {rounds} x {seconds} s each,",
+        f"Made by `{COMMAND}` on {datetime.now(UTC):%Y-%m-%d}: {machine()}; {rounds} x {seconds} s each,",
         f"{CONNECTIONS} connections, plain HTTP, 1 kB in and 1 kB out; a stream has {gateway.CHUNKS} chunks.",
         "",
         "| | CPU us a request | Garrison takes | requests/s | p50 ms | p99 ms | stream, CPU us | MB |",
@@ -183,12 +183,12 @@ def table(rows: list[Row], left_out: list[str], seconds: int, rounds: int) -> st
     return "\n".join(out) + "\n"
 
 
-def write(page: Path, text: str) -> None:
-    """Put the table between the page's two marks."""
-    head, begin, rest = page.read_text().partition("<!-- bench-gateway -->\n")
-    _, end, tail = rest.partition("<!-- /bench-gateway -->\n")
+def write(page: Path, text: str, mark: str = "bench-gateway") -> None:
+    """Put a table between the page's two marks."""
+    head, begin, rest = page.read_text().partition(f"<!-- {mark} -->\n")
+    _, end, tail = rest.partition(f"<!-- /{mark} -->\n")
     if not begin or not end:
-        raise SystemExit(f"bench-gateway: {page} has no marks for the table")
+        raise SystemExit(f"bench-gateway: {page} has no marks for {mark}")
     page.write_text(f"{head}{begin}{text}{end}{tail}")
 
 
@@ -241,10 +241,11 @@ def _family(pid: int) -> list[int]:
     return [pid, *(each for child in children.split() for each in _family(int(child)))]
 
 
-def _machine() -> str:
+def machine() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{(names or [platform.machine()])[0]}, {len(os.sched_getaffinity(0))} cores"
+    cores, load = len(os.sched_getaffinity(0)), os.getloadavg()[0]
+    return f"{(names or [platform.machine()])[0]}, {cores} cores, load average {load:.0f}"
 
 
 def _options() -> argparse.Namespace:

@@ -50,6 +50,7 @@ SAMPLES = 60
 ROWS = 15
 FIND_SECONDS = 5.0
 FOLD_SECONDS = 120.0
+WATCHES = ("ANO-EXTRACT", "ANO-PROBE")  # a program that asks so much is what they are there to slow down
 RELOAD_SECONDS = 60.0
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -118,7 +119,7 @@ async def _soak(up: Up, path: Path, options: argparse.Namespace) -> tuple[list[S
     await asyncio.to_thread(
         up.run, "route", "add", "soak", "--upstream", f"unix:{path}", "--tier", "internal", "--kind", "openai"
     )
-    for code in ("ANO-EXTRACT", "ANO-PROBE"):  # one program that asks this much is what they are there for
+    for code in WATCHES:
         await asyncio.to_thread(up.run, "detect", "respond", code, "--action", "observe")
     issue = ("token", "issue", "--subject", "soak", "--role", "user", "--ttl", "12h")
     token = await asyncio.to_thread(up.run, *issue)
