@@ -89,7 +89,7 @@ guest: setup ## fetch the kernel that the level microvm starts its guests with, 
 
 microvm-test: guest ## serve an ONNX and a language model in guests; about 90 s without KVM
 	GARRISON_MICROVM=1 $(BIN)/python -m pytest -q -n 0 tests/runtime/test_microvm.py \
-		tests/runtime/test_sandboxes.py::TestMicroVM
+		tests/runtime/test_sandboxes.py::test_a_guest_keeps_the_same_contract
 
 docs: setup ## write docs/reference, docs/status.md and LIMITS.md again from the code and the tests
 	@$(BIN)/python scripts/reference.py

@@ -13,7 +13,7 @@ from tests.contracts.sandbox import SandboxContract
 from tests.runtime.stage import need
 
 from garrison.core.errors import Undecided, Usage
-from garrison.runtime.probe import CONTROL_MINIMUM, Matrix, control
+from garrison.runtime.probe import ATTACKS, CONTROL_MINIMUM, control, probe
 from garrison.runtime.sandboxes import features, start
 from garrison.runtime.sandboxes.base import Launch, Sandbox
 from garrison.runtime.sandboxes.bwrap import Bubblewrap
@@ -95,23 +95,22 @@ def test_the_probe_can_see_what_is_open_without_a_sandbox() -> None:
     assert "kernel.core-pattern" in found.open
 
 
-class TestMicroVM(SandboxContract):
-    """One boot, of the probe. The others of this contract boot once more each: make microvm-test."""
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def sandbox(cls) -> Sandbox:
-        return sandbox_for(need("microvm"))
-
-    @pytest.mark.row("B04", kind="R")
-    def test_every_try_was_made_in_a_guest(self, matrix: Matrix) -> None:
-        assert matrix.level == "microvm"
-        assert len(matrix.attempts) >= 53
-        assert matrix.unwanted == ()
-
-    @pytest.mark.skipif("GARRISON_MICROVM" not in os.environ, reason="NOT PROVED HERE: make microvm-test")
-    def test_a_program_that_is_not_there_ends_with_a_status(self, sandbox: Sandbox, tmp_path: Path) -> None:
-        super().test_a_program_that_is_not_there_ends_with_a_status(sandbox, tmp_path)
+@pytest.mark.row("B01", kind="R")
+@pytest.mark.row("B04", kind="R")
+@pytest.mark.row("B05", kind="R")
+@pytest.mark.row("S22", kind="R")
+def test_a_guest_keeps_the_same_contract(tmp_path: Path) -> None:
+    """All of it in one test, since each start of a guest takes seconds where there is no KVM."""
+    sandbox, contract = sandbox_for(need("microvm")), SandboxContract()
+    matrix = probe(sandbox)
+    assert matrix.level == "microvm"
+    contract.test_nothing_is_open_but_what_is_given(matrix)
+    for attack in ATTACKS:
+        contract.test_a_hostile_model_server_cannot(matrix, attack)
+    contract.test_it_runs_as_an_unprivileged_user(matrix)
+    contract.test_user_0_is_refused_before_anything_is_started(sandbox, tmp_path)
+    if "GARRISON_MICROVM" in os.environ:
+        contract.test_a_program_that_is_not_there_ends_with_a_status(sandbox, tmp_path)
 
 
 @pytest.mark.row("B04", kind="R")

@@ -72,7 +72,7 @@ def _features() -> Iterable[Feature]:
         "seccomp", "yes" if features.has_seccomp() else "absent", features.has_seccomp(), "system call filter"
     )
     yield Feature(
-        "refused calls",
+        "refusals",
         "told" if _is_told() else "not told",
         None,
         "events of what a server's filter refused, from the kernel's log: root, audit, no auditd",
@@ -91,7 +91,7 @@ def _features() -> Iterable[Feature]:
         "QEMU", microvm.find() or "absent", None, "level microvm; Debian: apt-get install qemu-system-x86"
     )
     guest = kernel.find()
-    yield Feature("guest kernel", guest.release if guest else "absent", None, "level microvm; make guest")
+    yield Feature("guest", guest.release if guest else "absent", None, "level microvm; make guest")
     yield Feature("KVM", _kvm(), None, "level microvm at full speed; for it every user may open /dev/kvm")
     yield Feature("memory", _memory(), None, "models up to half of it are held in sealed memory")
     module = next((path for path in MODULES if path.is_file()), None)

@@ -31,7 +31,7 @@ from garrison.runtime.sandboxes.base import MIB, Launch, Limits, Sandbox
 from garrison.runtime.sandboxes.users import free_uid
 
 PROGRAM = Path(__file__).resolve().parent / "probes" / "escape.py"
-SECONDS = 120.0  # all tries; about 1 s in a sandbox
+SECONDS = 240.0  # all tries; about 1 s in a sandbox, 8 s with the start of a guest that is emulated
 PROBE_LIMITS = Limits(memory=512 * MIB)
 WANTED = frozenset({"write.tmp"})  # a private /tmp that nothing can be executed from is given on purpose
 # A scanner's process unpacks into a folder of its own. Opening its sealed file for writing is root's right, where
