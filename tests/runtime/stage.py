@@ -104,7 +104,7 @@ class Served:
         )
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until the servers' states say so, at most 20 s."""
-        async with asyncio.timeout(20):
+        """Wait until the servers' states say so, at most a minute."""
+        async with asyncio.timeout(60):
             while not condition():
                 await asyncio.sleep(0.01)

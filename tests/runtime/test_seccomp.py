@@ -10,7 +10,7 @@ import pytest
 
 from garrison.confine import seccomp
 from garrison.confine.observed import OBSERVED
-from garrison.confine.profiles import DECLARED, SERVERS
+from garrison.confine.profiles import DECLARED, LISTENING, SERVERS
 from garrison.confine.seccomp import MACHINES, Machine, filter_program
 
 READ = {"x86_64": 0, "aarch64": 63}
@@ -21,6 +21,10 @@ PINNED = {  # a filter changes by intention only; print the new digests when it 
 PINNED_DECLARED = {
     "x86_64": "94b9ae2fb31b53c1296ee77eb1c38ff8f1d5a2e556bee5d2f9c506fb064ffaec",
     "aarch64": "fac22d97cb79674d2a6401be60efad60f948275ac01aa31e17a3a3f1c754b936",
+}
+PINNED_LISTENING = {
+    "x86_64": "00ed0ff416a1427444fff864f60053310b25f09d1da3527f5c7b12eb92b078da",
+    "aarch64": "6487fe5d7f1f8115ea54e0c20a702a8a285898a13cf8ccd2b3bea4eaa6ff2f68",
 }
 PINNED_SERVERS = {
     "embeddings.py": {
@@ -164,6 +168,24 @@ def test_a_declared_command_may_start_programs_and_still_no_namespace(machine: M
     for name in ("execveat", "ptrace", "mount", "unshare", "bpf"):
         assert judge(machine, machine.calls[name], program=program) != seccomp.ALLOW
     assert judge(machine, machine.calls["socket"], 2, 1, program=program) == refused(errno.EPERM)  # AF_INET
+
+
+def test_a_declared_command_that_listens_on_tcp_has_streams_and_no_other_network(machine: Machine) -> None:
+    program = filter_program(machine, LISTENING)
+    assert hashlib.sha256(program).hexdigest() == PINNED_LISTENING[machine.name]
+    for family in (1, 2, 10):
+        assert (
+            judge(machine, machine.calls["socket"], family, 1 | 0o2000000, program=program) == seccomp.ALLOW
+        )
+        for kind in (2, 3, 5):  # datagrams, raw packets, sequences
+            refusal = judge(machine, machine.calls["socket"], family, kind, program=program)
+            assert refusal == refused(errno.EPERM)
+    for family in (0, 16, 17, 38, 40):
+        assert judge(machine, machine.calls["socket"], family, 1, program=program) == refused(errno.EPERM)
+    assert judge(machine, machine.calls["socketpair"], 2, 1, program=program) == refused(errno.EPERM)
+    assert judge(machine, machine.calls["connect"], program=program) == seccomp.ALLOW
+    for name in ("execveat", "ptrace", "mount", "unshare", "bpf", "setns"):
+        assert judge(machine, machine.calls[name], program=program) != seccomp.ALLOW
 
 
 @pytest.mark.parametrize("program", sorted(SERVERS))

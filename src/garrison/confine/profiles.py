@@ -62,12 +62,14 @@ class Profile:
     """`calls` are made as they come, None for all of `allowed.py`; `opens` are refused ones that this profile has.
 
     `expected` are refused while a library starts, and do no harm: nscd is asked for a name, a folder made private.
+    `has_loopback`: it talks TCP in a network namespace of its own, where nothing but its own parts can hear it.
     """
 
     name: str
     calls: frozenset[str] | None = None
     opens: frozenset[str] = frozenset()
     expected: frozenset[str] = frozenset()
+    has_loopback: bool = False
 
     @property
     def is_told(self) -> bool:
@@ -83,12 +85,13 @@ EXPECTED = frozenset({"chmod", "connect", "clone3"})
 _STARTING = frozenset({"execve", "fork", "vfork", "kill"})
 SERVER = Profile("server")  # the parsers of untrusted files, the probe, and tests
 DECLARED = Profile("declared-command", opens=_STARTING)
+LISTENING = Profile("declared-on-tcp", opens=_STARTING | {"connect"}, has_loopback=True)
 GUEST = Profile("guest", opens=_STARTING | {"seccomp"})  # QEMU loads one more filter on top
 SERVERS: Mapping[str, Profile] = {
     f"{name}.py": Profile(name.replace("_", "-"), frozenset(calls) | VARIANTS, expected=EXPECTED)
     for name, calls in OBSERVED.items()
 }
-PROFILES = (*SERVERS.values(), SERVER, DECLARED, GUEST)
+PROFILES = (*SERVERS.values(), SERVER, DECLARED, LISTENING, GUEST)
 
 
 def profile_of(program: str, *, is_declared: bool = False) -> Profile:

@@ -36,7 +36,7 @@ X32_BIT = 0x40000000  # x86-64 only: the same calls under other numbers
 
 CLONE_THREAD = 0x00010000
 CLONE_NEW = 0x7E020000  # NEWNS NEWCGROUP NEWUTS NEWIPC NEWUSER NEWPID NEWNET
-AF_UNIX, SOCK_STREAM, SOCK_TYPE_MASK = 1, 1, 0xF
+AF_UNIX, AF_INET, AF_INET6, SOCK_STREAM, SOCK_TYPE_MASK = 1, 2, 10, 1, 0xF
 TERMINAL_INJECTION = (0x5412, 0x541C, 0x5423)  # TIOCSTI, TIOCLINUX, TIOCSETD
 PR_SET_PDEATHSIG = 1  # a server must not outlive the process that answers for it
 
@@ -90,6 +90,8 @@ def filter_program(machine: Machine, profile: Profile = SERVER, *, creates_files
         block = [_answer(ALLOW)] if is_open else _judge(name)
         if name == "clone" and profile.starts_programs:
             block = _without_namespaces()
+        if name == "socket" and profile.has_loopback:
+            block = _streams(AF_UNIX, AF_INET, AF_INET6)
         program += [(EQUAL, 0, len(block), number), *block]
     for name, number in sorted(machine.allowed.items()):
         if profile.calls is None or name in profile.calls:
@@ -144,18 +146,24 @@ def _judge(name: str) -> list[Instruction]:
             _answer(ALLOW),
         ]
     if name in ("socket", "socketpair"):
-        return [
-            (LOAD, 0, 0, _argument(0)),
-            (EQUAL, 0, 3, AF_UNIX),
-            (LOAD, 0, 0, _argument(1)),
-            (AND, 0, 0, SOCK_TYPE_MASK),
-            (EQUAL, 1, 0, SOCK_STREAM),
-            _refuse(errno.EPERM),
-            _answer(ALLOW),
-        ]
+        return _streams(AF_UNIX)
     if name == "ioctl":
         return _refuse_values(1, TERMINAL_INJECTION)
     return _refuse_values(0, (PR_SET_PDEATHSIG,))
+
+
+def _streams(*families: int) -> list[Instruction]:
+    """socket for streams of these families."""
+    last = len(families) - 1
+    return [
+        (LOAD, 0, 0, _argument(0)),
+        *((EQUAL, last - i, 0 if i < last else 3, family) for i, family in enumerate(families)),
+        (LOAD, 0, 0, _argument(1)),
+        (AND, 0, 0, SOCK_TYPE_MASK),
+        (EQUAL, 1, 0, SOCK_STREAM),
+        _refuse(errno.EPERM),
+        _answer(ALLOW),
+    ]
 
 
 def _without_namespaces() -> list[Instruction]:

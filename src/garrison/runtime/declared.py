@@ -3,13 +3,14 @@
     # servers.toml in the data directory; written by whoever runs the machine, never by who publishes a model
     [[server]]
     model = "big"
-    profile = "vllm"                  # defaults below; every line of it may be said otherwise
-    command = ["/opt/vllm/bin/vllm", "serve", "{model}", "--uds", "{socket}", "--served-model-name", "{name}"]
+    profile = "vllm"                  # of `server_profiles.py`; every line of it may be said otherwise
+    command = ["/opt/vllm/bin/vllm", "serve", "{model}", "--host", "127.0.0.1", "--port", "{port}"]
     shows = ["/opt/vllm"]             # read-only, and the only places with programs
     memory_gib = 60
 
-The command is a list of words, never a line for a shell; `{model}`, `{socket}`, `{name}` and `{threads}` are the only
-places in it. It runs in the level `bwrap` with nothing of the host's environment: the profile says what is set.
+The command is a list of words, never a line for a shell; PLACES are the only places in it. It runs in the level `bwrap`
+with nothing of the host's environment: the profile says what is set. A server that takes no Unix socket gets a `port`
+on the loopback of its own network namespace, which holds nothing else; `forward.py` beside it carries bytes there.
 """
 
 from __future__ import annotations
@@ -25,13 +26,14 @@ from garrison.core.errors import Refused, Usage
 from garrison.runtime.loader import LoadedModel
 from garrison.runtime.sandboxes.base import MIB
 from garrison.runtime.sandboxes.start import MODEL_DIRECTORY, SOCKET_NAME
+from garrison.runtime.server_profiles import PROFILES
 
 FILE = "servers.toml"
 MAX_BYTES = 64 * 1024
 MAX_WORDS = 200
 TASKS = frozenset({"chat", "completions", "embeddings", "infer"})
 _PLACES = re.compile(r"\{([a-z_]*)\}")
-_KNOWN = frozenset({"model", "socket", "name", "threads"})
+PLACES = ("model", "directory", "socket", "port", "name", "threads")
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]{0,63}\Z")
 _DEVICE = re.compile(r"/dev/(nvidia[a-z0-9-]*|kfd|dri/renderD[0-9]+)\Z")
 _KEYS = frozenset(
@@ -44,39 +46,11 @@ _KEYS = frozenset(
         "environment",
         "devices",
         "health",
+        "port",
         "memory_gib",
         "threads",
     }
 )
-
-# Servers that listen on a Unix socket by themselves. Others (TGI, Triton) listen on TCP alone, which no sandbox
-# here has: they are run outside and put behind the gateway by `garrison route add`.
-PROFILES: Mapping[str, Mapping[str, Any]] = {
-    "plain": {},
-    "vllm": {
-        "command": ["vllm", "serve", "{model}", "--uds", "{socket}", "--served-model-name", "{name}"],
-        "tasks": ["chat", "completions", "embeddings"],
-        "environment": {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "HOME": "/tmp"},  # noqa: S108 - the sandbox's own
-        "devices": ["/dev/nvidia0", "/dev/nvidiactl", "/dev/nvidia-uvm"],
-        "memory_gib": 64,
-        "threads": 1024,
-    },
-    "llama-server": {
-        "command": [
-            "llama-server",
-            "--model",
-            "{model}",
-            "--host",
-            "{socket}",
-            "--alias",
-            "{name}",
-            "--no-webui",
-        ],
-        "tasks": ["chat", "completions", "embeddings"],
-        "memory_gib": 16,
-        "threads": 256,
-    },
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +65,14 @@ class Declared:
     health: str = "/health"
     memory: int = 4096 * MIB
     threads: int = 64
+    port: int | None = None
 
     def words(self, name: str, threads: int, model: str) -> tuple[str, ...]:
-        values = {"model": model, "socket": SOCKET_NAME, "name": name, "threads": str(threads)}
+        values = dict(
+            zip(
+                PLACES, (model, MODEL_DIRECTORY, SOCKET_NAME, str(self.port), name, str(threads)), strict=True
+            )
+        )
         return tuple(_PLACES.sub(lambda found: values[found[1]], word) for word in self.command)
 
 
@@ -131,8 +110,11 @@ def _parsed(row: Mapping[str, Any]) -> Declared:
     chosen = {**PROFILES[profile], **row}
     command = _texts(chosen, "command")
     for word in command:
-        if unknown_places := set(_PLACES.findall(word)) - _KNOWN:
+        if unknown_places := set(_PLACES.findall(word)).difference(PLACES):
             raise ValueError(f"has no place {sorted(unknown_places)[0]!a} in a command")
+    port = chosen.get("port")
+    if (port is None) == any("{port}" in word for word in command):
+        raise ValueError("gives both a port and {port} in the command, or neither")
     shows = tuple(Path(each) for each in _texts(chosen, "shows"))
     if not all(each.is_absolute() for each in (*shows, Path(command[0]))):
         raise ValueError("names the program and what it is shown by absolute paths")
@@ -156,6 +138,7 @@ def _parsed(row: Mapping[str, Any]) -> Declared:
         health=_health(chosen.get("health", "/health")),
         memory=_number(chosen.get("memory_gib", 4), 1, 4096) * 1024 * MIB,
         threads=_number(chosen.get("threads", 64), 1, 65_536),
+        port=None if port is None else _number(port, 1024, 65_535),
     )
 
 

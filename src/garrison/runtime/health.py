@@ -53,12 +53,11 @@ class HealthCheck:
         self.writer.write(f"GET {self.target} HTTP/1.1\r\nHost: model\r\n\r\n".encode())
         head = (await self.reader.readuntil(b"\r\n\r\n")).lower()
         length = head.partition(b"content-length:")[2].partition(b"\r\n")[0].strip()
-        if not length.isdigit() or int(length) > MAX_ANSWER_BYTES:
-            raise ValueError("an answer without a length")
-        await self.reader.readexactly(int(length))
-        if b"connection: close" in head:
-            self.close()
-        return head.startswith(b"http/1.1 200 ")
+        if length.isdigit() and int(length) <= MAX_ANSWER_BYTES:
+            await self.reader.readexactly(int(length))
+        if not length.isdigit() or int(length) > MAX_ANSWER_BYTES or b"connection: close" in head:
+            self.close()  # the end of this answer is not looked for
+        return head.startswith((b"http/1.1 200 ", b"http/1.0 200 "))
 
     def _check_peer(self, connection: socket.socket) -> None:
         size = struct.calcsize("3i")

@@ -119,10 +119,21 @@ def run(launch: Callable[[int], subprocess.Popen[bytes]], *, forwards_signals: b
 
 
 def innermost(pid: int) -> int:
-    """The process at the bottom of a chain of first children: bwrap -> its process 1 -> the server."""
-    while found := _children(pid):
+    """The server: the first child of its sandbox's process 1, or the last of a chain of first children."""
+    is_first = False
+    while not is_first and (found := _children(pid)):
+        is_first = _is_first(pid)
         pid = found[0]
     return pid
+
+
+def _is_first(pid: int) -> bool:
+    """Whether it is process 1 of a namespace below ours."""
+    try:
+        numbers = Path(f"/proc/{pid}/status").read_text().partition("\nNSpid:")[2].partition("\n")[0].split()
+    except OSError:
+        return False
+    return len(numbers) > 1 and numbers[-1] == "1"
 
 
 def family(pid: int) -> list[int]:

@@ -401,6 +401,7 @@ def _order(server: _Server, service: Service, output: int) -> Launch:
         shows=() if service.declared is None else service.declared.shows,
         devices=() if service.declared is None else service.declared.devices,
         variables={} if service.declared is None else service.declared.environment,
+        profile=service.profile,
         facts=server.walls,
     )
 

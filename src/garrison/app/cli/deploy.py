@@ -14,7 +14,8 @@ def add(subparsers: Any) -> None:
     serve = subparsers.add_parser(
         "serve",
         help="verify a version, load it in a sandbox, put it behind the gateway",
-        epilog="example: garrison serve fraud@3 --isolation bwrap",
+        epilog="example: garrison serve fraud@3 --isolation bwrap     (garrison runtime servers: vLLM, TGI, Triton, "
+        "llama-server and your own as declared commands)",
     )
     _apply_arguments(serve)
     deploy = subparsers.add_parser("deploy", help="apply, roll back, stop and show deployments")

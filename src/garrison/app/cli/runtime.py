@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from garrison.confine.seccomp import MACHINES, filter_program
 from garrison.core.errors import Usage
 from garrison.runtime.probe import ATTACKS, CONTROL_MINIMUM, Matrix, control, probe
 from garrison.runtime.sandboxes.ladder import DEFAULT_LEVEL, LEVELS, availability, sandbox_for
+from garrison.runtime.server_profiles import PROFILES as SERVERS
+from garrison.runtime.server_profiles import as_toml
 from garrison.storage.local import explained
 
 MEANING = "stopped: the try failed   OPEN: it succeeded   given: it succeeds by intention"
@@ -78,6 +81,15 @@ def add(subparsers: Any) -> None:
     )
     filters.add_argument("--write", metavar="DIR", help="write one file for each machine and profile")
     filters.set_defaults(run=run_filters)
+    servers = verbs.add_parser(
+        "servers",
+        help="profiles of servers of other makers, as the lines that declare them in servers.toml",
+        epilog="example: garrison runtime servers vllm >> garrison-data/servers.toml",
+    )
+    servers.add_argument(
+        "profile", nargs="?", choices=list(SERVERS), help="print this one (default: list them)"
+    )
+    servers.set_defaults(run=run_servers)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -198,3 +210,24 @@ def _show_sum(matrix: Matrix, seen: Matrix | None) -> None:
         )
     else:
         output.print_line("control: not run, so nothing shows that the probe can see")
+
+
+def run_servers(args: argparse.Namespace) -> int:
+    """What `declared.py` reads, with the model's name and the program's place left to be said."""
+    if args.json:
+        names = [args.profile] if args.profile else list(SERVERS)
+        output.print_json(
+            {"schema": "garrison.servers/1", "profiles": {name: dict(SERVERS[name]) for name in names}}
+        )
+    elif args.profile:
+        output.print_line(as_toml(args.profile))
+    else:
+        rows = [
+            (name, _way(profile), ", ".join(profile.get("tasks", ()))) for name, profile in SERVERS.items()
+        ]
+        output.print_table(("PROFILE", "LISTENS ON", "TASKS"), rows, empty="none")
+    return 0
+
+
+def _way(profile: Mapping[str, Any]) -> str:
+    return f"port {profile['port']} of its own loopback" if "port" in profile else "a Unix socket"

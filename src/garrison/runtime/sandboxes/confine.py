@@ -6,7 +6,8 @@ Started as `python -I -S confine.py FD` (what packages hook into a start would r
 `open` (paths by name, opened and handed on where descriptors cannot be passed: FD is a path there too).
 `modules` are Python files by the full name under which the program imports them: no package is shown to it.
 `command` are the words of a program to be executed instead, `execute` where programs may be, `devices` what it opens,
-`variables` its environment; an order without them runs Python alone.
+`variables` its environment; an order without them runs Python alone. With `loopback` it may talk TCP, in its own
+network namespace, and the Python file runs beside it.
 `any_user` is true in the probe's control run, which shows what an unconfined program could do, and under a
 kernel of its own (gVisor), whose user 0 is an unprivileged user of the host.
 Order matters: limits, Landlock, then the filter, since the filter leaves nothing to set up afterwards.
@@ -39,15 +40,18 @@ EXECUTE = 1 << 0
 # linux/landlock.h; a right above the kernel's ABI must not be named, so the masks are cut to it.
 WRITE_FILE, READ_FILE, READ_DIR, REMOVE_DIR, REMOVE_FILE = 1 << 1, 1 << 2, 1 << 3, 1 << 4, 1 << 5
 MAKE_DIR, MAKE_REG, MAKE_SOCK, TRUNCATE = 1 << 7, 1 << 8, 1 << 9, 1 << 14
-FILE_RIGHTS = 1 | WRITE_FILE | READ_FILE | TRUNCATE | 1 << 15
+IOCTL_DEV = 1 << 15  # ABI 5
+FILE_RIGHTS = 1 | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV
 RIGHTS_BY_ABI = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1, 5: (1 << 16) - 1}
 TCP_RIGHTS = 0b11  # bind, connect; ABI 4
 SCOPES = 0b11  # abstract Unix sockets, signals; ABI 6
 READ = READ_FILE | READ_DIR
 WRITES = {
+    "loopback": READ | WRITE_FILE | REMOVE_DIR | REMOVE_FILE | MAKE_DIR | MAKE_REG | TRUNCATE | MAKE_SOCK,
     "socket": READ | MAKE_SOCK | REMOVE_FILE | WRITE_FILE,  # no files, no links: only the socket itself
     "scratch": READ | WRITE_FILE | REMOVE_DIR | REMOVE_FILE | MAKE_DIR | MAKE_REG | TRUNCATE,
     "device": READ_FILE | WRITE_FILE,
+    "computer": READ_FILE | WRITE_FILE | IOCTL_DEV,  # a declared one, which is used by nothing but requests
 }
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -83,15 +87,20 @@ def limit(limits: Sequence[Sequence[int]]) -> None:
 
 
 def restrict_files(
-    read: Sequence[str], write: Sequence[Sequence[str]], minimum: int, execute: Sequence[str] = ()
+    read: Sequence[str],
+    write: Sequence[Sequence[str]],
+    minimum: int,
+    execute: Sequence[str] = (),
+    *,
+    has_tcp: bool = False,
 ) -> None:
-    """Landlock: only what `execute` holds may be executed, only these paths read or written; no TCP, no signals out."""
+    """Landlock: only what `execute` holds may be executed, only these paths read or written; no signals out, no TCP."""
     abi = landlock_abi()
     if abi < minimum:
         raise OSError(errno.ENOSYS, f"Landlock ABI {minimum} is needed, the kernel has {abi}")
     handled = RIGHTS_BY_ABI[min(abi, 5)]
     attributes = struct.pack("<Q", handled)
-    attributes += struct.pack("<Q", TCP_RIGHTS) if abi >= 4 else b""
+    attributes += struct.pack("<Q", 0 if has_tcp else TCP_RIGHTS) if abi >= 4 else b""
     attributes += struct.pack("<Q", SCOPES) if abi >= 6 else b""
     ruleset = call(CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), ctypes.c_uint32(0))
     for path in read:
@@ -149,6 +158,20 @@ def give(name: str, path: str) -> None:
     spec.loader.exec_module(module)
 
 
+def run_beside(program: str, settings: object) -> None:
+    """The program as a child of process 1: the command stays the first one, and its end is that of both."""
+    child = os.fork()
+    if child != 0:
+        os.waitpid(child, 0)
+        return
+    if os.fork() == 0:
+        try:
+            runpy.run_path(program, {"SETTINGS": settings}, "__main__")
+        finally:
+            os._exit(1)
+    os._exit(0)
+
+
 def main() -> None:
     given = sys.argv[1]
     with open(int(given) if given.isdecimal() else given, "rb") as file:
@@ -165,12 +188,15 @@ def main() -> None:
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     no_new_privileges()
     if order["read"] is not None:
-        devices = [("device", path) for path in order.get("devices", ())]
+        devices = [("computer", path) for path in order.get("devices", ())]
         write = [*order["write"], *devices]
-        restrict_files(order["read"], write, order["minimum_abi"], order.get("execute", ()))
+        execute, has_tcp = order.get("execute", ()), order.get("loopback", False)
+        restrict_files(order["read"], write, order["minimum_abi"], execute, has_tcp=has_tcp)
     if order["filter"] is not None:
         quiet = order.get("quiet")
         filter_calls(bytes.fromhex(order["filter"]), None if quiet is None else bytes.fromhex(quiet))
+    if order.get("loopback"):
+        run_beside(order["program"], order["settings"])
     if order.get("command"):
         os.execve(order["command"][0], order["command"], order["variables"])  # noqa: S606 - what was declared
     for name, path in order["modules"].items():

@@ -84,6 +84,7 @@ def confinement(
     limits = order.limits
     profile = order.profile or profile_of(order.program.name, is_declared=bool(order.command))
     program = filter_program(machine, profile, creates_files=creates_files)
+    scratch = "loopback" if profile.has_loopback else "scratch"
     order.facts.update(profile=profile.name, filter=f"sha256:{hashlib.sha256(program).hexdigest()}")
     return {
         "limits": [
@@ -96,7 +97,7 @@ def confinement(
             (resource.RLIMIT_MSGQUEUE, 0),
         ],
         "read": [*map(str, read), *KERNEL_FACTS],
-        "write": [("socket", directory), ("scratch", "/tmp"), *(("device", path) for path in DEVICES)],  # noqa: S108  # the sandbox's own
+        "write": [("socket", directory), (scratch, "/tmp"), *(("device", path) for path in DEVICES)],  # noqa: S108  # the sandbox's own
         "minimum_abi": minimum_abi,
         "filter": program.hex(),
         "quiet": quiet_program(machine).hex() if profile.is_told else None,
@@ -108,6 +109,7 @@ def confinement(
         "path": site.getsitepackages(),
         "modules": {name: str(path) for name, path in order.modules.items()},
         "command": list(order.command),
+        "loopback": profile.has_loopback,
         "execute": [*map(str, (*order.shows, *PROGRAM_LIBRARIES))] if order.command else [],
         "devices": [*map(str, order.devices)],
         "variables": {**environment(order), **order.variables},

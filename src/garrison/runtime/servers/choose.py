@@ -9,11 +9,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from garrison.confine.profiles import DECLARED, LISTENING, Profile
 from garrison.core.errors import Refused
 from garrison.runtime.declared import Declared, place_of
 from garrison.runtime.loader import LoadedModel
 from garrison.runtime.sandboxes.base import MIB
-from garrison.runtime.sandboxes.places import SERVERS
+from garrison.runtime.sandboxes.places import HERE, SERVERS
 from garrison.runtime.sandboxes.start import MODEL_DIRECTORY
 
 GGUF_MAGIC = b"GGUF"
@@ -45,6 +46,7 @@ class Service:
     modules: Mapping[str, Path] = field(default_factory=dict)
     command: tuple[str, ...] = ()
     declared: Declared | None = None
+    profile: Profile | None = None
 
 
 def _modules(*names: str) -> dict[str, Path]:
@@ -81,14 +83,15 @@ def _declared(loaded: LoadedModel, declared: Declared, threads: int) -> Service:
     """The customer's own program; it finds the verified files below a directory that only its sandbox has."""
     size = sum(os.fstat(descriptor).st_size for descriptor in loaded.kept.values())
     return Service(
-        SERVERS / "web.py",  # not run: the command is executed in its place
+        HERE / "forward.py",  # run beside the command when that listens on TCP, else not at all
         declared.tasks,
-        {},
+        {} if declared.port is None else {"port": declared.port},
         {},
         declared.memory + 2 * size,
         tree=loaded.kept,
         command=declared.words(loaded.verified.ref.name, threads, place_of(loaded)),
         declared=declared,
+        profile=DECLARED if declared.port is None else LISTENING,
     )
 
 
