@@ -15,7 +15,7 @@ from tests.runtime.test_inference import answers, one_file, tensor, wheel_file
 from tests.runtime.test_serving import ask
 
 from garrison.runtime.guest.boot import DIFFERS
-from garrison.runtime.running import innermost
+from garrison.runtime.running import family
 from garrison.runtime.sandboxes.base import Launch
 from garrison.runtime.sandboxes.ladder import sandbox_for
 from garrison.runtime.sandboxes.users import free_uid
@@ -59,7 +59,9 @@ def test_a_language_model_streams_from_a_guest_whose_machine_is_confined_and_com
         endpoint = await served.supervisor.start(served.spec(chat_model, need("microvm")))
         try:
             (state,) = served.supervisor.states()
-            machine = innermost(state.pid)
+            (machine,) = (
+                pid for pid in family(state.pid) if "qemu" in Path(f"/proc/{pid}/exe").readlink().name
+            )
             told = {line.split(":")[0]: line.split()[1:] for line in status_of(machine)}
             words = Path(f"/proc/{machine}/cmdline").read_bytes().decode().split("\0")
             asked = [

@@ -84,7 +84,7 @@ def add(subparsers: Any) -> None:
     servers = verbs.add_parser(
         "servers",
         help="profiles of servers of other makers, as the lines that declare them in servers.toml",
-        epilog="example: garrison runtime servers vllm >> garrison-data/servers.toml",
+        epilog="example: garrison runtime servers vllm",
     )
     servers.add_argument(
         "profile", nargs="?", choices=list(SERVERS), help="print this one (default: list them)"
@@ -138,15 +138,16 @@ def run_matrix(args: argparse.Namespace) -> int:
 
 def run_filters(args: argparse.Namespace) -> int:
     """Every filter of this release: classic BPF, an array of struct sock_filter."""
-    made = {
-        f"{profile.name}{'' if creates_files else '-without-files'}.{machine.name}.bpf": filter_program(
-            machine, profile, creates_files=creates_files
-        )
-        for machine in MACHINES
-        for profile in PROFILES
-        for creates_files in (True, False)
-    }
-    rows = [{"file": name, "sha256": hashlib.sha256(data).hexdigest()} for name, data in made.items()]
+    made, rows = {}, []
+    for machine in MACHINES:
+        for profile in PROFILES:
+            for creates_files in (True, False):
+                name = profile.name if creates_files else f"{profile.name}-without-files"
+                data = filter_program(machine, profile, creates_files=creates_files)
+                file = f"{name}.{machine.name}.bpf"
+                made[file] = data
+                digest = hashlib.sha256(data).hexdigest()
+                rows.append({"file": file, "profile": name, "machine": machine.name, "sha256": digest})
     if args.write is not None:
         directory = Path(args.write)
         try:
@@ -159,7 +160,9 @@ def run_filters(args: argparse.Namespace) -> int:
         output.print_json({"schema": "garrison.filters/1", "filters": rows})
     else:
         output.print_table(
-            ("FILTER", "SHA-256"), [(row["file"], row["sha256"]) for row in rows], empty="none"
+            ("PROFILE", "MACHINE", "SHA-256"),
+            [(row["profile"], row["machine"], row["sha256"]) for row in rows],
+            empty="none",
         )
     return 0
 

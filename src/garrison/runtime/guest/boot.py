@@ -30,6 +30,15 @@ PIECE = 1 << 20
 SECONDS = 30.0  # for the channel and the disks to appear
 DEVICES = (("null", 3), ("zero", 5), ("random", 8), ("urandom", 9))
 DIFFERS = 71
+SETTINGS = (
+    ("kernel/dmesg_restrict", "1"),
+    ("kernel/kptr_restrict", "2"),
+    ("kernel/yama/ptrace_scope", "2"),
+    ("kernel/modules_disabled", "1"),
+    ("kernel/kexec_load_disabled", "1"),
+    ("kernel/unprivileged_bpf_disabled", "1"),
+    ("user/max_user_namespaces", "0"),
+)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -161,9 +170,9 @@ def close_doors(user: int) -> None:
     mount("tmpfs", "/run", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0755,size=1m")
     os.mkdir("/run/garrison", 0o700)
     os.chown("/run/garrison", user, user)
-    for name, value in (("dmesg_restrict", "1"), ("kptr_restrict", "2"), ("yama/ptrace_scope", "2")):
-        if os.path.exists(f"/proc/sys/kernel/{name}"):
-            with open(f"/proc/sys/kernel/{name}", "w") as file:
+    for name, value in SETTINGS:
+        if os.path.exists(f"/proc/sys/{name}"):
+            with open(f"/proc/sys/{name}", "w") as file:
                 file.write(value)
     _libc.sethostname(b"model", 5)
     mount("none", "/", MS_REMOUNT | MS_RDONLY)

@@ -9,22 +9,18 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import json
 import os
 import stat
-import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 
 from garrison.core.errors import Undecided
 from garrison.runtime.guest.kernel import Kernel, content
 
 HERE = Path(__file__).resolve().parent
-SECONDS = 120.0  # to import a program's packages
 MAX_FILES = 60_000
 LOADER = Path("/lib64/ld-linux-x86-64.so.2")
 LEFT_OUT = frozenset(
@@ -41,18 +37,8 @@ LEFT_OUT = frozenset(
     }
 )
 ALWAYS = ("ctypes", "hashlib", "json", "lzma", "bz2", "zlib", "socketserver", "http.server", "tempfile")
-_LOOK = """
-import importlib, json, sys
-for name in sys.argv[1].split(","):
-    try:
-        importlib.import_module(name)
-    except ImportError:
-        pass
-files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
-with open("/proc/self/maps") as maps:
-    mapped = [line.split(maxsplit=5)[5].strip() for line in maps if line.count("/")]
-print(json.dumps([sorted({f for f in files if f}), sorted(set(mapped))]))
-"""
+# The files of the modules that are loaded, and of what is mapped, when these names are imported.
+Look = Callable[[tuple[str, ...]], tuple[Sequence[str], Sequence[str]]]
 
 
 @dataclass(slots=True)
@@ -104,18 +90,22 @@ class Archive:
         return self.digest.hexdigest()
 
 
-def build(kernel: Kernel, confine: Path, program: Path, modules: Mapping[str, Path]) -> tuple[int, str, int]:
+def build(
+    kernel: Kernel, confine: Path, program: Path, modules: Mapping[str, Path], look: Look
+) -> tuple[int, str, int]:
     """A descriptor of the archive for one program, its SHA-256 and its size. Raises `Undecided` RUN-GUEST."""
     descriptor = os.memfd_create("initial")
     try:
         archive = Archive(descriptor)
-        _fill(archive, kernel, confine, program, modules)
+        scripts = (HERE / "boot.py", HERE / "relay.py", confine)
+        _fill(archive, kernel, scripts, (program, *modules.values()))
+        _fill_python(archive, *look(_imports((program, *modules.values()))))
         digest = archive.close()
         os.lseek(descriptor, 0, os.SEEK_SET)
         return descriptor, digest, archive.size
     except BaseException as error:
         os.close(descriptor)
-        if isinstance(error, OSError | ValueError | subprocess.SubprocessError):
+        if isinstance(error, OSError | ValueError):
             raise Undecided(
                 "RUN-GUEST",
                 f"the guest's file system could not be made: {error}",
@@ -124,9 +114,7 @@ def build(kernel: Kernel, confine: Path, program: Path, modules: Mapping[str, Pa
         raise
 
 
-def _fill(
-    archive: Archive, kernel: Kernel, confine: Path, program: Path, modules: Mapping[str, Path]
-) -> None:
+def _fill(archive: Archive, kernel: Kernel, scripts: Sequence[Path], programs: Sequence[Path]) -> None:
     interpreter = os.path.realpath(sys.executable)
     archive.put("/init", stat.S_IFREG | 0o755, _started(interpreter))
     for name in ("proc", "sys", "dev", "tmp", "run", "model", "garrison/modules"):
@@ -135,11 +123,13 @@ def _fill(
     for path in kernel.drivers:
         name = path.name.partition(".ko")[0]
         archive.put(f"/garrison/modules/{name}.ko", stat.S_IFREG | 0o644, content(path))
-    for path in (HERE / "boot.py", HERE / "relay.py", confine):
+    for path in scripts:
         archive.put(f"/garrison/{path.name}", stat.S_IFREG | 0o644, path.read_bytes())
-    for path in (Path(interpreter), program, *modules.values()):
+    for path in (Path(interpreter), *programs):
         _put(archive, path)
-    loaded, mapped = _looked(_imports(program, modules))
+
+
+def _fill_python(archive: Archive, loaded: Sequence[str], mapped: Sequence[str]) -> None:
     for path in _python(loaded):
         _put(archive, path)
     for library in {*map(Path, mapped), LOADER}:
@@ -152,10 +142,10 @@ def _started(interpreter: str) -> bytes:
     return f"#!{interpreter} -ISB\nimport runpy\nrunpy.run_path('/garrison/boot.py', run_name='__main__')\n".encode()
 
 
-def _imports(program: Path, modules: Mapping[str, Path]) -> tuple[str, ...]:
-    """The packages that the program and its modules import, by their whole names; not our own."""
+def _imports(programs: Sequence[Path]) -> tuple[str, ...]:
+    """The packages that these import, by their whole names; not our own."""
     found = set(ALWAYS)
-    for path in (program, *modules.values()):
+    for path in programs:
         if not path.is_file():
             continue  # it will fail inside, as it does in every sandbox
         for node in ast.walk(ast.parse(path.read_bytes())):
@@ -166,22 +156,7 @@ def _imports(program: Path, modules: Mapping[str, Path]) -> tuple[str, ...]:
     return tuple(sorted(name for name in found if not name.startswith(("garrison", "__future__"))))
 
 
-@lru_cache(maxsize=16)
-def _looked(names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The files of all modules that are loaded, and of all libraries that are mapped, when these are imported."""
-    told = subprocess.run(
-        [sys.executable, "-I", "-B", "-c", _LOOK, ",".join(names)],
-        env={"PATH": "/usr/bin:/bin"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=SECONDS,
-        check=True,
-    )
-    loaded, mapped = json.loads(told.stdout.splitlines()[-1])
-    return tuple(loaded), tuple(mapped)
-
-
-def _python(loaded: tuple[str, ...]) -> Iterator[Path]:
+def _python(loaded: Sequence[str]) -> Iterator[Path]:
     """The standard library, and each package that has a loaded module, whole."""
     standard = Path(sysconfig.get_path("stdlib"))
     yield from _files(standard)

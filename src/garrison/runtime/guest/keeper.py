@@ -12,6 +12,7 @@ import importlib.util
 import json
 import os
 import selectors
+import signal
 import socket
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from typing import Any
 
 MAX_CONSOLE = 8 * 1024
 ENDED_EARLY = 70
+TOLD_TO_END = 143
 BACKLOG = 64
 END_SECONDS = 10.0
 
@@ -32,6 +34,7 @@ def main() -> int:
     relay = importlib.util.module_from_spec(spec)
     sys.modules["relay"] = relay  # dataclasses look their module up
     spec.loader.exec_module(relay)
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(TOLD_TO_END))  # and so ends the machine
     ours, theirs = socket.socketpair()
     command = [word.replace("{link}", str(theirs.fileno())) for word in order["command"]]
     with subprocess.Popen(

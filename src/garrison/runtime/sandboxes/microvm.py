@@ -14,18 +14,20 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 from garrison.confine.profiles import GUEST as GUEST_PROFILE
-from garrison.core.errors import Refused
+from garrison.core.errors import Refused, Undecided
 from garrison.runtime.guest import image, kernel
 from garrison.runtime.sandboxes import features, start
 from garrison.runtime.sandboxes.base import MIB, Availability, Launch, Limits
 from garrison.runtime.sandboxes.bwrap import INSIDE_UID, SOCKET_DIRECTORY, Bubblewrap
 from garrison.runtime.sandboxes.places import python_places
+from garrison.runtime.sandboxes.users import free_uid
 
 GUEST = Path(image.__file__).resolve().parent
 FIRMWARE = (Path("/usr/share/qemu"), Path("/usr/share/seabios"))
@@ -35,6 +37,9 @@ QEMU_THREADS = 64
 TRANSLATED = 128  # MiB of translated code, when there is no KVM
 MAX_DISKS = 24  # a bus has 32 places
 TRY_SECONDS = 20.0
+LOOK_SECONDS = 120.0
+LOOK_LIMITS = Limits(memory=3072 * MIB)
+MAX_TOLD = 8 * MIB
 GUEST_ABI = 1  # the guest has no network to keep from it
 COMMAND_LINE = "console=ttyS0 quiet loglevel=3 panic=-1 random.trust_cpu=on"
 
@@ -74,7 +79,7 @@ class MicroVM:
                 fix="join its files into fewer, or serve it with --isolation gvisor",
             )
         with ExitStack() as open_files:
-            initial, digest, size = image.build(found, start.CONFINE, order.program, order.modules)
+            initial, digest, size = image.build(found, start.CONFINE, order.program, order.modules, _look)
             open_files.callback(os.close, initial)
             booted = kernel.content(found.image)
             system = start.memory_file("kernel", booted)
@@ -222,6 +227,37 @@ def has_kvm(binary: str) -> bool:
     words = machine(binary, "kvm", 256 * MIB, 1)
     words = [*words[: words.index("-sandbox")], "-kernel", str(found.image), "-append", COMMAND_LINE]
     return features.runs_unprivileged(words, TRY_SECONDS)  # without a root it panics, which ends the machine
+
+
+@lru_cache(maxsize=16)
+def _look(names: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """`guest/look.py` in the level bwrap. Raises `Undecided` RUN-GUEST."""
+    uid, output = free_uid(()), os.memfd_create("look")
+    with tempfile.TemporaryDirectory(prefix="garrison-look-") as directory:
+        try:
+            place = Path(directory, "run")
+            place.mkdir(0o700)
+            if os.geteuid() == 0:
+                Path(directory).chmod(0o755)
+                os.chown(place, uid, uid)
+            settings = {"names": names}
+            order = Launch("look", GUEST / "look.py", place, uid, output, settings, limits=LOOK_LIMITS)
+            with Bubblewrap().launch(order) as process:
+                try:
+                    process.wait(LOOK_SECONDS)
+                finally:
+                    process.kill()
+            told = os.pread(output, MAX_TOLD, 0)
+            loaded, mapped = json.loads(told.splitlines()[-1])
+        except (subprocess.TimeoutExpired, ValueError, IndexError) as error:
+            raise Undecided(
+                "RUN-GUEST",
+                "what the server's packages need could not be found out by importing them",
+                fix="garrison doctor; serve it with --isolation gvisor or bwrap meanwhile",
+            ) from error
+        finally:
+            os.close(output)
+    return loaded, mapped
 
 
 def _sizes(disks: list[tuple[str, int, dict[str, str]]]) -> list[int]:
