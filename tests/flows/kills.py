@@ -32,7 +32,7 @@ OLD = (
     Path(__file__).parents[1] / "vectors" / "storage" / "spine.tar.gz"
 )  # base@1, approved, by the release before schema 0002
 LONGEST = 60.0  # seconds any one step may take
-CUT = {"SRV-CUT", "SRV-DOWN"}  # how a client sees the kill
+CUT = {"SRV-CUT", "SRV-DOWN", "SRV-STARTING"}  # how a client sees the kill
 
 
 def state(data: Path) -> tuple[object, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import random
@@ -9,6 +10,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -16,9 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.app.household import opened
 from tests.fakes.onnx_graph import external_data
 from tests.flows.server import Server, environment, run
 
+from garrison.app.edge_device import EdgeRun
 from garrison.core.errors import GarrisonError
 from garrison.runtime.edge import bundle, device, enrolment, verifier
 from garrison.runtime.edge.device import Accepted
@@ -176,6 +180,45 @@ def test_a_bundle_is_used_while_it_is_fresh_by_a_clock_that_only_goes_on(edge: E
         words = ["edge", "build", "adder@1", "--site", "plant-7", "--expires", lifetime]
         answer = edge.home.cli(*words, "--out", str(edge.place / "never.gar"))
         assert (answer.status, answer.code) == (2, "EDGE-EXPIRES")
+
+
+@pytest.mark.row("B13", kind="R")
+@pytest.mark.row("B14", kind="R")
+def test_a_bundle_that_gets_stale_while_it_serves_ends_and_no_clock_set_back_revives_it(edge: Edge) -> None:
+    path, said = edge.build("adder@1", "--expires", "2d", site="mine-3", out="mine.gar"), list[str]()
+    stop = asyncio.Event()
+    with opened(edge.data("mine-3")) as household:
+        house, served = household.house, EdgeRun(path, edge.unlock)
+        served.begin(house)
+        watching = asyncio.run_coroutine_threadsafe(served.watch(house, stop, said.append), house.loop)
+        try:
+            household.clock.move(days=1, hours=23)
+            assert "adder" in house.routed
+            household.clock.move(hours=1)
+            _until(lambda: bool(said) and not house.supervisor.states()[0].pid)
+            assert "adder" not in house.routed
+            assert "EDGE-STALE" in said[0]
+            assert "garrison edge build" in said[0]
+            told = household.events("edge.run")
+            assert [(row["outcome"], row["code"]) for row in told] == [
+                ("allowed", ""),
+                ("denied", "EDGE-STALE"),
+            ]
+            household.clock.move(days=-1)
+            assert _refusal(lambda: EdgeRun(path, edge.unlock).begin(house)) == "EDGE-CLOCK"
+            household.clock.move(days=1)
+            assert _refusal(lambda: EdgeRun(path, edge.unlock).begin(house)) == "EDGE-STALE"
+            assert house.supervisor.states()[0].state == "stopped"
+        finally:
+            house.loop.call_soon_threadsafe(stop.set)
+            watching.result(SECONDS)
+
+
+def _until(is_so: Callable[[], bool]) -> None:
+    ends = time.monotonic() + SECONDS
+    while not is_so():
+        assert time.monotonic() < ends, "it did not come to that"
+        time.sleep(0.05)
 
 
 @pytest.mark.row("S26", kind="R")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import signal
 import sqlite3
@@ -56,6 +57,16 @@ def test_without_a_server_a_noun_says_how_to_start_one(tmp_path: Path) -> None:
     answer = run(["--data", str(tmp_path / "nothing"), "--json", "model", "list"])
     assert (answer.status, answer.code) == (3, "SRV-DOWN")
     assert "garrison up" in answer.json["error"]["next"]
+    run_directory = tmp_path / "nothing" / "run"
+    run_directory.mkdir(parents=True)
+    with (run_directory / "up.lock").open("w") as lock:  # as a server has it before its socket is there
+        lock.write("4711")
+        lock.flush()
+        assert run(["--data", str(tmp_path / "nothing"), "--json", "model", "list"]).code == "SRV-DOWN"
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        answer = run(["--data", str(tmp_path / "nothing"), "--json", "model", "list"])
+    assert (answer.status, answer.code) == (3, "SRV-STARTING")
+    assert "4711" in answer.out
 
 
 def test_a_data_directory_that_is_a_file_is_a_sentence(tmp_path: Path) -> None:

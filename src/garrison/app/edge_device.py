@@ -197,8 +197,11 @@ class EdgeRun:
             f"{head.ref} from bundle {head.sequence} of {head.site}, good until {format_time(head.expires)}"
         ]
 
-    async def watch(self, house: House, stop: asyncio.Event) -> None:
-        """Ask again and again whether the bundle may still serve; when not, end it and go on without a model."""
+    async def watch(self, house: House, stop: asyncio.Event, say: Callable[[str], None]) -> None:
+        """Ask again and again whether the bundle may still serve; when not, end it and go on without a model.
+
+        It stays ended: only `garrison edge run` judges a bundle again, and no clock that was set back helps there.
+        """
         while not stop.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), WATCH_SECONDS)
@@ -208,6 +211,7 @@ class EdgeRun:
                 await asyncio.to_thread(self._still, house)
             except Refused as error:
                 await self._end(house, error)
+                say(f"  NOT serving any more: {error.code} {error.what}; {error.fix}")
             except (Undecided, OSError):
                 continue  # the token is away for a moment: the memory is as it was, the time is asked again
 

@@ -145,7 +145,7 @@ async def _serve(
         restored = await asyncio.to_thread(serving.restore, house)
         if edge is not None:
             restored += await asyncio.to_thread(edge.begin, house)
-            tasks.append(asyncio.create_task(edge.watch(house, stop)))
+            tasks.append(asyncio.create_task(edge.watch(house, stop, say)))
         with _quiet_signals(control):
             tasks.append(asyncio.create_task(control.serve(sockets=[_control_socket(settings)])))
             while not control.started:

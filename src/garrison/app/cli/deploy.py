@@ -14,8 +14,9 @@ def add(subparsers: Any) -> None:
     serve = subparsers.add_parser(
         "serve",
         help="verify a version, load it in a sandbox, put it behind the gateway",
-        epilog="example: garrison serve fraud@3 --isolation bwrap     (garrison runtime servers: vLLM, TGI, Triton, "
-        "llama-server and your own as declared commands)",
+        description="Verify a version, load it in a sandbox, put it behind the gateway. A server of another make "
+        "(vLLM, TGI, Triton, llama-server, your own) is declared in servers.toml: see garrison runtime servers.",
+        epilog="example: garrison serve fraud@3 --isolation bwrap",
     )
     _apply_arguments(serve)
     deploy = subparsers.add_parser("deploy", help="apply, roll back, stop and show deployments")

@@ -52,8 +52,8 @@ def absolute(path: str) -> str:
 def call(args: argparse.Namespace, verb: str, **body: Any) -> dict[str, Any]:
     """Ask the server to do one verb; returns its result.
 
-    Raises the server's own error as it was, `Undecided` SRV-DOWN when nothing answers, and `Usage`
-    when the token file cannot be read.
+    Raises the server's own error as it was, `Undecided` SRV-STARTING or SRV-DOWN when nothing answers, and
+    `Usage` when the token file cannot be read.
     """
     data = data_directory(args)
     path = data / "run" / "control.sock"
@@ -69,6 +69,13 @@ def call(args: argparse.Namespace, verb: str, **body: Any) -> dict[str, Any]:
         connection.connect()
     except OSError as error:
         connection.close()
+        if holder := _holder(data / "run" / "up.lock"):
+            raise Undecided(
+                "SRV-STARTING",
+                f"process {holder} works on {data} and does not answer yet: a server that starts or ends",
+                fix="repeat the command in a few seconds; garrison up prints `ready` when it answers",
+                evidence={"pid": holder},
+            ) from error
         raise Undecided(
             "SRV-DOWN",
             f"no server answers at {path}: {error.strerror or error}",
@@ -82,6 +89,19 @@ def call(args: argparse.Namespace, verb: str, **body: Any) -> dict[str, Any]:
         raise _cut() from error
     finally:
         connection.close()
+
+
+def _holder(lock: Path) -> str:
+    """The process that holds the data directory; "" when none does. Looks without taking the lock for a moment."""
+    try:
+        inode = str(lock.stat().st_ino)
+        for line in Path("/proc/locks").read_text("ascii").splitlines():
+            kind, *_, place, _, _ = line.split()[1:]
+            if kind == "FLOCK" and place.rpartition(":")[2] == inode:
+                return lock.read_text("ascii", "replace").strip()[:20] or "unknown"
+    except (OSError, ValueError):
+        pass  # where the kernel does not tell, nothing is said about it
+    return ""
 
 
 def call_or_alone(args: argparse.Namespace, verb: str, **body: Any) -> dict[str, Any]:

@@ -16,6 +16,16 @@ data directory.
 starts it. --data DIR (or GARRISON_DATA) names another data directory.
 """,
     ),
+    "SRV-STARTING": Code(
+        "the server starts or ends",
+        """\
+A process holds the data directory, and its control socket does not answer yet:
+a server that is starting (a few seconds; longer when it verifies large models
+that it serves again), one that is ending, or a command that works alone.
+
+Repeat the command. When it stays so, the message names the process.
+""",
+    ),
     "SRV-EXTRA": Code(
         "this command is not in the core install",
         """\
