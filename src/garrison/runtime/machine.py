@@ -91,7 +91,8 @@ def _features() -> Iterable[Feature]:
         "QEMU", microvm.find() or "absent", None, "level microvm; Debian: apt-get install qemu-system-x86"
     )
     guest = kernel.find()
-    yield Feature("guest", guest.release if guest else "absent", None, "level microvm; make guest")
+    told = "absent" if guest is None else f"{guest.release}, SHA-256 {kernel.digest(guest)[:16]}"
+    yield Feature("guest", told, None, "the kernel of level microvm; make guest")
     yield Feature("KVM", _kvm(), None, "level microvm at full speed; for it every user may open /dev/kvm")
     yield Feature("memory", _memory(), None, "models up to half of it are held in sealed memory")
     module = next((path for path in MODULES if path.is_file()), None)

@@ -6,6 +6,7 @@ the drivers of a guest's disks and channel that belong to it.
 
 from __future__ import annotations
 
+import hashlib
 import lzma
 import platform
 import sys
@@ -64,6 +65,10 @@ def content(path: Path) -> bytes:
     with path.open("rb") as file:
         data = file.read(MAX_BYTES)
     return lzma.decompress(data) if path.suffix == ".xz" else data
+
+
+def digest(kernel: Kernel) -> str:
+    return hashlib.sha256(content(kernel.image)).hexdigest()
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
