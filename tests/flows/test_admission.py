@@ -193,7 +193,10 @@ def test_the_listener_speaks_one_protocol_and_has_two_doors(cluster: Cluster) ->
 
 @pytest.mark.row("S24", kind="E")
 @pytest.mark.row("A23", kind="E")
-def test_what_is_withdrawn_or_out_of_reach_is_denied(cluster: Cluster, tmp_path: Path) -> None:
+@pytest.mark.row("A07", kind="E")
+def test_what_is_withdrawn_or_older_or_out_of_reach_is_denied(
+    cluster: Cluster, tmp_path: Path, small_model: Path
+) -> None:
     """The last of these: it takes the approval away, then the server."""
     server = cluster.server
     asked = cluster.as_here(json.dumps(pod()).encode())
@@ -215,9 +218,30 @@ def test_what_is_withdrawn_or_out_of_reach_is_denied(cluster: Cluster, tmp_path:
     moved.mkdir()
     write_index(moved, make_manifest(moved, "amd64", "newer"))
     server.ok("image", "sign", f"oci:{moved}", "--name", "garrison-launcher")
-    server.ok("image", "pin", f"oci:{moved}", "--as", "garrison-launcher", "--accept-moved")
+    pinned = server.ok("image", "pin", f"oci:{moved}", "--as", "garrison-launcher", "--accept-moved")
     assert "ADM-IMAGE" in cluster.ask(review(pod()))["status"]["message"]
     server.ok("--as", "dana", "unapprove", "base@1", "--reason", "recalled")
     assert "ART-NOT-APPROVED" in cluster.ask(review(pod()))["status"]["message"]
     status, answer = offline()
     assert (status, answer["response"]["allowed"]) == (1, False)
+    # Of two approved versions the one that was approved last may follow the other, never the other way round.
+    cluster.launcher = str(pinned["digest"])
+    server.ok("--as", "dana", "approve", "base@1")
+    assert cluster.ask(review(pod()))["allowed"]
+    newer = _as_version(cluster, server.publish(small_model, "base@2")["digest"], "base@2")
+    server.ok("--as", "dana", "approve", "base@2")
+    assert cluster.post(newer)["response"]["allowed"]
+    assert "ADM-ROLLBACK" in cluster.ask(review(pod()))["status"]["message"]
+    assert server.stop() == 0
+    assert offline()[0] == 1  # as the ledger tells it
+    server.start()
+    assert "ADM-ROLLBACK" in cluster.ask(review(pod()))["status"]["message"]
+    server.ok("--as", "dana", "unapprove", "base@1", "--reason", "to go back to it")
+    server.ok("--as", "dana", "approve", "base@1")
+    assert cluster.ask(review(pod()))["allowed"]
+    assert "ADM-ROLLBACK" in cluster.post(newer)["response"]["status"]["message"]
+
+
+def _as_version(cluster: Cluster, digest: str, ref: str) -> bytes:
+    text = cluster.as_here(json.dumps(review(pod())).encode()).decode()
+    return text.replace(cluster.digest, digest).replace("base@1", ref).encode()

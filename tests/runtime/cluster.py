@@ -17,7 +17,8 @@ from garrison.runtime.kube.words import LAUNCHER
 
 Object = dict[str, Any]
 REF = Ref("fraud", 3)
-DIGEST = "sha256:" + "a" * 64
+OLDER = Ref("fraud", 2)  # approved before it, and still
+DIGEST, OLDER_DIGEST = "sha256:" + "a" * 64, "sha256:" + "e" * 64
 IMAGE, OTHER, UNKNOWN = ("sha256:" + one * 64 for one in "bcd")
 HOME = "models-internal"
 UID = "705ab4f5-6393-11e8-b7cc-42010a800002"
@@ -42,9 +43,11 @@ def known(**changes: Any) -> Known:
 
     def version(ref: Ref) -> Approved:
         if ref == REF:
-            return Approved(REF, DIGEST, Tier.INTERNAL, "key")
+            return Approved(REF, DIGEST, Tier.INTERNAL, "key", 5)
         if ref == Ref("health", 1):
-            return Approved(ref, DIGEST, Tier.HEALTH, "key")
+            return Approved(ref, DIGEST, Tier.HEALTH, "key", 6)
+        if ref == OLDER:
+            return Approved(ref, OLDER_DIGEST, Tier.INTERNAL, "key", 4)
         raise Refused("ART-UNKNOWN", f"there is no {ref} in the registry", fix="garrison model list")
 
     names = {IMAGE: LAUNCHER, OTHER: "vllm"}

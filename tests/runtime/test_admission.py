@@ -15,6 +15,8 @@ from tests.runtime.cluster import (
     BYPASSES,
     DIGEST,
     HOME,
+    OLDER,
+    OLDER_DIGEST,
     UID,
     Bypass,
     deployment,
@@ -29,8 +31,8 @@ from tests.runtime.cluster import (
 from garrison.core.decision import Tier
 from garrison.core.errors import Refused
 from garrison.runtime.kube import mutation, policy
-from garrison.runtime.kube.admission import judge
-from garrison.runtime.kube.manifests import render
+from garrison.runtime.kube.admission import Known, judge
+from garrison.runtime.kube.manifests import Plan, render
 from garrison.runtime.kube.review import answer, parse, read, uid_of
 
 GOOD = pod()
@@ -55,6 +57,55 @@ def test_a_rendered_pod_and_everything_that_starts_it_may_enter() -> None:
     for made in (plan(kserve=True), plan(isolation="kata"), plan(identity="spiffe", registry_secret="pull")):
         found = [one for one in map(plain, render(made)) if one["kind"] in ("Deployment", "InferenceService")]
         assert [ruling(one).denials for one in found] == [()]
+
+
+def started_by(kind: str, made: Plan) -> dict[str, Any]:
+    """The pod of a plan in an object of that kind."""
+    template = deployment(made)["spec"]["template"]
+    spec: dict[str, Any] = {"template": template}
+    if kind == "CronJob":
+        spec = {"schedule": "@hourly", "jobTemplate": {"spec": spec}}
+    version = "batch/v1" if "Job" in kind else "apps/v1"
+    return {"apiVersion": version, "kind": kind, "metadata": {"name": "f", "namespace": HOME}, "spec": spec}
+
+
+NEW, OLD = plan(), plan(ref=OLDER, digest=OLDER_DIGEST)
+KINDS = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob")
+
+
+@pytest.mark.row("A07", kind="C")
+@pytest.mark.row("B09", kind="R")
+@pytest.mark.parametrize("kind", [*KINDS, "Pod"])
+def test_an_older_version_that_is_still_approved_does_not_follow_a_newer_one(kind: str) -> None:
+    older, newer = (pod(one) if kind == "Pod" else started_by(kind, one) for one in (OLD, NEW))
+    had = known(floor=lambda namespace, name: 5 if (namespace, name) == (HOME, "fraud") else 0)
+
+    def codes(document: dict[str, Any], knows: Known, **changes: Any) -> list[str]:
+        return [one.code for one in judge(parse(review(document, **changes)), knows).denials]
+
+    assert codes(older, known()) == []  # the first that this namespace gets
+    assert codes(older, had) == ["ADM-ROLLBACK"]
+    assert codes(newer, had) == []
+    # Without any memory the object itself says what it held.
+    assert codes(older, known(), operation="UPDATE", oldObject=newer) == ["ADM-ROLLBACK"]
+    assert codes(newer, known(), operation="UPDATE", oldObject=older) == []
+    assert codes(older, had, operation="UPDATE", oldObject=older) == []  # scaled, labelled
+    for user, expected in (
+        ("system:serviceaccount:kube-system:replicaset-controller", []),
+        ("system:serviceaccount:kube-system:cronjob-controller", []),
+        ("system:serviceaccount:models-internal:replicaset-controller", ["ADM-ROLLBACK"]),
+        ("system:serviceaccount:kube-system:replicaset-controller ", ["ADM-ROLLBACK"]),
+        ("system:admin", ["ADM-ROLLBACK"]),
+    ):
+        assert codes(older, had, userInfo={"username": user}) == expected, user
+    owned = {
+        **older,
+        "metadata": {**older["metadata"], "ownerReferences": [{"kind": "ReplicaSet", "name": "f"}]},
+    }
+    assert codes(owned, had) == ["ADM-ROLLBACK"]  # anybody may write that
+    withdrawn = copy.deepcopy(newer)
+    text = json.dumps(withdrawn).replace("fraud@3", "fraud@4")  # what it held is not approved any more
+    assert codes(older, known(), operation="UPDATE", oldObject=json.loads(text)) == []
 
 
 @pytest.mark.row("B09", kind="R")

@@ -111,6 +111,9 @@ class House:
     told: PeopleView = field(default_factory=PeopleView)
     licences: Licences = field(default_factory=Licences)
     pinned: PinnedImages = field(default_factory=PinnedImages)
+    admitted: dict[tuple[str, str], int] = field(
+        default_factory=dict
+    )  # verbs/cluster.py: read from the ledger
     watching: Watching = field(default_factory=Watching)
     sketch_key: bytes = field(default_factory=lambda: secrets.token_bytes(KEY_BYTES), repr=False)
     issuers: IssuerRing = field(default_factory=lambda: IssuerRing(DEFAULT_STALE))

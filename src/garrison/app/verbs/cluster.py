@@ -16,6 +16,8 @@ from garrison.core.actions import Action
 from garrison.core.digest import Ref
 from garrison.core.errors import Usage
 from garrison.core.event import Outcome
+from garrison.evidence.store import Filter
+from garrison.evidence.told import told
 from garrison.runtime.kube import admission, mutation, review, trust
 from garrison.runtime.kube.admission import Approved, Known
 from garrison.runtime.kube.review import Review, Ruling
@@ -45,7 +47,7 @@ def admission_review(house: House, call: Call) -> dict[str, Any]:
         "allowed": ruling.allowed,
         "why": ruling.why if ruling.allowed else "",
         "reasons": [denial.as_json() for denial in ruling.denials],
-        "models": [name for name, _digest, _key in ruling.models],
+        "models": [name for name, *_facts in ruling.models],
         "audit_id": audit_id,
     }
 
@@ -61,6 +63,7 @@ def known_to(house: House) -> Known:
     return Known(
         image=lambda digest: house.pinned.name(house.ledger, digest) if digest else "",
         version=lambda ref: _approved(house, ref),
+        floor=lambda namespace, name: _floor(house, namespace, name),
         exempt=admission.SYSTEM | exempt,
         tiers=tiers,
     )
@@ -112,7 +115,19 @@ def _approved(house: House, ref: Ref) -> Approved:
     people = house.people()
     check_owner(people, ref.name, people.owners.get(ref.name, release.owner))
     _stated, key_id = statements.open_statement(release.statement, house.registry.keys)
-    return Approved(ref, release.digest, release.tier, key_id)
+    return Approved(ref, release.digest, release.tier, key_id, entry.counter)
+
+
+def _floor(house: House, namespace: str, name: str) -> int:
+    """The highest place of a model's versions that were let into a namespace, as the ledger tells it; read once."""
+    if (namespace, name) not in house.admitted:
+        wanted = Filter(action=Action.ARTIFACT_VERIFY.value, model=name, outcome=Outcome.ALLOWED.value)
+        with house.ledger.read() as connection:
+            facts = [record.event.data for record in told(connection, wanted)]
+        here = [one for one in facts if (one.get("stage"), one.get("namespace")) == ("admit", namespace)]
+        places = [int(one["place"]) for one in here]
+        house.admitted[namespace, name] = max(places, default=0)
+    return house.admitted[namespace, name]
 
 
 def _trust(house: House) -> dict[str, str]:
@@ -135,20 +150,26 @@ def _trust(house: House) -> dict[str, str]:
 
 def _record(house: House, call: Call, asked: Review, ruling: Ruling) -> str:
     """The decision, and for each model that was let in the row of its stage, in one transaction."""
-    first = ruling.models[0] if ruling.models else ("", "", "")
+    first = ruling.models[0] if ruling.models else ("", "", "", 0)
     facts: dict[str, Any] = {"operation": asked.operation, "asked_by": asked.user, "uid": asked.uid}
     if ruling.denials:
         facts["reasons"] = [f"{one.code} {one.where}"[:200] for one in ruling.denials[:MAX_REASONS]]
-    facts |= {"models": [name for name, _, _ in ruling.models]} if ruling.models else {"why": ruling.why}
+    facts |= {"models": [name for name, *_facts in ruling.models]} if ruling.models else {"why": ruling.why}
     event = event_of(house, call, Action.ADMISSION_DECIDE, asked.title, first[1], **facts)
     if ruling.denials:
         event = replace(event, outcome=Outcome.DENIED, code=ruling.denials[0].code)
     with house.ledger.transaction() as transaction:
         audit_id = transaction.append(event)
         if ruling.allowed:
-            for name, digest, key in ruling.models:
-                stage = {"stage": "admit", "key": key, "object": asked.title}
+            for name, digest, key, place in ruling.models:
+                stage: dict[str, Any] = {"stage": "admit", "key": key, "object": asked.title}
+                stage |= {"namespace": asked.namespace, "place": place}
                 transaction.append(event_of(house, call, Action.ARTIFACT_VERIFY, name, digest, **stage))
+    if ruling.allowed:
+        for name, _digest, _key, place in ruling.models:
+            where = asked.namespace, Ref.parse(name).name
+            if where in house.admitted:
+                house.admitted[where] = max(house.admitted[where], place)
     return audit_id
 
 

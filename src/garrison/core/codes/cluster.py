@@ -101,6 +101,21 @@ exec, attach, port-forward and the proxy of the API server reach a model without
 the gateway's rules, limits and record. They are denied in protected namespaces.
 """,
     ),
+    "ADM-ROLLBACK": Code(
+        "a version that was approved before the one that runs",
+        """\
+Of this model a version that was approved later was let into this namespace, or
+is what the object holds now. An older one may have the weakness that the newer
+one was made for. What the cluster's own controllers start again is let in: its
+definition was judged when it was written.
+
+When going back is meant, approve the older version anew; the newest approval
+counts:
+
+    garrison unapprove NAME@VERSION --reason WHY
+    garrison approve NAME@VERSION
+""",
+    ),
     "ADM-KIND": Code(
         "an object that this release cannot judge",
         """\

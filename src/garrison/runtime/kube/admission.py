@@ -6,6 +6,7 @@ the model it declares, which has to be signed, approved, owned and allowed in th
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,6 +39,23 @@ from garrison.runtime.kube.words import (
 )
 
 SYSTEM = frozenset({"kube-system", "kube-public", "kube-node-lease", "garrison-system"})
+CONTROLLERS = frozenset(
+    {
+        "system:kube-controller-manager",
+        *(
+            f"system:serviceaccount:kube-system:{name}-controller"
+            for name in (
+                "deployment",
+                "replicaset",
+                "statefulset",
+                "daemon-set",
+                "job",
+                "cronjob",
+                "replication",
+            )
+        ),
+    }
+)
 INNER_ISOLATION = frozenset({"pod", "landlock"})
 _FILTERS = ("container.apparmor.security", "seccomp.security", "garrison.dev/")
 
@@ -50,15 +68,18 @@ class Approved:
     digest: str
     tier: Tier
     key_id: str
+    place: int
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
     """What the registry says. `image` gives the name that a digest is pinned under, empty when it is not; `version`
-    gives an approved version or raises the refusal that it deserves."""
+    gives an approved version or raises the refusal that it deserves; `floor` the highest place in the approved list of
+    what was admitted of a model (second) to a namespace (first)."""
 
     image: Callable[[str], str]
     version: Callable[[Ref], Approved]
+    floor: Callable[[str, str], int] = lambda _namespace, _model: 0
     exempt: frozenset[str] = SYSTEM
     tiers: Mapping[str, Tier] = field(default_factory=dict)
 
@@ -98,7 +119,7 @@ def judge(review: Review, known: Known) -> Ruling:
 def _pods(review: Review, known: Known) -> Ruling:
     found = list(pods(review.document))
     denials: list[Denial] = []
-    models: list[tuple[str, str, str]] = []
+    models: list[tuple[str, str, str, int]] = []
     if not found:
         denials.append(Denial("ADM-POD", "it names no pod", "spec", "give the pod that it starts"))
     for pod in found:
@@ -111,7 +132,8 @@ def _pods(review: Review, known: Known) -> Ruling:
         if isinstance(version, Denial):
             denials.append(version)
             continue
-        models.append((str(version.ref), version.digest, version.key_id))
+        models.append((str(version.ref), version.digest, version.key_id, version.place))
+        denials += _rollback(review, pod, version, known)
         denials += _tier(review.namespace, pod, version, known)
         denials += _launchers(pod, names, version)
     return Ruling(tuple(denials), "signed, approved, pinned and closed", tuple(dict.fromkeys(models)))
@@ -181,6 +203,36 @@ def _tier(namespace: str, pod: PodShape, version: Approved, known: Known) -> Ite
             pod.where,
             f"run it in {NAMESPACE_PREFIX}{version.tier.value}",
         )
+
+
+def _rollback(review: Review, pod: PodShape, version: Approved, known: Known) -> Iterator[Denial]:
+    """No version that was approved before one that was let in already, and none before the one it replaces.
+
+    What the cluster's own controllers start was judged when somebody wrote it: an old pod may be moved or replaced.
+    """
+    if review.user in CONTROLLERS:
+        return
+    floor = max(
+        [known.floor(review.namespace, version.ref.name), *_replaced(review.old, version.ref.name, known)]
+    )
+    if version.place < floor:
+        yield Denial(
+            "ADM-ROLLBACK",
+            f"{version.ref} is number {version.place} on the approved list, and number {floor} of {version.ref.name} "
+            f"was admitted to {review.namespace[:63]} already",
+            f"{pod.where} annotation {MODEL}".strip(),
+            f"if going back is meant, approve it anew: garrison unapprove {version.ref} --reason WHY, then "
+            f"garrison approve {version.ref}",
+        )
+
+
+def _replaced(old: Mapping[str, Any], name: str, known: Known) -> Iterator[int]:
+    """The places of that model's versions in the object that is changed; none of what is not approved any more."""
+    for pod in pods(old):
+        with contextlib.suppress(GarrisonError):
+            ref = Ref.parse(text(mapping(pod.metadata.get("annotations")).get(MODEL)))
+            if ref.name == name:
+                yield known.version(ref).place
 
 
 def _launchers(pod: PodShape, names: Mapping[str, str], version: Approved) -> Iterator[Denial]:

@@ -61,11 +61,11 @@ class Denial:
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
-    """What was decided. Without denials it is a yes; `why` says by what. `models` are (name@version, digest, key)."""
+    """What was decided. Without denials a yes; `why` says by what. `models` are (name@version, digest, key, place)."""
 
     denials: tuple[Denial, ...] = ()
     why: str = ""
-    models: tuple[tuple[str, str, str], ...] = ()
+    models: tuple[tuple[str, str, str, int], ...] = ()
     patch: tuple[Mapping[str, Any], ...] = ()
 
     @property
