@@ -43,6 +43,7 @@ from garrison.core.actions import Action
 from garrison.core.errors import GarrisonError, Refused, Undecided, Usage
 from garrison.core.event import Outcome
 from garrison.evidence.spool import SpoolReader
+from garrison.gateway.process import give_back
 from garrison.runtime.probe import probe
 from garrison.runtime.sandboxes.ladder import sandbox_for
 from garrison.storage.local import write_atomically
@@ -245,6 +246,7 @@ async def _housekeeping(house: House, workers: Workers, stop: asyncio.Event) -> 
             with contextlib.suppress(GarrisonError, OSError):
                 await asyncio.to_thread(house.publish_snapshot)
                 refreshed = time.monotonic()
+            await asyncio.to_thread(give_back)
         if time.monotonic() - rotated > LEAF_LIFETIME.total_seconds() / 2:
             # The old workers go on; tried again in five seconds, days before their certificates end.
             with contextlib.suppress(GarrisonError, OSError):
