@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -59,7 +59,10 @@ def provider() -> Iterator[tuple[Provider, str]]:
     made.stop()
 
 
-def test_the_lines_of_the_page_switch_an_application(provider: tuple[Provider, str], tmp_path: Path) -> None:
+def test_the_lines_of_the_page_switch_an_application(
+    provider: tuple[Provider, str], copied: Callable[[Path | None], Path], tmp_path: Path
+) -> None:
+    copied(tmp_path / "garrison-data")  # of a server that was up before, which starts sooner
     model, address = provider
     key, port = tmp_path / "openai.key", free_port()
     key.write_text(KEY)

@@ -15,7 +15,7 @@ KINDS = {"whole", "stream", "abort", "leave", "secret", "order", "bad token", "n
 
 @pytest.mark.row("C16", kind="R")
 def test_each_request_leaves_one_event_and_none_fails_whatever_the_clients_do() -> None:
-    short = ["--minutes", "0.06", "--rate", "100", "--json"]
+    short = ["--minutes", "0.04", "--rate", "100", "--json"]
     done = subprocess.run([sys.executable, str(SOAK), *short], capture_output=True, text=True, timeout=280)
     told = json.loads(done.stdout or "{}")
     assert done.returncode == 0, {key: told.get(key) for key in ("holds", "wrong")} or done.stderr[-2000:]
