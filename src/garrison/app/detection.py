@@ -13,6 +13,7 @@ from garrison.detect.tier2 import CHANNELS
 from garrison.runtime.sandboxes.start import SOCKET_NAME
 from garrison.trust.access import Access
 
+NAMES = "names"  # the one thing that is said of names of people
 _PACK = ("name", "version", "digest")  # what a worker needs to know of a pack
 
 
@@ -66,6 +67,7 @@ def detection(access: Access, settings: Settings, now: datetime) -> dict[str, An
         },
         "packs": [{key: access.packs[name][key] for key in _PACK} for name in sorted(access.packs)],
         "hosts": sorted(access.hosts),
+        "names": dict(access.names[NAMES]) if NAMES in access.names else None,
         "guards": [dict(access.guards[name]) for name in sorted(access.guards)],
         "tier2": [
             {

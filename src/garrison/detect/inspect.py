@@ -23,10 +23,11 @@ from garrison.detect.classifier import Classifier
 from garrison.detect.handling import How
 from garrison.detect.judges import Judge, heard, undecided
 from garrison.detect.many_shot import many_shot
+from garrison.detect.names import DETECTOR, NameStream
 from garrison.detect.normalise import HIDDEN, View, normalise, views
 from garrison.detect.own import NOTHING_OWN, Own
 from garrison.detect.patterns import BlockScanner, Hit, StreamScanner, TextStream, encode
-from garrison.detect.redact import Redaction, farthest
+from garrison.detect.redact import Marks, Redaction, farthest
 from garrison.detect.route_guard import AS_EVER, WIDEST, RouteGuard
 from garrison.detect.rulepack import Rule, built_in_rules
 from garrison.detect.stream import StreamRedactor
@@ -103,6 +104,8 @@ class Inspector:
         self._secret = secrets.token_bytes(32)
         self._stream = StreamScanner(outgoing, cache) if Direction.OUTPUT in directions else None
         self._answers = BlockScanner(outgoing, cache) if Direction.OUTPUT in directions else None
+        self._named = {way for way in directions if own.names is not None and way in own.names[1].directions}
+        self._names = own.names
         self._copies = {way: copies for way in directions if (copies := own.copies_in(way)) is not None}
         self._joins = not any(_ABSOLUTE.search(rule.trigger) for rule in known)
 
@@ -150,6 +153,8 @@ class Inspector:
         copies = self._copies.get(direction)
         if copies is not None and any(copies.find(text) for text in texts):
             return False
+        if direction is Direction.OUTPUT and direction in self._named and self._may_name(texts):
+            return False
         keys: list[bytes] | None = None
         if direction is not Direction.OUTPUT and len(texts) <= FEW:
             unknown = {self._key(text, direction): text for text in texts}
@@ -164,11 +169,18 @@ class Inspector:
             return self._answers is not None and self._answers.is_silent(joined)
         if self._block is None:
             return False
-        if not self._asks and joined.isascii() and not self._scan(joined, direction):
+        plain = not self._asks and direction not in self._named
+        if plain and joined.isascii() and not self._scan(joined, direction):
             return True
         if keys is None:
             keys = [self._key(text, direction) for text in texts]
         return all(self._is_quiet(key, text, direction) for key, text in zip(keys, texts, strict=True))
+
+    def _may_name(self, texts: Sequence[str]) -> bool:
+        try:
+            return self._names is not None and any(self._names[0].find(text) for text in texts)
+        except Exception:  # noqa: BLE001 - the boundary of a detector: whether it failed is told when it is asked again
+            return True
 
     def _key(self, text: str, direction: Direction) -> bytes:
         return hashlib.blake2b(direction.encode() + encode(text), key=self._secret, digest_size=16).digest()
@@ -200,14 +212,33 @@ class Inspector:
             raise ValueError("this inspector was made without Direction.OUTPUT")
         return self._stream.open(), self._redaction(Direction.OUTPUT, how)
 
-    def _redaction(self, direction: Direction, how: How | None) -> Redaction:
-        copies = self._copies.get(direction)
+    def _redaction(self, direction: Direction, how: How | None, *, names: bool = True) -> Redaction:
+        marks: list[Marks] = []
+        if direction in self._copies:
+            marks.append(self._copies[direction].open())
+        if names and self._names is not None and direction in self._named:
+            model, rule = self._names
+            effects = {**self._plain[direction][1], **dict(() if how is None else how.effects)}
+            marks.append(NameStream(model, _with_effects([rule], effects)[0]))
         return Redaction(
             self._treated(direction, how),
             self._back[direction],
-            None if copies is None else copies.open(),
+            marks,
             None if how is None else how.relabel,
         )
+
+    def _redacted(
+        self, text: str, values: list[Hit], direction: Direction, how: How | None
+    ) -> tuple[str, tuple[TextFinding, ...]]:
+        """What may pass of a whole text, and the values. Without the recogniser of names when that fails."""
+        redaction = self._redaction(direction, how)
+        try:
+            passed = redaction.feed(text, values, last=True)
+        except Undecided:
+            self._failed.add(DETECTOR)
+            redaction = self._redaction(direction, how, names=False)
+            passed = redaction.feed(text, values, last=True)
+        return passed, redaction.findings
 
     def _treated(self, direction: Direction, how: How | None) -> tuple[Rule, ...]:
         """The rules with what `how` does to their class; made once for each way that is asked for."""
@@ -236,15 +267,13 @@ class Inspector:
     ) -> Inspection:
         rules = self._treated(direction, how)
         hits = self._scan(text, direction)
-        copies = direction in self._copies
-        if not hits and not copies and text.isascii() and not self._score_all:
+        marked = direction in self._copies or direction in self._named
+        if not hits and not marked and text.isascii() and not self._score_all:
             return Inspection(Outcome.ALLOW, 0.0, (), text)
         values = [hit for hit in hits if rules[hit[1]].is_dlp]
-        passed, findings = text, list[TextFinding]()
-        if values or copies:
-            redaction = self._redaction(direction, how)
-            passed = redaction.feed(text, values, last=True)
-            findings.extend(redaction.findings)
+        passed, findings = text, tuple[TextFinding, ...]()
+        if values or marked:
+            passed, findings = self._redacted(text, values, direction, how)
         ends = self._blocking - excepted
         forbidden = any(
             finding.rule_id in ends or (how is not None and how.ends(finding.kind)) for finding in findings
@@ -254,9 +283,7 @@ class Inspector:
         channel = channel_of(direction)
         guard = said.over(self._asks.get(channel, self._guard))
         signed, read = self._orders(text, direction, hits, guard)
-        orders = Orders(
-            text, passed, direction, tuple(findings), tuple(signed), tuple(read), excepted, forbidden
-        )
+        orders = Orders(text, passed, direction, findings, tuple(signed), tuple(read), excepted, forbidden)
         doubt = (
             doubted(orders, guard, tolerant=tolerant) if channel in self._asks and not self._failed else None
         )

@@ -18,6 +18,7 @@ from garrison.detect.canary import MAX_CANARIES, canary_rules
 from garrison.detect.copies import KEY_BYTES, MAX_SETS, Copies, CopySet, copy_rule, open_set
 from garrison.detect.custom import MAX_PATTERNS, NAME, parse_pattern
 from garrison.detect.hosts import MAX_HOSTS, host_rule
+from garrison.detect.names import Names, name_rule
 from garrison.detect.pack import MAX_PACKS, read_pack
 from garrison.detect.rulepack import Rule
 
@@ -31,6 +32,7 @@ class Own:
     rules: tuple[Rule, ...] = ()
     sets: tuple[CopySet, ...] = ()
     key: bytes = b""
+    names: tuple[Names, Rule] | None = None  # who finds the names of people, and what is done with them
 
     @property
     def blocking(self) -> frozenset[str]:
@@ -60,12 +62,31 @@ def open_own(facts: Mapping[str, Any], folder: Path | None) -> Own:
     if len(patterns) > MAX_PATTERNS or len(sets) > MAX_SETS:
         raise Usage("DLP-PATTERN", "there are too many patterns or sets", fix="garrison dlp pattern list")
     rules = (*(parse_pattern(item) for item in patterns), *_tripwires(facts), *_packed(facts, folder))
+    names = named(facts["names"]) if facts.get("names") else None
     if not sets:
-        return Own(rules)
+        return Own(rules, names=names)
     if folder is None:
         raise _no_folder()
     opened = tuple(_opened(item, folder) for item in sets)
-    return Own(rules, opened, read_key(folder))
+    return Own(rules, opened, read_key(folder), names)
+
+
+def named(facts: Mapping[str, Any]) -> tuple[Names, Rule]:
+    """Raises `Usage` DLP-PATTERN for an effect or a direction that is none, `Refused` DLP-WEIGHTS."""
+    try:
+        rule = name_rule(Effect(facts["effect"]), map(Direction, facts["directions"]))
+    except (KeyError, TypeError, ValueError):
+        raise Usage(
+            "DLP-PATTERN", "what is said of names cannot be read", fix="garrison dlp names --help"
+        ) from None
+    if rule.effect is Effect.BLOCK or not rule.directions:
+        raise Usage("DLP-PATTERN", "names are noted or redacted", fix="garrison dlp action set --help blocks")
+    return Names(), rule
+
+
+def with_names() -> Own:
+    """Nothing but names of people, wherever they stand: for commands without a server."""
+    return Own(names=named({"effect": Effect.REDACT, "directions": list(Direction)}))
 
 
 def _tripwires(facts: Mapping[str, Any]) -> tuple[Rule, ...]:

@@ -14,9 +14,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from garrison.detect.base import Effect, TextFinding
-from garrison.detect.copies import CopyStream
 from garrison.detect.patterns import Hit
 from garrison.detect.rulepack import CONTEXT, MAX_REACH, Rule
 
@@ -67,6 +67,17 @@ class _Growing:
     searched: int
 
 
+class Marks(Protocol):
+    """A detector of its own kind: it names places itself, and says how far it is."""
+
+    @property
+    def safe(self) -> int:
+        """Nothing that is not told yet starts before this place."""
+
+    def feed(self, text: str, *, last: bool = False) -> list[tuple[int, int, Rule]]:
+        """What is certain now: start, end and rule, counted from the first feed."""
+
+
 def farthest(rules: Iterable[Rule]) -> int:
     """How far back, across any cut, a value with spaces in it may begin."""
     return max((rule.reach for rule in rules if rule.boundary == WIDTH), default=0)
@@ -79,12 +90,12 @@ class Redaction:
         self,
         rules: Sequence[Rule],
         back: int,
-        copies: CopyStream | None = None,
+        marks: Sequence[Marks] = (),
         relabel: Callable[[Rule, str], str] | None = None,
     ) -> None:
         self._rules = rules
         self._relabel = relabel  # what stands in the place of a value, instead of its rule's label
-        self._copies = copies
+        self._marks = marks
         self._back = back  # what `farthest` says of the rules
         self._buffer = ""
         self._base = 0  # absolute offset of buffer[0]
@@ -135,9 +146,9 @@ class Redaction:
         limit = end if last else max(self._cut, end - MAX_REACH)
         if self._back and not last:
             limit = min(limit, end - self._back)
-        if self._copies is not None:
-            self._mark(self._copies.feed(text, last=last))
-            limit = end if last else min(limit, self._copies.safe)
+        for marks in self._marks:
+            self._mark(marks.feed(text, last=last))
+            limit = end if last else min(limit, marks.safe)
         if self._windows:
             limit = min(limit, min(window.start for window in self._windows))
         if self._growing:
@@ -150,7 +161,7 @@ class Redaction:
         """Take in what another detector found. Passages that overlap become one: `_emit` joins them."""
         for start, end, rule in found:
             notes = rule.effect is Effect.NOTE
-            (self._notes if notes else self._spans).append(_Span(rule, start, end))
+            (self._notes if notes else self._spans).append(_Span(rule, start, end, end))
 
     def _move_cut(self, fresh: int, end: int) -> None:
         """Look for the last cut, near the end first; the last character before may have become one now."""

@@ -36,7 +36,7 @@ class Detection:
     def renew(self, facts: Mapping[str, Any]) -> Inspector | Unable:
         wanted = {
             key: facts.get(key)
-            for key in ("patterns", "copies", "canaries", "hosts", "packs", "tier2", "folder")
+            for key in ("patterns", "copies", "canaries", "hosts", "packs", "names", "tier2", "folder")
         }
         if self._current is None or wanted != self._facts:
             self._facts, self._current = wanted, self._made(facts)

@@ -61,6 +61,10 @@ class Access:
         default_factory=dict
     )  # who is asked in doubt, by "tier2.CHANNEL"
 
+    names: dict[str, Mapping[str, Any]] = field(
+        default_factory=dict
+    )  # one, when names of people are looked for
+
     def copy(self) -> Access:
         return Access(
             dict(self.issuers),
@@ -81,6 +85,7 @@ class Access:
             dict(self.packs),
             dict(self.guards),
             dict(self.tier2),
+            dict(self.names),
         )
 
 
@@ -110,6 +115,7 @@ def _fold(access: Access, event: Event) -> None:
         _keep(access.canaries, event, "canary")
         _keep(access.hosts, event, "host")
         _keep(access.packs, event, "pack")
+        _keep(access.names, event, "names")
     elif event.action is Action.GUARD_EXCEPT:
         _keep(access.exceptions, event, "exception")
     elif event.action is Action.GUARD_WRITE:

@@ -12,6 +12,7 @@ from garrison.core.errors import Undecided
 from garrison.detect.base import Direction, Effect
 from garrison.detect.dlp_trial import parse, report
 from garrison.detect.inspect import Inspector
+from garrison.detect.own import NOTHING_OWN, with_names
 
 _EXAMPLES = """examples:
   garrison dlp eval --set dlp.jsonl
@@ -116,6 +117,8 @@ def run_list(args: argparse.Namespace) -> int:
         for one in result["copies"]
     ]
     rows += [(f"dlp.canary.{one['name']}", "redact", "output", one["value"]) for one in result["canaries"]]
+    names = result["names"]
+    rows += [("dlp.pii.person", names["effect"], _ways(names), "names of people")] if names else []
     rows += [("dlp.exfil.host", "redact", "output", f"not {host}") for host in result["hosts"]]
     rows += [
         (f"{one['class']}.*", one["action"], one["direction"], f"tier {one['tier']}")
@@ -158,6 +161,7 @@ def _add_eval(verbs: Any) -> None:
         default=Direction.INPUT.value,
         help="who wrote the texts (default: input)",
     )
+    evaluate.add_argument("--names", action="store_true", help="names of people, too")
     gate = evaluate.add_argument_group("gate", "exit 1 when the measured rate misses one of these")
     gate.add_argument("--min-recall", type=share, metavar="R", help="of labelled spans")
     gate.add_argument("--min-precision", type=share, metavar="R", help="of findings")
@@ -171,7 +175,8 @@ def run_eval(args: argparse.Namespace) -> int:
     rows = [parse(row, number) for number, row in read_rows(args.set)]
     if not rows:
         raise Undecided("GRD-EMPTY", f"{args.set} has no text to judge", fix="give a set with rows")
-    inspector = Inspector(directions=(direction,), score_all=False)
+    own = with_names() if args.names else NOTHING_OWN
+    inspector = Inspector(directions=(direction,), score_all=False, own=own)
     result = report((row, inspector.inspect(row.text, direction).findings) for row in rows)
     result["direction"] = direction.value
     result["gate"] = _gates(args, result)

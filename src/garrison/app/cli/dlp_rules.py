@@ -1,4 +1,4 @@
-"""`garrison dlp action|canary|host`: what is done with values, tripwires, and where answers may point."""
+"""`garrison dlp action|names|canary|host`: what is done with values, names, tripwires, and where answers may point."""
 
 from __future__ import annotations
 
@@ -14,6 +14,12 @@ _ACTION = """examples:
   garrison dlp action set --tier confidential --direction input --class pii --do tokenise
   garrison dlp action set --tier secret --direction output --class secret --do block
   garrison dlp action set --tier personal --direction output --class pii --do mask"""
+
+
+_NAMES = """examples:
+  garrison dlp names on
+  garrison dlp names on --direction output
+  garrison dlp names on --effect note"""
 
 
 def add(verbs: Any, show: Callable[[argparse.Namespace, dict[str, Any]], int]) -> None:
@@ -38,8 +44,36 @@ def add(verbs: Any, show: Callable[[argparse.Namespace, dict[str, Any]], int]) -
     )
     _add_where(remove)
     remove.set_defaults(run=lambda args: show(args, link.call(args, "dlp.action.remove", **_where(args))))
+    _add_names(verbs, show)
     _add_named(verbs, show, "canary", "a word that must never come out", "support-prompt")
     _add_named(verbs, show, "host", "where answers may point", "docs.example.com")
+
+
+def _add_names(verbs: Any, show: Callable[[argparse.Namespace, dict[str, Any]], int]) -> None:
+    parser = verbs.add_parser("names", help="look for names of people, too").add_subparsers(
+        dest="names", required=True, metavar="VERB"
+    )
+    on = parser.add_parser(
+        "on",
+        help="look for them",
+        description="Noted in requests and redacted in answers, unless dlp action set says otherwise of pii.",
+        epilog=_NAMES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    on.add_argument("--effect", choices=["note", "redact"], default="redact", help="note: events only")
+    on.add_argument(
+        "--direction",
+        action="append",
+        choices=["input", "output"],
+        help="where to look; may be given again (default: both)",
+    )
+    on.set_defaults(
+        run=lambda args: show(
+            args, link.call(args, "dlp.names.on", effect=args.effect, directions=args.direction)
+        )
+    )
+    off = parser.add_parser("off", help="do not", epilog="example: garrison dlp names off")
+    off.set_defaults(run=lambda args: show(args, link.call(args, "dlp.names.off")))
 
 
 def _add_where(parser: Any) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from garrison.app import tier2
 from garrison.detect.base import Direction
 from garrison.detect.inspect import Inspector
+from garrison.detect.own import NOTHING_OWN, Own
 from garrison.detect.tier2 import BLOCK_AT, MAX_SECONDS, Guard, channel_of
 from garrison.detect.tier2_ask import BothTiers, guards
 from garrison.detect.tier2_released import released
@@ -32,6 +33,7 @@ def opened(
     cache: Path | None,
     *,
     block_at: float = BLOCK_AT,
+    own: Own = NOTHING_OWN,
 ) -> Iterator[Inspector | BothTiers]:
     """An inspector, with the second tier that was asked for or comes along; its process ends with the block.
 
@@ -45,7 +47,7 @@ def opened(
     wanted = {channel_of(way) for way in directions if way is not Direction.OUTPUT}
     chosen = [one for one in chosen if wanted & set(one["channels"])]
     if not chosen:
-        yield Inspector(directions=directions, cache=cache, block_at=block_at)
+        yield Inspector(directions=directions, cache=cache, block_at=block_at, own=own)
         return
     with ExitStack() as ending, tempfile.TemporaryDirectory(prefix="tier2-") as place:
         Path(place).chmod(0o711)
@@ -56,7 +58,8 @@ def opened(
             ending.callback(side.stop)
             asked.update(dict.fromkeys(facts["channels"], side.asked))
         yield BothTiers(
-            Inspector(directions=directions, cache=cache, asks=_patient(guards(asked, block_at))), asked
+            Inspector(directions=directions, cache=cache, asks=_patient(guards(asked, block_at)), own=own),
+            asked,
         )
 
 

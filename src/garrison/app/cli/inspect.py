@@ -20,6 +20,7 @@ from garrison.app.cli.guard_tier2 import opened
 from garrison.core.errors import GarrisonError, Usage
 from garrison.detect.base import Direction, Inspection
 from garrison.detect.inspect import MAX_TEXT, Inspector
+from garrison.detect.own import NOTHING_OWN, with_names
 from garrison.detect.tier2_ask import BothTiers
 
 MAX_LINE = 6 * MAX_TEXT  # bytes: every character of the longest text written as a JSON escape
@@ -42,13 +43,15 @@ def add(subparsers: Any) -> None:
     parser.add_argument(
         "--jsonl", action="store_true", help="one JSON object a line; without it, all of stdin is one text"
     )
+    parser.add_argument("--names", action="store_true", help="names of people, too")
     add_tier2(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """0 when every text was answered, 2 when a line was not one."""
     direction = Direction(args.direction)
-    with opened(args, (direction,), _cache()) as inspector:
+    own = with_names() if args.names else NOTHING_OWN
+    with opened(args, (direction,), _cache(), own=own) as inspector:
         return _filtered(args, inspector, direction)
 
 

@@ -114,7 +114,9 @@ def fingerprint_remove(house: House, call: Call) -> dict[str, Any]:
 def dlp_list(house: House, call: Call) -> dict[str, Any]:
     authorise(house, call.subject, Action.POSTURE_READ, "dlp")
     told = detection(house.people().access, house.settings, house.now())
-    return {key: told[key] for key in ("patterns", "copies", "canaries", "hosts", "actions", "packs")}
+    return {
+        key: told[key] for key in ("patterns", "copies", "canaries", "hosts", "names", "actions", "packs")
+    }
 
 
 def record(house: House, call: Call, name: str, shown: Mapping[str, Any], **facts: Any) -> dict[str, Any]:

@@ -1,20 +1,22 @@
-"""Verbs about what is done with values, canaries in hidden context, and the hosts that answers may point to."""
+"""Verbs about what is done with values, names of people, canaries in hidden context, and hosts of answers."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from garrison.app.detection import NAMES
 from garrison.app.house import House
 from garrison.app.verbs.base import Call, Verb, authorise
 from garrison.app.verbs.dlp import compile_with, record, removed
 from garrison.core.actions import Action
 from garrison.core.decision import Tier
 from garrison.core.errors import Refused, Usage
-from garrison.detect.base import Direction
+from garrison.detect.base import Direction, Effect
 from garrison.detect.canary import MAX_CANARIES, canary_rules, new_canary
 from garrison.detect.custom import NAME
 from garrison.detect.handling import CLASSES, MAX_ACTIONS, Treatment, parse_actions
 from garrison.detect.hosts import MAX_HOSTS, parse_host
+from garrison.detect.own import named
 
 
 def action_set(house: House, call: Call) -> dict[str, Any]:
@@ -74,6 +76,21 @@ def host_remove(house: House, call: Call) -> dict[str, Any]:
     return removed(house, call, "host", house.people().access.hosts, parse_host(call.text("name")))
 
 
+def names_on(house: House, call: Call) -> dict[str, Any]:
+    """Look for names of people, too. What is done with them is said as of all personal data."""
+    facts = {
+        "effect": call.optional("effect") or Effect.REDACT.value,
+        "directions": call.texts("directions") or [Direction.INPUT.value, Direction.OUTPUT.value],
+    }
+    authorise(house, call.subject, Action.DLP_WRITE, NAMES)
+    _, rule = named(facts)
+    return record(house, call, NAMES, {**facts, "rule_id": rule.id}, names=facts)
+
+
+def names_off(house: House, call: Call) -> dict[str, Any]:
+    return removed(house, call, "names", house.people().access.names, NAMES)
+
+
 def _one(call: Call, key: str, known: list[str]) -> str:
     value = call.text(key)
     if value not in known:
@@ -95,4 +112,6 @@ RULE_VERBS = (
     Verb("dlp.canary.remove", Action.DLP_WRITE, canary_remove),
     Verb("dlp.host.add", Action.DLP_WRITE, host_add),
     Verb("dlp.host.remove", Action.DLP_WRITE, host_remove),
+    Verb("dlp.names.on", Action.DLP_WRITE, names_on),
+    Verb("dlp.names.off", Action.DLP_WRITE, names_off),
 )
