@@ -141,10 +141,11 @@ def _answering(
 def _warm(side: Side, script: Path) -> int:
     """Some load much at their first requests, and answer none of them for a while. How long a round has to be, in
     shorter ones, so that what is under way at its end does not count."""
-    ends = time.monotonic() + WARM_SECONDS
+    ends, seconds = time.monotonic() + WARM_SECONDS, 1
     while True:
+        seconds *= 2  # with many at once the first answer may come after all of them are nearly done
         try:
-            load = _load(side, script, 2)
+            load = _load(side, script, seconds)
         except Silent:
             if time.monotonic() > ends:
                 raise
