@@ -32,7 +32,7 @@ from garrison.detect.route_guard import AS_EVER, WIDEST, RouteGuard
 from garrison.detect.rulepack import Rule, built_in_rules
 from garrison.detect.stream import StreamRedactor
 from garrison.detect.tier2 import Guard, channel_of
-from garrison.detect.tier2_doubt import Orders, Read, concluded, doubted
+from garrison.detect.tier2_doubt import Orders, Read, concluded, doubted, telling
 
 BLOCK_AT = 0.80
 GATE = "gate"  # the kind of the rule that finds words which orders use; without one, tier 1 does not block
@@ -283,7 +283,7 @@ class Inspector:
         channel = channel_of(direction)
         guard = said.over(self._asks.get(channel, self._guard))
         signed, read = self._orders(text, direction, hits, guard)
-        orders = Orders(text, passed, direction, findings, tuple(signed), tuple(read), excepted, forbidden)
+        orders = Orders(text, passed, direction, findings, tuple(signed), telling(read), excepted, forbidden)
         doubt = (
             doubted(orders, guard, tolerant=tolerant) if channel in self._asks and not self._failed else None
         )

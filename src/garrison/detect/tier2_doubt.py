@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from garrison.detect import signatures
 from garrison.detect.base import Direction, Doubt, Inspection, Opinions, Outcome, TextFinding
@@ -29,6 +30,8 @@ COMMON = frozenset(
 )
 EVERY = 5
 MAX_LOOKED_AT = 4_000
+UNSPELT = 2  # words of a text that is spelt out letter by letter, at most
+_WHOLE_WORD = re.compile(r"[^\W\d_]{2}")
 _WORD = re.compile(r"[a-z]+(?:'[a-z]+)?|[0-9]+")
 
 
@@ -76,6 +79,20 @@ class Orders:
         if tier1_rule(self.direction) in self.excepted:
             return 0.0
         return max((one.score for one in read), default=0.0)
+
+
+def telling(read: Iterable[Read]) -> tuple[Read, ...]:
+    """The readings that count. Letters one by one look odd to a reader of language, harmless or not: once they were
+    put together, what they were put together from says nothing any more."""
+    found = tuple(read)
+    if not any(one.view.name for one in found):
+        return found
+    return tuple(one for one in found if one.view.name or not _is_spelt(one.view.text))
+
+
+def _is_spelt(text: str) -> bool:
+    """Whether a text is of single letters, so that no order can stand between them."""
+    return sum(1 for _ in islice(_WHOLE_WORD.finditer(text), UNSPELT + 1)) <= UNSPELT
 
 
 def concluded(orders: Orders, guard: Guard, *, doubt: Doubt | None = None) -> Inspection:
