@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,27 @@ from tests.runtime.stage import Served, SignedModel, need, sign_model
 from tests.runtime.test_inference import answers, one_file, tensor, wheel_file
 from tests.runtime.test_serving import ask
 
+from garrison.core.event import Event
 from garrison.runtime.guest.boot import DIFFERS
 from garrison.runtime.running import family
 from garrison.runtime.sandboxes.base import Launch
 from garrison.runtime.sandboxes.ladder import sandbox_for
 from garrison.runtime.sandboxes.users import free_uid
+from garrison.runtime.supervisor import Supervisor, Timing
 
 pytestmark = pytest.mark.skipif(
     "GARRISON_MICROVM" not in os.environ,
     reason="NOT PROVED HERE: models served in a guest; each boot takes 5 to 60 s: make microvm-test",
 )
+
+
+@pytest.fixture
+def served(short_path: Path) -> Served:
+    """With time for guests that are emulated on a busy machine."""
+    events: list[Event] = []
+    timing = Timing(ready=200, first_backoff=0.05, grace=1)
+    supervisor = Supervisor(record=events.append, now=lambda: datetime.now(UTC), timing=timing)
+    return Served(supervisor, events, short_path)
 
 
 @pytest.mark.row("B04", kind="R")

@@ -30,7 +30,7 @@ from garrison.runtime.health import HealthCheck
 from garrison.runtime.loader import Files, LoadedModel, Verify, load
 from garrison.runtime.refused import RefusedCalls
 from garrison.runtime.running import Running
-from garrison.runtime.sandboxes.base import Launch, Limits, Sandbox
+from garrison.runtime.sandboxes.base import Launch, Limits, Prepares, Sandbox
 from garrison.runtime.sandboxes.ladder import DEFAULT_LEVEL, sandbox_for
 from garrison.runtime.sandboxes.start import SOCKET_NAME
 from garrison.runtime.sandboxes.users import free_uid
@@ -234,8 +234,13 @@ class Supervisor:
             _make_socket_directory(server.socket.parent, server.uid)
             server.walls.clear()
             self._refused.forget(server.uid)
+            order = replace(_order(server, service), digests=_digests(loaded))
+            if isinstance(server.sandbox, Prepares):
+                await asyncio.to_thread(server.sandbox.prepare, order)
+            if not server.is_wanted:
+                raise _stopped(server)
             server.running = processes.run(
-                lambda output: server.sandbox.launch(_order(server, service, output)),
+                lambda output: server.sandbox.launch(replace(order, output=output)),
                 forwards_signals=server.sandbox.forwards_signals,
             )
         finally:
@@ -384,13 +389,18 @@ def _give_back(loading: asyncio.Future[LoadedModel]) -> None:
         loading.result().close()
 
 
-def _order(server: _Server, service: Service, output: int) -> Launch:
+def _digests(loaded: LoadedModel) -> dict[int, str]:
+    verified = {entry.path: entry.digest for entry in loaded.verified.manifest}
+    return {descriptor: verified[path] for path, descriptor in loaded.kept.items()}
+
+
+def _order(server: _Server, service: Service) -> Launch:
     return Launch(
         name=str(server.spec.ref),
         program=service.program,
         socket_directory=server.socket.parent,
         uid=server.uid,
-        output=output,
+        output=-1,  # known when it is started
         settings=service.settings,
         files=service.files,
         limits=_limits(server, service),

@@ -21,7 +21,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 1, 2, 4, 8, 32
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND = 1, 2, 4, 8, 32, 4096
 SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
 HERE = "/garrison"
 PORT = "garrison"
@@ -52,7 +52,7 @@ def main() -> NoReturn:
     while not orders:
         end.step()
     order = json.loads(orders[0])
-    mount("tmpfs", SCRATCH, MS_NOSUID | MS_NODEV | MS_NOEXEC, f"mode=1777,size={order['temporary']}")
+    give_scratch(order["temporary"])
     files, wrong = take_disks(order["disks"])
     if wrong:
         end.send(relay.EXIT, 0, relay.STATUS.pack(DIFFERS))
@@ -107,6 +107,21 @@ def port() -> str:
                     return f"/dev/{name}"
         time.sleep(0.02)
     raise SystemExit("no channel to the host appeared")
+
+
+def give_scratch(size: int) -> None:
+    """An empty /tmp, but for what the archive has below it: a Python that is installed there, for one."""
+    kept = [(name, os.open(f"{SCRATCH}/{name}", os.O_PATH | os.O_CLOEXEC)) for name in os.listdir(SCRATCH)]
+    mount("tmpfs", SCRATCH, MS_NOSUID | MS_NODEV | MS_NOEXEC, f"mode=1777,size={size}")
+    for name, descriptor in kept:
+        place, source = f"{SCRATCH}/{name}", f"/proc/self/fd/{descriptor}"
+        if os.path.isdir(source):
+            os.mkdir(place)
+        else:
+            os.close(os.open(place, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o444))
+        if _libc.mount(source.encode(), place.encode(), None, ctypes.c_ulong(MS_BIND), None) != 0:
+            raise OSError(ctypes.get_errno(), "bind", place)
+        os.close(descriptor)
 
 
 def take_disks(wanted: Sequence[Mapping[str, Any]]) -> tuple[dict[str, int], str]:

@@ -94,7 +94,7 @@ def build(
     kernel: Kernel, confine: Path, program: Path, modules: Mapping[str, Path], look: Look
 ) -> tuple[int, str, int]:
     """A descriptor of the archive for one program, its SHA-256 and its size. Raises `Undecided` RUN-GUEST."""
-    descriptor = os.memfd_create("initial")
+    descriptor = os.memfd_create("initial", os.MFD_ALLOW_SEALING | os.MFD_CLOEXEC)
     try:
         archive = Archive(descriptor)
         scripts = (HERE / "boot.py", HERE / "relay.py", confine)

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from garrison.confine.profiles import Profile
 
@@ -49,6 +49,7 @@ class Launch:
     A declared command (`runtime/declared.py`, level bwrap alone) is executed in the program's place: `command` are its
     words, `shows` the host's directories that hold it, `devices` what it computes with, `variables` its environment.
     `profile` is the system call filter's, by the program's name where there is none.
+    `digests` are the verified ones of `files` and `tree`, SHA-256 by descriptor, for a level that copies and checks.
     `facts` is filled by `launch`: what of these walls belongs into the event, such as digests.
     """
 
@@ -69,6 +70,14 @@ class Launch:
     variables: Mapping[str, str] = field(default_factory=dict)
     profile: Profile | None = None
     facts: dict[str, str] = field(default_factory=dict)
+    digests: Mapping[int, str] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Prepares(Protocol):
+    """A level whose start has parts that take seconds; they are done in a thread, before `launch`."""
+
+    def prepare(self, order: Launch) -> None: ...
 
 
 class Sandbox(Protocol):

@@ -7,6 +7,7 @@ Outside, QEMU and the keeper of its channel (`guest/keeper.py`) run as the model
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import math
@@ -15,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -23,6 +25,7 @@ from pathlib import Path
 from garrison.confine.profiles import GUEST as GUEST_PROFILE
 from garrison.core.errors import Refused, Undecided
 from garrison.runtime.guest import image, kernel
+from garrison.runtime.held import SEALS
 from garrison.runtime.sandboxes import features, start
 from garrison.runtime.sandboxes.base import MIB, Availability, Launch, Limits
 from garrison.runtime.sandboxes.bwrap import INSIDE_UID, SOCKET_DIRECTORY, Bubblewrap
@@ -79,96 +82,139 @@ class MicroVM:
                 fix="join its files into fewer, or serve it with --isolation gvisor",
             )
         with ExitStack() as open_files:
-            initial, digest, size = image.build(found, start.CONFINE, order.program, order.modules, _look)
-            open_files.callback(os.close, initial)
-            booted = kernel.content(found.image)
-            system = start.memory_file("kernel", booted)
-            open_files.callback(os.close, system)
-            disks = [(f"f{i}", d, {"name": name}) for i, (name, d) in enumerate(order.files.items())]
-            disks += [(f"t{i}", d, {"path": path}) for i, (path, d) in enumerate(order.tree.items())]
-            shown = {}
-            for serial, descriptor, _ in disks:
-                shown[serial] = os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)
-                open_files.callback(os.close, shown[serial])
+            guest = _guest(found, order.program, tuple(sorted(order.modules.items())))
+            disks = _disks(order, open_files)
             accelerator = "kvm" if has_kvm(binary) else "tcg"
-            memory = order.limits.memory + OWN_MEMORY + 2 * size + sum(_sizes(disks))
+            memory = order.limits.memory + OWN_MEMORY + 2 * guest.size + sum(disk.size for disk in disks)
             words = machine(binary, accelerator, memory, math.ceil(order.limits.cpus))
-            words += ["-kernel", f"/proc/self/fd/{system}", "-initrd", f"/proc/self/fd/{initial}"]
+            words += ["-kernel", f"/proc/self/fd/{guest.kernel}", "-initrd", f"/proc/self/fd/{guest.initial}"]
             words += ["-append", COMMAND_LINE]
-            for number, (serial, _, _) in enumerate(disks, 1):
-                words += _disk(serial, shown[serial], number)
-            inside = self._inside(order, disks)  # with the digest of the program's own filter
+            for number, disk in enumerate(disks, 1):
+                words += disk.words(number)
+            kept = (guest.kernel, guest.initial, *(disk.descriptor for disk in disks))
             keeper = start.memory_file(
                 "keeper",
                 json.dumps(
                     {
                         "library": str(GUEST / "relay.py"),
                         "command": words,
-                        "keep": [initial, system, *shown.values()],
-                        "order": inside,
+                        "keep": kept,
+                        "order": _inside(order, disks),  # which notes the digest of the program's own filter
                         "socket": start.SOCKET_NAME,
                     }
                 ).encode(),
             )
             open_files.callback(os.close, keeper)
             order.facts.update(
-                kernel=f"sha256:{hashlib.sha256(booted).hexdigest()}",
-                initial=f"sha256:{digest}",
+                kernel=f"sha256:{guest.kernel_digest}",
+                initial=f"sha256:{guest.initial_digest}",
                 acceleration=accelerator,
             )
-            outer = replace(
-                order,
-                files={
-                    "keeper": keeper,
-                    "initial": initial,
-                    "kernel": system,
-                    **{f"disk-{serial}": descriptor for serial, descriptor in shown.items()},
-                },
-                tree={},
-                modules={},
-                facts={},
-                profile=GUEST_PROFILE,
-                command=(sys.executable, "-I", "-S", "-B", str(GUEST / "keeper.py"), str(keeper)),
-                shows=(
-                    Path(os.path.realpath(sys.executable)),
-                    Path(binary),
-                    GUEST,
-                    *filter(Path.exists, FIRMWARE),
-                ),
-                devices=(Path("/dev/kvm"),) if accelerator == "kvm" else (),
-                limits=Limits(
-                    memory=memory + QEMU_MEMORY,
-                    threads=QEMU_THREADS,
-                    cpus=order.limits.cpus,
-                    open_files=order.limits.open_files,
-                ),
-            )
-            return Bubblewrap().launch(outer)
+            return Bubblewrap().launch(_outer(order, binary, accelerator, memory, (keeper, *kept)))
 
-    def _inside(self, order: Launch, disks: list[tuple[str, int, dict[str, str]]]) -> dict[str, object]:
-        """What `boot.py` is told."""
-        inner = start.confinement(
-            replace(order, command=()),
-            read=(*python_places().directories, order.program, *start.model_place(order)),
-            directory=SOCKET_DIRECTORY,
-            threads=order.limits.threads,
-            minimum_abi=GUEST_ABI,
+    def prepare(self, order: Launch) -> None:
+        """Make the guest's file system, which `launch` finds made then."""
+        found = kernel.find(self.roots)
+        if found is not None:
+            _guest(found, order.program, tuple(sorted(order.modules.items())))
+
+
+@dataclass(frozen=True, slots=True)
+class _Guest:
+    """Sealed, and kept as long as this process lives: a server is started again with the same."""
+
+    kernel: int
+    kernel_digest: str
+    initial: int
+    initial_digest: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Disk:
+    """`shown` says what the guest does with it; `descriptor` can only be read."""
+
+    serial: str
+    shown: Mapping[str, str]
+    descriptor: int
+    size: int
+    sha256: str
+
+    def words(self, number: int) -> list[str]:
+        """QEMU's, for a read-only disk that is the descriptor itself."""
+        options = f"file.locking=off,if=none,id={self.serial},format=raw,readonly=on,snapshot=off"
+        return [
+            *("-add-fd", f"fd={self.descriptor},set={number}"),
+            *("-drive", f"file=/dev/fdset/{number},{options}"),
+            *("-device", f"virtio-blk-pci,drive={self.serial},serial={self.serial}"),
+        ]
+
+
+@lru_cache(maxsize=8)
+def _guest(found: kernel.Kernel, program: Path, modules: tuple[tuple[str, Path], ...]) -> _Guest:
+    booted = kernel.content(found.image)
+    initial, digest, size = image.build(found, start.CONFINE, program, dict(modules), _look)
+    system = os.memfd_create("kernel", os.MFD_ALLOW_SEALING | os.MFD_CLOEXEC)
+    os.write(system, booted)
+    for descriptor in (system, initial):
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, SEALS)
+    return _Guest(system, hashlib.sha256(booted).hexdigest(), initial, digest, size)
+
+
+def _disks(order: Launch, open_files: ExitStack) -> list[_Disk]:
+    wanted = [(f"f{i}", d, {"name": name}) for i, (name, d) in enumerate(order.files.items())]
+    wanted += [(f"t{i}", d, {"path": path}) for i, (path, d) in enumerate(order.tree.items())]
+    disks = []
+    for serial, given, shown in wanted:
+        descriptor = os.open(f"/proc/self/fd/{given}", os.O_RDONLY | os.O_CLOEXEC)
+        open_files.callback(os.close, descriptor)
+        digest = order.digests.get(given) or _sha256(given)
+        disks.append(
+            _Disk(serial, shown, descriptor, os.fstat(given).st_size, digest.removeprefix("sha256:"))
         )
-        return {
-            "disks": [
-                {
-                    "serial": serial,
-                    "size": os.fstat(descriptor).st_size,
-                    "sha256": _sha256(descriptor),
-                    **name,
-                }
-                for serial, descriptor, name in disks
-            ],
-            "inner": inner,
-            "temporary": order.limits.temporary,
-            "user": INSIDE_UID,
-            "environment": start.environment(order),
-        }
+    return disks
+
+
+def _inside(order: Launch, disks: Sequence[_Disk]) -> dict[str, object]:
+    """What `boot.py` is told."""
+    inner = start.confinement(
+        replace(order, command=()),
+        read=(*python_places().directories, order.program, *start.model_place(order)),
+        directory=SOCKET_DIRECTORY,
+        threads=order.limits.threads,
+        minimum_abi=GUEST_ABI,
+    )
+    return {
+        "disks": [
+            {"serial": disk.serial, "size": disk.size, "sha256": disk.sha256, **disk.shown} for disk in disks
+        ],
+        "inner": inner,
+        "temporary": order.limits.temporary,
+        "user": INSIDE_UID,
+        "environment": start.environment(order),
+    }
+
+
+def _outer(order: Launch, binary: str, accelerator: str, memory: int, descriptors: Sequence[int]) -> Launch:
+    """The keeper of the channel and its QEMU, as a command in the level bwrap; the first descriptor is its order."""
+    python = Path(os.path.realpath(sys.executable))
+    return replace(
+        order,
+        files={f"kept{number}": number for number in descriptors},
+        tree={},
+        modules={},
+        facts={},
+        profile=GUEST_PROFILE,
+        command=(sys.executable, "-I", "-S", "-B", str(GUEST / "keeper.py"), str(descriptors[0])),
+        shows=(python, Path(binary), GUEST, *filter(Path.exists, FIRMWARE)),
+        devices=(Path("/dev/kvm"),) if accelerator == "kvm" else (),
+        limits=Limits(
+            memory=memory + QEMU_MEMORY,
+            threads=QEMU_THREADS,
+            cpus=order.limits.cpus,
+            open_files=order.limits.open_files,
+        ),
+    )
 
 
 def machine(binary: str, accelerator: str, memory: int, processors: int) -> list[str]:
@@ -184,18 +230,6 @@ def machine(binary: str, accelerator: str, memory: int, processors: int) -> list
         *("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"),
         *("-device", "virtio-serial-pci,max_ports=2", "-chardev", "socket,id=link,fd={link}"),
         *("-device", "virtserialport,chardev=link,name=garrison"),
-    ]
-
-
-def _disk(serial: str, descriptor: int, number: int) -> list[str]:
-    """A read-only disk that is the descriptor itself."""
-    return [
-        *("-add-fd", f"fd={descriptor},set={number}"),
-        *(
-            "-drive",
-            f"file=/dev/fdset/{number},file.locking=off,if=none,id={serial},format=raw,readonly=on,snapshot=off",
-        ),
-        *("-device", f"virtio-blk-pci,drive={serial},serial={serial}"),
     ]
 
 
@@ -258,10 +292,6 @@ def _look(names: tuple[str, ...]) -> tuple[list[str], list[str]]:
         finally:
             os.close(output)
     return loaded, mapped
-
-
-def _sizes(disks: list[tuple[str, int, dict[str, str]]]) -> list[int]:
-    return [os.fstat(descriptor).st_size for _, descriptor, _ in disks]
 
 
 def _sha256(descriptor: int) -> str:
