@@ -17,6 +17,7 @@ from tests.app.test_dlp import _snapshot
 from tests.fakes.tier2 import classifier
 
 from garrison.app import watching
+from garrison.app.cli.posture import gather
 from garrison.app.tier2_keeper import Tier2Keeper
 from garrison.core.actions import Action
 from garrison.core.errors import GarrisonError, Refused, Undecided
@@ -30,6 +31,7 @@ from garrison.detect.tier2_ask import BothTiers, parse_asked
 from garrison.evidence import store as events
 from garrison.evidence.export import to_ocsf
 from garrison.gateway.detection import Detection
+from garrison.governance.posture import compute
 from garrison.runtime.running import innermost
 from garrison.trust.tree import read_tree
 
@@ -73,6 +75,10 @@ def test_a_route_is_observed_and_then_enforced_and_every_change_is_told_and_sign
     route.ask("guard.route.set", name="fraud", mode="observe", low=0.2, high=0.9)
     (guard,) = _snapshot(route)["guards"]
     assert parse_guard(guard).observes
+    shown = compute(gather(route.house.settings.data, route.clock())).as_json()
+    assert "garrison guard route set fraud --mode enforce" in json.dumps(shown), (
+        "the posture says how to mend it"
+    )
     route.ask("guard.route.set", name="fraud", mode="enforce", block_at=0.85, deadline_ms=200)
     (guard,) = _snapshot(route)["guards"]
     assert guard == {

@@ -18,6 +18,7 @@ from garrison.governance.facts import (
     DriftFacts,
     Facts,
     GatewayFacts,
+    GuardFacts,
     JobFacts,
     LedgerFacts,
     ReleaseFacts,
@@ -107,6 +108,11 @@ CHANGES = [
     ({"drift": (DriftFacts("fraud@1", False, "LIN-DENIED", "a-000020"),)}, "artifacts", WARN, "LIN-DENIED"),
     ({"keyring": StandFacts("older", "KEY-ROLLBACK", "garrison key list")}, "artifacts", BAD, "KEY-ROLLBACK"),
     ({"approved_list": StandFacts("stale", "TUF-EXPIRED", "garrison approvals")}, "artifacts", BAD, "TUF-EXPIRED"),
+    ({"exceptions": (("tier1.user", "fraud", "dana", NOW + timedelta(days=2)),)}, "gateway", WARN, "GRD-EXCEPT"),
+    ({"exceptions": (("tier1.user", "fraud", "dana", NOW - timedelta(days=2)),)}, "gateway", WARN, "GRD-EXCEPT"),
+    ({"guards": (GuardFacts("fraud", observes=True, observed=3),)}, "gateway", WARN, "GRD-ROUTE"),
+    ({"guards": (GuardFacts("fraud", tolerant=True),)}, "gateway", WARN, "PRM-UNDECIDED"),
+    ({"guards": (GuardFacts("fraud", failed=2),)}, "gateway", WARN, "PRM-UNDECIDED"),
     ({"pipeline_checks": ()}, "data pipeline", BAD, "POS-NONE"),
 ]  # fmt: skip
 

@@ -33,6 +33,9 @@ class ModelActivity:
     latency_ms_max: float = 0.0
     latency_count: int = 0
     last_request: str = ""
+    incomplete: int = 0  # requests that a detector failed on, and when the last was
+    last_incomplete: str = ""
+    observed: int = 0  # requests that would have been blocked, had their route not only observed
     per_minute: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -141,6 +144,10 @@ def _request(activity: ModelActivity, event: Event) -> None:
     activity.denied += event.outcome in {Outcome.DENIED, Outcome.UNKNOWN}
     activity.errors += event.outcome is Outcome.ERROR
     activity.last_request = format_time(event.time)
+    activity.observed += bool(event.data.get("observed"))
+    if event.data.get("incomplete") or event.code == "PRM-UNDECIDED":
+        activity.incomplete += 1
+        activity.last_incomplete = format_time(event.time)
     latency = _number(event.data.get("latency_ms"))
     if latency is not None:
         activity.latency_ms_sum += latency

@@ -107,6 +107,18 @@ class LoginFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class GuardFacts:
+    """How orders to one model are judged: `observes` lets them pass, of which `observed` would have been blocked;
+    `tolerant` lets pass what a detector failed on."""
+
+    model: str
+    observes: bool = False
+    tolerant: bool = False
+    observed: int = 0
+    failed: int = 0  # requests that a detector failed on lately
+
+
+@dataclass(frozen=True, slots=True)
 class RecoveryFacts:
     """Somebody was made administrator from the host: who, by whom, from when until when."""
 
@@ -140,3 +152,4 @@ class Facts:
     sinks: tuple[SinkFacts, ...] = ()
     logins: LoginFacts | None = None
     recoveries: tuple[RecoveryFacts, ...] = ()
+    guards: tuple[GuardFacts, ...] = ()  # of models of which there is something to say

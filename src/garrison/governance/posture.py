@@ -19,6 +19,8 @@ LAYERS = ("artifacts", "runtime", "gateway", "data pipeline", "governance")
 VERIFY_DUE = timedelta(hours=24)  # a serving model is verified at load and again at least daily
 TOKEN_WARN = 3_600  # seconds; access tokens live minutes, an hour is already long
 TOKEN_BAD = 86_400  # a stolen token that works for a day is a password
+EXCEPTION_SOON = timedelta(days=7)
+EXCEPTION_SHOWN = timedelta(days=14)  # after its end, for as long
 SINK_WARN = timedelta(minutes=10)  # that an event may wait for a receiver
 SINK_BAD = timedelta(hours=1)
 LATE = 2  # intervals after which a periodic job that ran well should have run again
@@ -113,7 +115,7 @@ def compute(facts: Facts) -> Posture:
         if facts.releases
         else [],
         "runtime": [*_deployments(facts), *_probes(facts)] if facts.deployments else [],
-        "gateway": [*_gateway(facts), *_exceptions(facts), *_logins(facts), *_alerts(facts)],
+        "gateway": [*_gateway(facts), *_exceptions(facts), *_guards(facts), *_logins(facts), *_alerts(facts)],
         "data pipeline": [Item(OK, what=check) for check in facts.pipeline_checks],
         "governance": [
             *_owners(facts),
@@ -267,8 +269,27 @@ def _exceptions(facts: Facts) -> Iterable[Item]:
     """A rule that does not block somewhere is a hole with a name and an end."""
     for rule, model, owner, until in facts.exceptions:
         if until > facts.now:
+            soon = until - facts.now <= EXCEPTION_SOON
             what = f"{rule} does not block {model} until {until:%Y-%m-%d} ({owner})"
+            what += f": it ends in {age(until - facts.now)}" if soon else ""
             yield Item(WARN, "GRD-EXCEPT", what, f"garrison guard except {rule} --model {model} --remove")
+        elif facts.now - until <= EXCEPTION_SHOWN:
+            what = f"{rule} blocks {model} again: its exception ended {until:%Y-%m-%d} ({owner})"
+            yield Item(WARN, "GRD-EXCEPT", what, f"garrison guard except {rule} --model {model} --remove")
+
+
+def _guards(facts: Facts) -> Iterable[Item]:
+    """A route that only observes lets orders to its model pass; a detector that failed said nothing of a text."""
+    for guard in facts.guards:
+        if guard.observes:
+            what = f"{guard.model} only observes: {guard.observed} requests would have been blocked"
+            yield Item(WARN, "GRD-ROUTE", what, f"garrison guard route set {guard.model} --mode enforce")
+        if guard.tolerant:
+            what = f"{guard.model} takes requests that a detector failed on (--unsure pass)"
+            yield Item(WARN, "PRM-UNDECIDED", what, "garrison route list")
+        if guard.failed:
+            what = f"detectors failed on {guard.failed} requests to {guard.model}"
+            yield Item(WARN, "PRM-UNDECIDED", what, "garrison doctor")
 
 
 def _logins(facts: Facts) -> Iterable[Item]:

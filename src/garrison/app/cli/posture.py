@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from garrison.governance.facts import (
     DriftFacts,
     Facts,
     GatewayFacts,
+    GuardFacts,
     JobFacts,
     LedgerFacts,
     LoginFacts,
@@ -51,6 +53,7 @@ from garrison.trust.people import People
 LOGIN_ALERT = "AUTH-ALERT"
 SNAPSHOT_TYPE = "application/vnd.garrison.snapshot+json"
 MAX_SNAPSHOT_BYTES = 8 << 20  # ten thousand routes and revocations; a larger one is not ours
+FAILURES_SHOWN = timedelta(days=1)  # since the last request that a detector failed on
 RECOVERY_SHOWN = timedelta(days=7)  # so that whoever was away reads of it
 MAX_ALERTS = 20  # named, the newest; garrison alerts list has all
 MAX_LIST_BYTES = 16 << 10  # the list's timestamp.json; what TUF clients read at most
@@ -183,6 +186,7 @@ class _Found:
         self._tokens: dict[str, bytes] = {}
         self._exceptions: tuple[tuple[str, str, str, datetime], ...] = ()
         self._alerts: tuple[tuple[str, str, str, str], ...] = ()
+        self._loose: tuple[GuardFacts, ...] = ()
         self._sinks: tuple[SinkFacts, ...] = ()
         self._login_alerts: tuple[tuple[str, str], ...] = ()
         self._recoveries: tuple[RecoveryFacts, ...] = ()
@@ -216,6 +220,11 @@ class _Found:
         self._exceptions = tuple(
             (one["rule"], one["model"], one["owner"], parse_time(one["until"]))
             for _, one in sorted(people.access.exceptions.items())
+        )
+        observing = {name for name, one in people.access.guards.items() if one.get("mode") == "observe"}
+        tolerant = {name for name, told in people.routes.items() if '"unsure":"pass"' in told}
+        self._loose = tuple(
+            GuardFacts(name, name in observing, name in tolerant) for name in observing | tolerant
         )
         self._sinks = tuple(sink_facts(connection, people.access.sinks))
         self._login_alerts = tuple(
@@ -261,7 +270,20 @@ class _Found:
             sinks=self._sinks,
             logins=self._logins(),
             recoveries=self._recoveries,
+            guards=tuple(self._guards()),
         )
+
+    def _guards(self) -> Iterable[GuardFacts]:
+        since = format_time(self._now - FAILURES_SHOWN)
+        by_name = {one.model: one for one in self._loose}
+        for resource, model in self._folded.models.items():
+            name = resource.partition("@")[0]
+            known = by_name.get(name, GuardFacts(name))
+            failed = model.incomplete if model.last_incomplete >= since else 0
+            by_name[name] = replace(
+                known, observed=known.observed + model.observed, failed=known.failed + failed
+            )
+        return (one for _, one in sorted(by_name.items()) if one.observes or one.tolerant or one.failed)
 
     def _logins(self) -> LoginFacts:
         folded = self._folded
