@@ -29,6 +29,7 @@ def test_every_item_of_the_standard_has_a_control_evidence_tests_and_a_limit(
     for item in items:
         assert item["control"], item
         assert item["limit"], item
+        assert item["next"].startswith("garrison "), "every item says what to type next"
         assert set(item["tests"]) <= marked, f"{item['id']} names tests that do not exist"
         if item["state"] == "no control":
             assert item["control"].startswith("none: ")

@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
         for item in items:
             facts = [(item["id"], f"{item['title']}: {item['state'].upper()}"), ("control", item["control"])]
             facts += [("evidence", item["evidence"] or "none"), ("tests", ", ".join(item["tests"]) or "none")]
-            output.print_pairs([*facts, ("limit", item["limit"])])
+            output.print_pairs([*facts, ("limit", item["limit"]), ("next", item["next"])])
             output.print_line()
     states = {item["state"] for item in items}
     if "fails" in states or (args.strict and "no control" in states):
