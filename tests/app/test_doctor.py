@@ -38,6 +38,8 @@ def test_what_belongs_to_nothing_and_what_is_missing_is_named_with_what_to_do(
     (public / "stranger.pem").write_bytes((public / "release.pem").read_bytes())
     kept = (public / "token.pem").read_bytes()
     (public / "token.pem").unlink()
+    told = run(["--data", str(data), "--json", "doctor"]).json["second_tier"]
+    assert told["next"].endswith(("guard tier2 set", "'garrison[runtime]'"))
     before = sorted(str(path) for path in data.rglob("*"))
     status, found = doctor(data)
     assert status == 1
@@ -81,4 +83,5 @@ def test_a_row_without_its_object_and_an_object_without_its_row_are_told_apart(
 def test_without_a_data_directory_only_the_machine_is_looked_at(tmp_path: Path) -> None:
     answer = run(["--data", str(tmp_path / "none"), "--json", "doctor"])
     assert answer.json["left_over"] is None
+    assert answer.json["second_tier"] is None
     assert answer.status in (0, 3)

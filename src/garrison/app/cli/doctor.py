@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import textwrap
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,12 +55,14 @@ def run(args: argparse.Namespace) -> int:
     found, data = examine(), data_directory(args)
     left = _left_over(data)
     if args.json:
-        more = {"data": str(data), "left_over": _left_json(left), "sinks": _sinks(data)}
+        more: dict[str, Any] = {"data": str(data), "left_over": _left_json(left), "sinks": _sinks(data)}
+        more["second_tier"] = _second_tier(data)
         output.print_json({**_as_json(found), **more})
     else:
         _show(found)
         _show_left(data, left)
         _show_sinks(_sinks(data))
+        _show_second_tier(_second_tier(data))
     return 1 if left else 0 if _default_works(found) else 3
 
 
@@ -102,6 +105,24 @@ def _sinks(data: Path) -> list[dict[str, Any]]:
     from garrison.app.cli.posture import waiting_sinks  # SQLAlchemy: 260 ms, extra server
 
     return waiting_sinks(data)
+
+
+def _second_tier(data: Path) -> dict[str, str] | None:
+    """Who is asked where the first classifier is in doubt, and what to type; None without a data directory."""
+    if not (data / "garrison.db").is_file():
+        return None
+    if find_spec("onnxruntime") is None or find_spec("tokenizers") is None:
+        return {"state": "cannot run here", "next": "pip install 'garrison[runtime]'"}
+    from garrison.app.cli.posture import second_tier_set  # SQLAlchemy: 260 ms, extra server
+
+    if second_tier_set(data):
+        return {"state": "is set", "next": "garrison guard tier2 show"}
+    return {"state": "is not asked by the gateway", "next": "garrison guard tier2 set"}
+
+
+def _show_second_tier(told: dict[str, str] | None) -> None:
+    if told is not None:
+        output.print_line(f"second classifier {told['state']}: {told['next']}")
 
 
 def _show_sinks(sinks: Sequence[dict[str, Any]]) -> None:

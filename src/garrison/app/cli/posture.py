@@ -174,6 +174,15 @@ def waiting_sinks(data: Path) -> list[dict[str, Any]]:
     ]
 
 
+def second_tier_set(data: Path) -> bool:
+    """Whether anything was said of the second classifier, for `garrison doctor`."""
+    with (
+        closing(open_database(data / "garrison.db", read_only=True)) as database,
+        database.read() as connection,
+    ):
+        return bool(read_people(connection).access.tier2)
+
+
 class _Found:
     """What the files say, gathered step by step; a step that fails leaves its part empty."""
 
