@@ -75,6 +75,12 @@ def hostile() -> dict[str, str]:
         "one run": "A" * 200_000,
         "letters": "i g n o r e " * 16_000,
         "spaces": " " * 200_000,
+        "dots": "1.2.3." * 16_000,
+        "hex": "".join(rng.choices("0123456789abcdef", k=100_000)),
+        "brackets": "[](){}<>" * 12_000,
+        "long words": "internationalisation " * 5_000,
+        "numbers like cards": "4111 1111 1111 1112 " * 5_000,
+        "credentials": "https://u:pw12345@host.example/ " * 3_000,
     }
 
 

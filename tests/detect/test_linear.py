@@ -33,6 +33,8 @@ HOSTILE: dict[str, Callable[[int], str]] = {
     "passwords": lambda n: "password=" * (n // 9),
     "zero width": lambda n: "i\u200b" * (n // 2),
     "cyrillic": lambda n: "ignоrе " * (n // 7),
+    "numbers like cards": lambda n: "4111 1111 1111 1112 " * (n // 20),
+    "credentials": lambda n: "https://u:pw12345@host.example/ " * (n // 32),
     "key value": lambda n: "secret_key: aaaaaaaa " * (n // 21),
 }
 

@@ -24,9 +24,9 @@ WIDTH = "width"  # the boundary of a rule whose values have a greatest length, a
 _SPACE = "[ \u00a0\u2009\u202f]"
 # After white space, or after a character of a script that is written without spaces. One space between
 # digits or capitals is no cut: cards, IBANs and telephone numbers are written in groups.
-_CUT = re.compile(
-    rf"(?:\s|[\u2e80-\uffef])(?<![0-9A-Z)]{_SPACE})|{_SPACE}(?=[^0-9A-Z(])",
-)
+_CUT = re.compile(rf"[\s\u2e80-\uffef](?:(?<![0-9A-Z)]{_SPACE})|(?<={_SPACE})(?=[^0-9A-Z(]))")
+_LAST_CUT = re.compile(rf"(?s:.*)(?:{_CUT.pattern})")  # greedy: it is sought from the end
+_LAST_CUT_BEFORE = re.compile(rf"{_LAST_CUT.pattern}(?=(?s:.))")  # and something follows it
 _BOUNDARIES: dict[str, re.Pattern[str]] = {
     "token": _CUT,
     # Ends at a quote or at the end of the line.
@@ -164,30 +164,19 @@ class Redaction:
             (self._notes if notes else self._spans).append(_Span(rule, start, end, end))
 
     def _move_cut(self, fresh: int, end: int) -> None:
-        """Look for the last cut, near the end first; the last character before may have become one now."""
-        start = max(fresh - 1, end - MAX_REACH, self._base)
-        for near in (end - 48, start):
-            cut = -1
-            for match in _CUT.finditer(self._buffer, max(near, start) - self._base):
-                cut = match.end()
-            if cut >= 0:
-                self._cut = self._base + cut
-                return
-            if near <= start:
-                return
+        """Look for the last cut; the last character before may have become one now."""
+        found = _LAST_CUT.match(self._buffer, max(fresh - 1, end - MAX_REACH, self._base) - self._base)
+        if found:
+            self._cut = self._base + found.end()
 
     def _start(self, rule: Rule, hit: int) -> int:
         """The last cut before the hit, at most `reach` back."""
         floor = max(0, hit - rule.reach)
         if rule.boundary == WIDTH:
             return floor
-        start = floor
-        low, high = max(floor - 1, self._base) - self._base, hit - self._base
-        for match in _CUT.finditer(self._buffer, low, high):
-            at = self._base + match.end()
-            if floor <= at < hit:
-                start = at
-        return start
+        low = max(floor - 1, self._base) - self._base
+        found = _LAST_CUT_BEFORE.match(self._buffer, low, hit - self._base)
+        return self._base + found.end() if found else floor
 
     def _end(self, window: _Window, end: int) -> tuple[int, bool] | None:
         """Where the window ends and whether the value may go on behind it; None: not known yet."""
