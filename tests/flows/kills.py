@@ -301,7 +301,7 @@ def check(server: Server, told: Told) -> None:
         verified = server.ask("model.verify", ref=ref)
         assert verified["digest"] == model["digest"] == told.published.get(ref, model["digest"])
     assert leftovers(server.data) == []
-    assert look(server.data) == []
+    assert not (left := look(server.data)), left
     assert trees(server.data) == set(listed)
     objects = [path for path in (server.data / "objects" / "sha256").rglob("*") if path.is_file()]
     assert not [path for path in objects if path.stat().st_nlink < 2], "an object that no version has"

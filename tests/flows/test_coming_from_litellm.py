@@ -114,7 +114,7 @@ def _shell(script: str, place: Path) -> subprocess.Popen[str]:
         env={"PATH": path, "HOME": str(place), "LANG": "C.UTF-8"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=(place / "said").open("ab"),
         text=True,
     )
 
@@ -125,5 +125,5 @@ def _done(script: str, place: Path) -> str:
             out, _ = process.communicate(timeout=SECONDS)
         finally:
             process.kill()
-    assert process.returncode == 0, f"{script}\n{out}"
+    assert process.returncode == 0, f"{script}\n{out}\n{(place / 'said').read_text()}"
     return out.strip().removesuffix("\n")
