@@ -108,15 +108,16 @@ def _localised(block: str, here: dict[str, str]) -> str:
 
 def _shell(script: str, place: Path) -> subprocess.Popen[str]:
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
-    return subprocess.Popen(
-        ["bash", "-eu", "-o", "pipefail", "-c", script],
-        cwd=place,
-        env={"PATH": path, "HOME": str(place), "LANG": "C.UTF-8"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=(place / "said").open("ab"),
-        text=True,
-    )
+    with (place / "said").open("ab") as said:
+        return subprocess.Popen(
+            ["bash", "-eu", "-o", "pipefail", "-c", script],
+            cwd=place,
+            env={"PATH": path, "HOME": str(place), "LANG": "C.UTF-8"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            text=True,
+        )
 
 
 def _done(script: str, place: Path) -> str:
