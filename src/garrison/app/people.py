@@ -23,7 +23,7 @@ from garrison.evidence import told as proved
 from garrison.evidence.ledger import Ledger, Transaction
 from garrison.evidence.record import Record
 from garrison.runtime import store as serving
-from garrison.storage.sql import open_database
+from garrison.storage.database import open_kept
 from garrison.trust import people as folding
 from garrison.trust import store
 from garrison.trust.people import People
@@ -119,7 +119,7 @@ def read_people(connection: sa.Connection) -> People:
 def offline(data: Path) -> dict[str, str]:
     """Rows that the ledger does not tell of, below a data directory. Raises as `told`, and DB-UNAVAILABLE."""
     with (
-        closing(open_database(data / "garrison.db", read_only=True)) as database,
+        closing(open_kept(data)) as database,
         database.read() as connection,
     ):
         if not sa.inspect(connection).has_table(store.USERS.name):

@@ -11,7 +11,7 @@ from garrison.app import people
 from garrison.artifacts import store
 from garrison.artifacts.registry import says_the_same
 from garrison.core.errors import GarrisonError
-from garrison.storage.sql import open_database
+from garrison.storage.database import open_kept
 from garrison.trust.sidecars import load_keys
 
 EDITS = frozenset({"ART-NAME", "ART-SIGNATURE", "SIG-FORMAT", "SIG-INVALID", "DB-UNAVAILABLE"})
@@ -29,7 +29,7 @@ def _versions(data: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     keys = load_keys([], data)
     with (
-        closing(open_database(data / "garrison.db", read_only=True)) as database,
+        closing(open_kept(data)) as database,
         database.read() as connection,
     ):
         if not keys or not sa.inspect(connection).has_table(store.RELEASES.name):

@@ -30,9 +30,9 @@ from garrison.core.errors import Refused, Undecided
 from garrison.evidence.ledger import Ledger
 from garrison.evidence.witness import FileWitness, TokenWitness, Witnesses, accepted_loss, clear_accepted_loss
 from garrison.runtime.supervisor import Supervisor
+from garrison.storage.database import begin
 from garrison.storage.local import explained, full_disk_explained, write_atomically
-from garrison.storage.schema import upgrade
-from garrison.storage.sql import Database, open_database
+from garrison.storage.sql import Database
 from garrison.trust.approvers import is_label
 from garrison.trust.keyring import RELEASE
 from garrison.trust.keys.pkcs11 import Token
@@ -188,8 +188,7 @@ def build(
     """Everything, opened and checked. Raises the first step's own error when one fails."""
     refuse_offered_keys(os.environ, Path.cwd())
     token, keys = open_keys(settings)
-    database = open_database(settings.data / "garrison.db")
-    upgrade(database)
+    database = begin(settings.data, settings.database, settings.database_passfile)
     ledger = open_ledger(settings, database, token, now)
     keychain = open_or_repair(settings, database, ledger, token, now)
     release_key = keychain.release_signer()

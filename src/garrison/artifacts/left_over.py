@@ -16,7 +16,7 @@ from pathlib import Path
 
 from garrison.artifacts import store
 from garrison.core.errors import GarrisonError
-from garrison.storage.sql import open_database
+from garrison.storage.database import open_kept
 from garrison.trust.keyring import KEYRING_FILE, ROOT, ROOT_FILE, open_keyring
 from garrison.trust.keys.public import load_public
 from garrison.trust.stray_keys import scan_directory
@@ -45,7 +45,7 @@ class LeftOver:
 
 def look(data: Path) -> list[LeftOver]:
     """Every kind that was found. Raises `Undecided` DB-UNAVAILABLE for a database that cannot be read."""
-    database = open_database(data / "garrison.db", read_only=True)
+    database = open_kept(data)
     try:
         with database.read() as connection:
             refs, digests = store.every_ref(connection), store.digests(connection)

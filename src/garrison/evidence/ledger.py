@@ -96,6 +96,7 @@ class Ledger:
         self._writer = 0  # the thread that holds it: a second transaction inside the first would hang
         self._signing = threading.Lock()
         self._head = Frontier()
+        self._maybe: tuple[Frontier, int] | None = None  # head and notes of a commit that nobody confirmed
         self._signed = -1
         self._problem = ""
         self._unsaved: deque[tuple[int, bytes]] = deque()  # one per commit; the next commit stores them
@@ -144,9 +145,8 @@ class Ledger:
                     unsaved = list(self._unsaved)
                     yield transaction
                     _flush(transaction, unsaved)
-                self._head = transaction.frontier
-                for _ in unsaved:
-                    self._unsaved.popleft()
+                    self._maybe = transaction.frontier, len(unsaved)
+                self._committed()
             finally:
                 self._writer = 0
         self.sign_head()
@@ -200,6 +200,9 @@ class Ledger:
             stored = store.read_head(connection, lock=True)
         except (ValueError, TypeError):
             stored = None
+        if self._maybe is not None and stored == self._maybe[0]:
+            self._committed()  # the database had done it when the connection broke
+        self._maybe = None
         if stored != self._head:
             raise Refused(
                 "AUD-FORKED",
@@ -209,6 +212,13 @@ class Ledger:
                 evidence={"stored": stored.size if stored else None, "written": self._head.size},
             )
         return stored
+
+    def _committed(self) -> None:
+        if self._maybe is not None:
+            self._head, notes = self._maybe
+            self._maybe = None
+            for _ in range(notes):
+                self._unsaved.popleft()
 
     def _begin(self, start: Start, accept: str) -> None:
         self._head = start.head

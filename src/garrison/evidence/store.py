@@ -17,7 +17,7 @@ from garrison.core.errors import Refused
 from garrison.core.event import format_time
 from garrison.evidence.merkle import Frontier, Node, Subtree, frontier_at
 from garrison.evidence.record import Record, audit_id, read_record
-from garrison.storage.sql import metadata
+from garrison.storage.sql import COUNT, metadata
 
 TILE_LEVELS = 8  # tile height of C2SP tlog-tiles: 256 hashes
 PAGE = 1_000  # rows fetched at a time, so that a verify of any ledger has flat memory
@@ -25,7 +25,7 @@ PAGE = 1_000  # rows fetched at a time, so that a verify of any ledger has flat 
 events = sa.Table(
     "ledger_event",
     metadata,
-    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("seq", COUNT, primary_key=True, autoincrement=False),
     sa.Column("time", sa.Text, nullable=False),
     sa.Column("action", sa.Text, nullable=False),
     sa.Column("actor", sa.Text, nullable=False),
@@ -64,7 +64,7 @@ spool = sa.Table(
     "ledger_spool",
     metadata,
     sa.Column("worker", sa.Text, primary_key=True),
-    sa.Column("segment", sa.Integer, nullable=False),
+    sa.Column("segment", COUNT, nullable=False),
     sa.Column("position", sa.BigInteger, nullable=False),
     sa.Column("open", sa.Text, nullable=False),
 )

@@ -35,4 +35,5 @@ def upgrade(database: Database) -> bool:
             )
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+        database.manner.finish(connection)
     return True

@@ -1,4 +1,4 @@
-"""One database, opened once: SQLite in WAL mode on one machine, PostgreSQL when there are several.
+"""One database, opened once: SQLite in WAL mode below the data directory, or PostgreSQL (`postgres.py`).
 
 Tables are declared by the rooms that write them (`store.py`) on the shared `metadata`; the schema is
 built and upgraded by the one Alembic history in `migrations/`. Nothing else in Garrison speaks SQL.
@@ -8,50 +8,77 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
 
-from garrison.core.errors import Undecided
+from garrison.core.errors import GarrisonError, Undecided
 
 metadata = sa.MetaData()
 
 BUSY_TIMEOUT_MS = 5_000  # a writer waits this long for another writer, then fails with a sentence
 
 
-class Database:
-    """A pool of connections. `write()` begins an immediate transaction; `read()` a snapshot."""
+COUNT = sa.BigInteger().with_variant(
+    sa.Integer, "sqlite"
+)  # SQLite's INTEGER has 64 bits and is the row's own id
 
-    def __init__(self, engine: sa.Engine) -> None:
+
+def _nothing_more(_connection: sa.Connection) -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """What differs between databases: how a transaction begins, what an error means, how a schema is finished."""
+
+    explain: Callable[[sa.exc.SQLAlchemyError], GarrisonError | None]
+    begin_write: str = ""
+    begin_read: str = ""
+    finish: Callable[[sa.Connection], None] = _nothing_more
+
+
+class Database:
+    """Pools of connections. `write()` is one at a time; `read()` is a snapshot, from `reader` when there is one."""
+
+    def __init__(self, engine: sa.Engine, *, manner: Manner, reader: sa.Engine | None = None) -> None:
         self.engine = engine
+        self.manner = manner
+        self._reader = reader or engine
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
-        """One transaction: all of it is committed, or nothing. Raises `Undecided` when the disk refuses."""
-        with _translated(), self.engine.connect() as connection:
-            if self.engine.dialect.name == "sqlite":
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
+        """One transaction: all of it is committed, or nothing. Raises `Undecided` when the disk refuses.
+
+        When the connection breaks during the commit itself, either may have happened.
+        """
+        with _translated(self.manner), self.engine.connect() as connection:
+            if self.manner.begin_write:
+                connection.exec_driver_sql(self.manner.begin_write)
             try:
                 yield connection
             except BaseException:
-                connection.rollback()
+                with suppress(sa.exc.DBAPIError):  # a connection that is gone has nothing to take back
+                    connection.rollback()
                 raise
             connection.commit()
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
-        with _translated(), self.engine.connect() as connection:
-            if self.engine.dialect.name == "sqlite":
-                connection.exec_driver_sql("BEGIN")
+        with _translated(self.manner), self._reader.connect() as connection:
+            if self.manner.begin_read:
+                connection.exec_driver_sql(self.manner.begin_read)
             yield connection
             connection.rollback()
 
     def close(self) -> None:
         self.engine.dispose()
+        self._reader.dispose()
 
 
 def open_database(path: Path, *, read_only: bool = False) -> Database:
@@ -69,7 +96,7 @@ def open_database(path: Path, *, read_only: bool = False) -> Database:
     if not read_only:
         _make_private(path)
         event.listen(engine, "connect", _durable)
-    return Database(engine)
+    return Database(engine, manner=_SQLITE)
 
 
 def _make_private(path: Path) -> None:
@@ -111,27 +138,49 @@ def _durable(connection: Any, _record: Any) -> None:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translated(manner: Manner) -> Iterator[None]:
     try:
         yield
-    except (sa.exc.OperationalError, sqlite3.OperationalError) as error:
-        reason = str(getattr(error, "orig", None) or error)
-        if "full" in reason:
-            raise Undecided(
-                "DISK-FULL",
-                f"the database could not be written: {reason}",
-                fix="free space on the disk that holds the data directory, then try again; nothing was changed",
-            ) from error
-        raise Undecided(
-            "DB-UNAVAILABLE",
-            f"the database did not answer: {reason}",
-            fix="check that the data directory is there and writable (garrison doctor), then try again",
-        ) from error
+    except sa.exc.TimeoutError as error:  # of the pool
+        raise _unanswered("every connection is in use") from error
+    except sqlite3.OperationalError as error:
+        raise _told(str(error)) from error
     except sa.exc.DatabaseError as error:
-        if type(error) is not sa.exc.DatabaseError:
-            raise  # a constraint or a statement: its caller knows what that means
-        raise Undecided(
+        explained = manner.explain(error)
+        if explained is None:
+            raise
+        raise explained from error
+
+
+def _explain(error: sa.exc.SQLAlchemyError) -> GarrisonError | None:
+    """None for a constraint or a statement: its caller knows what that means."""
+    if isinstance(error, sa.exc.OperationalError):
+        return _told(str(error.orig))
+    if type(error) is sa.exc.DatabaseError:
+        return Undecided(
             "DB-UNAVAILABLE",
             f"the database is damaged: {error.orig}",
             fix="put the newest backup of the data directory back, then run garrison audit verify",
-        ) from error
+        )
+    return None
+
+
+def _told(reason: str) -> Undecided:
+    if "full" in reason:
+        return Undecided(
+            "DISK-FULL",
+            f"the database could not be written: {reason}",
+            fix="free space on the disk that holds the data directory, then try again; nothing was changed",
+        )
+    return _unanswered(reason)
+
+
+def _unanswered(reason: str) -> Undecided:
+    return Undecided(
+        "DB-UNAVAILABLE",
+        f"the database did not answer: {reason}",
+        fix="check that the data directory is there and writable (garrison doctor), then try again",
+    )
+
+
+_SQLITE = Manner(explain=_explain, begin_write="BEGIN IMMEDIATE", begin_read="BEGIN")

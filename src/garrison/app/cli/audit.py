@@ -27,7 +27,7 @@ from garrison.evidence.record import Record, audit_id, parse_audit_id
 from garrison.evidence.store import Filter
 from garrison.evidence.verify import BROKEN, INTACT, LedgerReport, verify_ledger
 from garrison.evidence.witness import FileWitness, Witness, Witnesses, accept_loss
-from garrison.storage.sql import open_database
+from garrison.storage.database import open_kept
 from garrison.trust.keys.public import PublicKey, load_public
 
 SETTLE_TRIES = 10  # a server may be between its commit and its signature: that takes milliseconds
@@ -115,7 +115,7 @@ def verified(data: Path, keys: list[PublicKey], witness: Witness) -> LedgerRepor
 
 
 def _verified_once(data: Path, keys: list[PublicKey], witness: Witness) -> LedgerReport:
-    with closing(open_database(data / "garrison.db", read_only=True)) as database:
+    with closing(open_kept(data)) as database:
         return verify_ledger(database, keys, witness)
 
 
@@ -214,7 +214,7 @@ def _show(args: argparse.Namespace) -> int:
     seq = parse_audit_id(args.id)
     data = data_directory(args)
     with (
-        closing(open_database(data / "garrison.db", read_only=True)) as database,
+        closing(open_kept(data)) as database,
         database.read() as connection,
     ):
         record = store.get(connection, seq)
@@ -359,7 +359,7 @@ def _moment(text: str) -> str:
 
 def _latest(data: Path, wanted: Filter) -> list[Record]:
     with (
-        closing(open_database(data / "garrison.db", read_only=True)) as database,
+        closing(open_kept(data)) as database,
         database.read() as connection,
     ):
         return store.latest(connection, wanted)
@@ -368,7 +368,7 @@ def _latest(data: Path, wanted: Filter) -> list[Record]:
 def _records(data: Path, wanted: Filter) -> Iterator[Record]:
     """Every record of one snapshot, without holding them all."""
     with (
-        closing(open_database(data / "garrison.db", read_only=True)) as database,
+        closing(open_kept(data)) as database,
         database.read() as connection,
     ):
         yield from store.find(connection, wanted)

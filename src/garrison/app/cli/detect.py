@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from garrison.app.cli import detect_trial, link, output
@@ -21,7 +20,7 @@ from garrison.detect.anomaly.replay import read_file
 from garrison.detect.anomaly.seen import Seen, read
 from garrison.detect.anomaly.watch import Watch
 from garrison.evidence import store
-from garrison.storage.sql import open_database
+from garrison.storage.database import open_kept
 
 _DAY = 86_400.0
 
@@ -133,8 +132,7 @@ def _time(alert: Alert) -> str:
 def _ledger(args: argparse.Namespace) -> Iterator[Seen]:
     since = format_time(datetime.now(UTC) - timedelta(days=args.since))
     wanted = store.Filter(action=Action.MODEL_INVOKE.value, since=since)
-    path = link.data_directory(args) / "garrison.db"
-    with closing(open_database(Path(path), read_only=True)) as database, database.read() as connection:
+    with closing(open_kept(link.data_directory(args))) as database, database.read() as connection:
         for record in store.find(connection, wanted):
             seen = read(record.event.as_json(), record.event.time.timestamp())
             if seen is not None:

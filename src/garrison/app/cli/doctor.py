@@ -17,6 +17,7 @@ from garrison.app.cli.link import data_directory
 from garrison.core.errors import Refused
 from garrison.runtime.machine import Examination, examine
 from garrison.runtime.sandboxes.ladder import DEFAULT_LEVEL
+from garrison.storage.database_record import is_begun
 from garrison.trust.installation import examine as examine_installation
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def _run_self(args: argparse.Namespace) -> int:
 
 def _left_over(data: Path) -> Sequence[LeftOver] | None:
     """None when there is no data directory. Raises `Undecided` DB-UNAVAILABLE for one that cannot be read."""
-    if not (data / "garrison.db").is_file():
+    if not is_begun(data):
         return None
     from garrison.artifacts.left_over import look  # SQLAlchemy: 260 ms, extra server
 
@@ -100,7 +101,7 @@ def _left_over(data: Path) -> Sequence[LeftOver] | None:
 
 def _sinks(data: Path) -> list[dict[str, Any]]:
     """Receivers of events and how far each is behind; none without a data directory."""
-    if not (data / "garrison.db").is_file():
+    if not is_begun(data):
         return []
     from garrison.app.cli.posture import waiting_sinks  # SQLAlchemy: 260 ms, extra server
 
@@ -109,7 +110,7 @@ def _sinks(data: Path) -> list[dict[str, Any]]:
 
 def _second_tier(data: Path) -> dict[str, str] | None:
     """Who is asked where the first classifier is in doubt, and what to type; None without a data directory."""
-    if not (data / "garrison.db").is_file():
+    if not is_begun(data):
         return None
     if find_spec("onnxruntime") is None or find_spec("tokenizers") is None:
         return {"state": "cannot run here", "next": "pip install 'garrison[runtime]'"}

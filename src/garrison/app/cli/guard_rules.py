@@ -14,7 +14,7 @@ from garrison.core.finding import Finding
 from garrison.detect.rulepack import built_in_rules
 from garrison.evidence import store
 from garrison.evidence.record import Record, parse_audit_id
-from garrison.storage.sql import open_database
+from garrison.storage.database import open_kept
 
 REQUEST_ID = re.compile(r"r-[0-9a-z]{8,64}")  # as the gateway gives to whoever asked
 _OWN = {
@@ -86,7 +86,7 @@ def run_explain(args: argparse.Namespace) -> int:
 
 def _record(args: argparse.Namespace) -> Record:
     with (
-        closing(open_database(link.data_directory(args) / "garrison.db", read_only=True)) as database,
+        closing(open_kept(link.data_directory(args))) as database,
         database.read() as connection,
     ):
         if REQUEST_ID.fullmatch(args.id):

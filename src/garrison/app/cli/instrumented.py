@@ -13,7 +13,7 @@ from garrison.app.cli import output
 from garrison.core.actions import Action
 from garrison.evidence import store, views
 from garrison.evidence.store import Filter
-from garrison.storage.sql import open_database
+from garrison.storage.database import open_kept
 
 POINTS = {
     "ingress": ("API ingress", 'garrison_gateway_stage_duration_seconds{stage="ingress"}'),
@@ -28,7 +28,7 @@ POINTS = {
 def measured(data: Path) -> dict[str, Any]:
     """The points with the events that speak of them, and the devices with theirs."""
     with (
-        closing(open_database(data / "garrison.db", read_only=True)) as database,
+        closing(open_kept(data)) as database,
         database.read() as connection,
     ):
         folded = views.fold(views.Facts(), store.find(connection, Filter(action=Action.MODEL_INVOKE.value)))

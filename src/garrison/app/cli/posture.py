@@ -42,7 +42,7 @@ from garrison.governance.facts import (
     StandFacts,
 )
 from garrison.runtime import store as serving
-from garrison.storage.sql import open_database
+from garrison.storage.database import open_kept
 from garrison.trust import dsse
 from garrison.trust import people as folding
 from garrison.trust.key_store import key_tokens
@@ -159,7 +159,7 @@ def _recoveries(connection: sa.Connection, now: datetime) -> Iterable[RecoveryFa
 def waiting_sinks(data: Path) -> list[dict[str, Any]]:
     """The sinks of a data directory and what waits for them, as `garrison doctor` shows it."""
     with (
-        closing(open_database(data / "garrison.db", read_only=True)) as database,
+        closing(open_kept(data)) as database,
         database.read() as connection,
     ):
         found = list(sink_facts(connection, read_people(connection).access.sinks))
@@ -177,7 +177,7 @@ def waiting_sinks(data: Path) -> list[dict[str, Any]]:
 def second_tier_set(data: Path) -> bool:
     """Whether anything was said of the second classifier, for `garrison doctor`."""
     with (
-        closing(open_database(data / "garrison.db", read_only=True)) as database,
+        closing(open_kept(data)) as database,
         database.read() as connection,
     ):
         return bool(read_people(connection).access.tier2)
@@ -204,7 +204,7 @@ class _Found:
     def read(self) -> None:
         try:
             with (
-                closing(open_database(self._data / "garrison.db", read_only=True)) as database,
+                closing(open_kept(self._data)) as database,
                 database.read() as connection,
             ):
                 self._registry(connection)

@@ -19,6 +19,11 @@ def add(subparsers: Any) -> None:
     )
     parser.add_argument("--workers", type=int, help="gateway processes (default: 1)")
     parser.add_argument(
+        "--database",
+        metavar="URL",
+        help="keep records in postgresql://USER@HOST/NAME (default: as begun, else SQLite)",
+    )
+    parser.add_argument(
         "--store",
         metavar="URL",
         help="keep model files in s3://bucket/prefix (default: as begun, else local)",
@@ -41,6 +46,6 @@ def run(args: argparse.Namespace) -> int:
     gc.freeze()
     gc.enable()
     flags = {"data": args.data, "listen": args.listen, "workers": args.workers}
-    flags |= {"store": args.store, "store_encryption": args.store_encryption}
+    flags |= {"database": args.database, "store": args.store, "store_encryption": args.store_encryption}
     chosen = settings.load(flags, file=Path(args.config) if args.config else None)
     return up.up(chosen, as_json=args.json)

@@ -16,6 +16,7 @@ from garrison.core.actions import Action
 from garrison.core.digest import Ref, short
 from garrison.core.errors import GarrisonError, Refused, Usage
 from garrison.core.event import format_time
+from garrison.storage.database_record import is_begun
 from garrison.trust.attestation import open_beside
 from garrison.trust.directory import SignedDirectory, verify_bundle, verify_model
 from garrison.trust.keys.public import PublicKey
@@ -130,14 +131,13 @@ def _recorded(data: Path, verified: Verified) -> datetime | None:
     The statement's own time is what the signer's machine said. Whether the ledger holds is another question
     (`garrison audit verify`), and nothing is decided by this one.
     """
-    path = data / "garrison.db"
-    if not path.is_file():
+    if not is_begun(data):
         return None
     try:
         from garrison.evidence import store  # a third of a second, and the core install has no database
-        from garrison.storage.sql import open_database  # as above
+        from garrison.storage.database import open_kept  # as above
 
-        with contextlib.closing(open_database(path, read_only=True)) as database, database.read() as ledger:
+        with contextlib.closing(open_kept(data)) as database, database.read() as ledger:
             wanted = store.Filter(action=Action.ARTIFACT_SIGN.value, model=str(verified.ref))
             times = [
                 record.event.time

@@ -14,6 +14,7 @@ from garrison.core.codes import (
     artifacts,
     cloud,
     cluster,
+    database,
     detection,
     edge,
     evidence,
@@ -60,6 +61,7 @@ CODES: dict[str, Code] = merged(
     edge.CODES,
     images.CODES,
     server.CODES,
+    database.CODES,
     provenance.CODES,
     storage.CODES,
 )

@@ -264,11 +264,13 @@ Check the address; `garrison doctor` shows what runs where.
     "DB-UNAVAILABLE": Code(
         "the database did not answer",
         """\
-The database under the data directory could not be opened, read or locked in
-time. Nothing was changed: every change is one transaction.
+The database could not be opened, read or locked in time. Every change is one
+transaction: it happened whole, or not at all.
 
-Check that the directory exists, is writable by this user and that no other
-program holds the file, then try again. `garrison doctor` lists what it sees.
+With SQLite, check that the data directory exists, is writable by this user and
+that no other program holds the file. With PostgreSQL, check that the server
+runs and that its user has the rights in docs/postgresql.md. The gateway serves
+on meanwhile, and what it records is kept. `garrison doctor` lists what it sees.
 """,
     ),
     "DISK-FULL": Code(

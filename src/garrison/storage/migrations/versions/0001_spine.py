@@ -11,6 +11,8 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
+_COUNT = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
 
 def upgrade() -> None:
     op.create_table(
@@ -33,7 +35,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "ledger_event",
-        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("seq", _COUNT, autoincrement=False, nullable=False),
         sa.Column("time", sa.Text(), nullable=False),
         sa.Column("action", sa.Text(), nullable=False),
         sa.Column("actor", sa.Text(), nullable=False),
@@ -59,7 +61,7 @@ def upgrade() -> None:
     op.create_table(
         "ledger_spool",
         sa.Column("worker", sa.Text(), nullable=False),
-        sa.Column("segment", sa.Integer(), nullable=False),
+        sa.Column("segment", _COUNT, nullable=False),
         sa.Column("position", sa.BigInteger(), nullable=False),
         sa.Column("open", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("worker"),

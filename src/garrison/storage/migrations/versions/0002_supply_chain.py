@@ -19,6 +19,7 @@ def upgrade() -> None:
     _keys()
     _imports()
     _sinks()
+    op.create_table("installation", sa.Column("id", sa.Text(), nullable=False), sa.PrimaryKeyConstraint("id"))
     op.add_column("routes", sa.Column("options", sa.Text(), nullable=False, server_default=""))
 
 
