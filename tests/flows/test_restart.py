@@ -35,10 +35,16 @@ def test_a_publication_killed_between_commit_and_layout_is_repaired(
     server.stop(signal.SIGKILL)
     shutil.rmtree(server.data / "models" / "small")
     (server.data / "models" / ".incoming-left").mkdir()
+    cut = ("keys/.keyring.json.0123abcd", "tuf/targets/some/small/.3f.1.release.json.89abcdef")
+    for name in cut:  # as a kill in the middle of writing leaves them
+        (server.data / name).parent.mkdir(parents=True, exist_ok=True)
+        (server.data / name).write_bytes(b"{")
     server.start()
     assert server.ok("model", "verify", "small@1")["ref"] == "small@1"
+    assert not [name for name in cut if (server.data / name).exists()]
     repairs = server.cli("audit", "list", "--kind", "system.repair")
     assert "small@1" in repairs.out
+    assert "2 files that were being written" in repairs.out
     assert server.stop() == 0
 
 

@@ -46,7 +46,7 @@ from garrison.evidence.spool import SpoolReader
 from garrison.gateway.process import give_back
 from garrison.runtime.probe import probe
 from garrison.runtime.sandboxes.ladder import sandbox_for
-from garrison.storage.local import write_atomically
+from garrison.storage.local import sweep_drafts, write_atomically
 from garrison.trust.ca import LEAF_LIFETIME, ensure_ca, issue_server
 from garrison.trust.issuers import Issuer
 from garrison.trust.keys.base import Signer
@@ -56,6 +56,7 @@ from garrison.trust.store import User, save_user, users
 MAX_SOCKET_PATH = 107  # bytes, unix(7): sun_path has 108 with its end mark
 FOLD_SECONDS = 0.05  # requests reach the ledger in batches of this time
 HOUSEKEEPING_SECONDS = 5.0
+DRAFTS = (".", "*", "*/*", "tuf/targets/*/*")  # where small files are replaced: never inside a model's tree
 VERB_SECONDS = 60.0  # a command that is running when the server stops ends at its next step
 
 Say = Callable[[str], None]
@@ -332,6 +333,8 @@ def _repair(house: House) -> list[str]:
     registry = house.registry
     done = [*house.token.repaired, *registry.approved.repaired, *layout.repair_all(registry)]
     done += imports.sweep(registry)
+    if swept := sweep_drafts(house.settings.data, DRAFTS):
+        done.append(f"removed {swept} files that were being written when a server was killed")
     for line in done:
         house.record(house.event(Action.SYSTEM_REPAIR, "server", what=line))
     try:

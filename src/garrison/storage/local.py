@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import shutil
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from garrison.core.errors import Undecided
 from garrison.storage.objects import hexadecimal, holds, missing, rehashed
 
 OBJECT_MODE = 0o444
+_DRAFT = re.compile(r"\..+\.[0-9a-f]{8}")  # as `write_atomically` names them
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +249,18 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:
             temporary.unlink(missing_ok=True)
             raise
         sync_directory(path.parent)
+
+
+def sweep_drafts(root: Path, places: Iterable[str]) -> int:
+    """Remove what `write_atomically` was writing when its process was killed, and say how many files.
+
+    `places` are patterns of directories below `root`; only directories in which nobody else has files.
+    """
+    found = [path for place in places for path in root.glob(f"{place}/.*") if _DRAFT.fullmatch(path.name)]
+    drafts = [path for path in found if path.is_file() and not path.is_symlink()]
+    for path in drafts:
+        path.unlink(missing_ok=True)
+    return len(drafts)
 
 
 def remove_tree(directory: Path) -> None:
