@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import socket
-import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from garrison.artifacts.worker_process import PLAIN_FILES, Process, begin
+from garrison.confine.scratch import scratch
 from garrison.core.finding import Finding, Severity, Verdict
 
 SECONDS = 30.0  # wall clock for one file, plus what follows
@@ -85,7 +85,7 @@ class Worker:
         self._process: Process | None = None
         self._channel: socket.socket | None = None
         self._said: int | None = None
-        self._scratch = ""
+        self._scratch = ExitStack()
         self._allowed = self._deadline = 0.0
         self._kept: int | None = None
         self._reason = ""
@@ -190,10 +190,10 @@ class Worker:
         self._rest, self._reason = b"", ""
         with theirs:
             self._said = os.memfd_create("stderr", os.MFD_CLOEXEC)
-            self._scratch = tempfile.mkdtemp(prefix="garrison-scan-")  # all that the worker may write to
+            place = self._scratch.enter_context(scratch("scan"))  # all that the worker may write to
             mode = "templates" if self._templates else "plain"
             self._process = begin(
-                *(theirs.fileno(), self._said, self._scratch, mode), program=self._program, fork=self._fork
+                *(theirs.fileno(), self._said, str(place), mode), program=self._program, fork=self._fork
             )
 
     def _ready(self, said: int) -> None:
@@ -234,9 +234,7 @@ class Worker:
         if self._said is not None:
             os.close(self._said)
             self._said = None
-        if self._scratch:
-            shutil.rmtree(self._scratch, ignore_errors=True)
-            self._scratch = ""
+        self._scratch.close()
 
 
 class Pool:

@@ -12,17 +12,16 @@ import fcntl
 import json
 import os
 import secrets
-import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from garrison.confine.scratch import scratch
 from garrison.confine.seccomp import machine_named
 from garrison.core.errors import Undecided
 from garrison.runtime.held import SEALS
@@ -193,8 +192,7 @@ def _attempts(
 def _stage(uid: int) -> Iterator[tuple[Path, dict[str, Any], int]]:
     """What a prisoner looks for: secrets, listeners, a process of the host; and a sealed model of its own."""
     with ExitStack() as stack:
-        base = Path(tempfile.mkdtemp(prefix="garrison-probe-"))
-        stack.callback(shutil.rmtree, base, ignore_errors=True)
+        base = stack.enter_context(scratch("probe"))
         base.chmod(0o755)  # the listener's socket must be reachable for the try to mean something
         canary = secrets.token_hex(16)
         keys, sockets = base / "keys", base / "run"
