@@ -24,6 +24,7 @@ from garrison.detect.inspect import Inspector
 from garrison.detect.stream import StreamRedactor
 
 BARS = {"clean_us_per_kb": 40.0, "worst_mb_per_s": 20.0, "held_p95": 160.0, "stream_us_per_token": 1.0}
+CAPITALS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 START = (
     "import time,resource,sys;from pathlib import Path;b=time.process_time();"
     "from garrison.detect.inspect import Inspector;from garrison.detect.base import Direction;"
@@ -81,6 +82,9 @@ def hostile() -> dict[str, str]:
         "long words": "internationalisation " * 5_000,
         "numbers like cards": "4111 1111 1111 1112 " * 5_000,
         "credentials": "https://u:pw12345@host.example/ " * 3_000,
+        "keys in a list": ",".join("AKIA" + "".join(rng.choices(CAPITALS, k=16)) for _ in range(9_000)),
+        "e-mails": "".join(f"{rng.randbytes(4).hex()}@mail-{rng.randint(1, 99)}.org\n" for _ in range(9_000)),
+        "passwords in a row": "".join(f"password={rng.randbytes(5).hex()}X;" for _ in range(9_000)),
     }
 
 

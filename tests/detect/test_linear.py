@@ -35,6 +35,9 @@ HOSTILE: dict[str, Callable[[int], str]] = {
     "cyrillic": lambda n: "ignоrе " * (n // 7),
     "numbers like cards": lambda n: "4111 1111 1111 1112 " * (n // 20),
     "credentials": lambda n: "https://u:pw12345@host.example/ " * (n // 32),
+    "a token without an end": lambda n: "eyJhbGciOiJI.eyJzdWIi." + "eyJhbGciOiJI" * (n // 12),
+    "credentials in a run": lambda n: "https://a:b@" * (n // 12),
+    "keys in a run": lambda n: "AKIAQ3EGRI7LPK2MWNZX," * (n // 21),
     "key value": lambda n: "secret_key: aaaaaaaa " * (n // 21),
 }
 

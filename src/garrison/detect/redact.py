@@ -6,7 +6,8 @@ The answer is a function of the text alone, never of how it was cut:
     it (at most `ahead` on): both are properties of the text, and a window is judged when it is complete;
   - everything from the last cut, or from the first open window, is held back.
 A value longer than its window is not let go: its rule's boundary ends it, however far that is, and
-nothing of it is kept in memory or passed on.
+nothing of it is kept in memory or passed on. After `CROWD` values of one rule, values and what stands between
+them become one stretch: a text made of nothing else costs no more than another.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from garrison.detect.base import Effect, TextFinding
 from garrison.detect.patterns import Hit
 from garrison.detect.rulepack import CONTEXT, MAX_REACH, Rule
 
+CROWD = 1_000  # values that one rule replaces, or notes, one by one in a text
+STRETCH = 1_024  # characters that are then judged, and from the first value on replaced, in one piece
+NONE = (0, 0)
 WIDTH = "width"  # the boundary of a rule whose values have a greatest length, and may hold white space
 _SPACE = "[ \u00a0\u2009\u202f]"
 # After white space, or after a character of a script that is written without spaces. One space between
@@ -39,12 +43,18 @@ _BOUNDARIES: dict[str, re.Pattern[str]] = {
 
 @dataclass(slots=True)
 class _Window:
-    """A hit whose end of window is not known yet. Offsets are absolute; `searched` saves repeated work."""
+    """A hit whose end of window is not known yet. Offsets are absolute; `searched` saves repeated work.
+
+    Its boundary is looked for from `least` on: the hit, or farther where values of its rule are a crowd.
+    """
 
     rule: Rule
+    number: int
     hit: int
     start: int
+    least: int
     searched: int
+    late: int = 0  # the first hit of its rule behind the place where it ends when there is no boundary
 
 
 @dataclass(slots=True, eq=False)
@@ -61,9 +71,10 @@ class _Span:
 
 @dataclass(slots=True)
 class _Growing:
-    """A value that filled its window: it goes on until its boundary."""
+    """A value that filled its window: it goes on until its boundary, and takes in what its rule sees there."""
 
     span: _Span
+    number: int
     searched: int
 
 
@@ -102,9 +113,14 @@ class Redaction:
         self._out = 0  # absolute: everything before it was passed on or replaced
         self._cut = 0  # absolute: the last cut seen
         self._windows: list[_Window] = []
-        self._judged: dict[str, int] = {}  # rule id -> end of its last window
+        self._judged: dict[int, int] = {}  # number of a rule -> end of its last window
+        self._counted: dict[
+            int, tuple[int, int]
+        ] = {}  # number of a rule -> its values so far, the last one's end
+        self._word = (0, 0)  # two cuts with none between them
         self._spans: list[_Span] = []
         self._growing: list[_Growing] = []
+        self._swallowing: frozenset[int] = frozenset()  # the numbers of their rules
         self._current: _Span | None = None
         self._findings: list[TextFinding] = []
         self._notes: list[_Span] = []
@@ -178,67 +194,117 @@ class Redaction:
         found = _LAST_CUT_BEFORE.match(self._buffer, low, hit - self._base)
         return self._base + found.end() if found else floor
 
-    def _end(self, window: _Window, end: int) -> tuple[int, bool] | None:
-        """Where the window ends and whether the value may go on behind it; None: not known yet."""
-        cap = window.hit + window.rule.ahead
-        if window.rule.boundary == WIDTH:
-            return (min(cap, end), False) if end >= cap or self._ended else None
-        boundary = _BOUNDARIES[window.rule.boundary]
-        found = boundary.search(
-            self._buffer, max(window.searched, window.hit) - self._base, min(cap, end) - self._base
+    def _end(self, window: _Window, end: int) -> tuple[int, int] | None:
+        """Before which place a value of the window starts, and where it has to end; None: not known yet.
+
+        They differ where there is no boundary: a value may go on behind such a window, and what starts near its
+        end is judged on as many characters as what starts near its beginning.
+        """
+        rule, least = window.rule, window.least
+        cap = least + rule.ahead
+        if rule.boundary == WIDTH:
+            stop = min(cap, end)
+            return (stop, stop) if end >= cap or self._ended else None
+        last = cap + rule.ahead
+        found = _BOUNDARIES[rule.boundary].search(
+            self._buffer, max(window.searched, least) - self._base, min(last, end) - self._base
         )
         if found:
-            return self._base + found.end(), False
-        if end > cap:
-            return cap, True
+            stop = self._base + found.end()
+            return stop, stop
+        if end > last:
+            return cap, last
         if self._ended:
-            return end, False
-        window.searched = max(window.hit, end - CONTEXT)  # a boundary may have begun in the last characters
+            return end, end
+        window.searched = max(least, end - CONTEXT)  # a boundary may have begun in the last characters
         return None
 
     def _judge(self, end: int, hits: Sequence[Hit]) -> None:
-        waiting: dict[str, _Window] = {}
+        waiting: dict[int, _Window] = {}
         for window in self._windows:
             if not self._close(window, end):
-                waiting[window.rule.id] = window
-        rules, judged = self._rules, self._judged
+                waiting[window.number] = window
+            elif window.late > self._judged[window.number] and window.number not in self._swallowing:
+                self._look(window.number, window.late, end, waiting)
         for offset, number in hits:
-            rule = rules[number]
-            # A window that waits reaches behind everything received: it takes in later hits of its rule.
-            if offset <= judged.get(rule.id, -1) or rule.id in waiting:
-                continue
-            window = _Window(rule, offset, self._start(rule, offset), offset)
-            if not self._close(window, end):
-                waiting[rule.id] = window
+            if number in waiting:
+                # A window that waits reaches behind everything received: it takes in later hits of its rule.
+                window = waiting[number]
+                if not window.late and offset > window.least + window.rule.ahead:
+                    window.late = offset
+            elif offset > self._judged.get(number, -1) and number not in self._swallowing:
+                self._look(number, offset, end, waiting)
         self._windows = list(waiting.values())
+
+    def _look(self, number: int, hit: int, end: int, waiting: dict[int, _Window]) -> None:
+        """Judge what is around a hit, or let it wait for what follows."""
+        rule = self._rules[number]
+        is_crowd = (
+            self._counted.get(number, NONE)[0] >= CROWD
+            and rule.boundary != WIDTH
+            and (self._relabel is None or rule.effect is Effect.NOTE)
+        )
+        if is_crowd and rule.effect is Effect.NOTE:
+            return
+        first, last = self._word
+        if first < hit < last <= hit + rule.ahead and rule.boundary == "token" and not is_crowd:
+            self._judged[number] = last
+            self._confirm(rule, number, max(first, hit - rule.reach), last, last)
+            return
+        least = hit + STRETCH if is_crowd else hit
+        window = _Window(rule, number, hit, self._start(rule, hit), least, least)
+        if not self._close(window, end):
+            waiting[number] = window
 
     def _close(self, window: _Window, end: int) -> bool:
         """Judge the window if its end is known."""
         closed = self._end(window, end)
         if closed is None:
             return False
-        stop, is_open = closed
-        self._judged[window.rule.id] = stop
-        self._confirm(window.rule, window.start, stop, is_open)
+        stop, limit = closed
+        rule, hit = window.rule, window.hit
+        self._judged[window.number] = stop
+        if (
+            rule.boundary == "token"
+            and stop == limit < self._base + len(self._buffer)
+            and window.least == hit
+            and window.start > hit - rule.reach
+            and " " < self._buffer[hit - self._base - 1] < "\x7f"  # the hit itself is no cut
+        ):
+            self._word = window.start, stop
+        self._confirm(rule, window.number, window.start, stop, limit, crowd=window.least > hit)
         return True
 
-    def _confirm(self, rule: Rule, start: int, stop: int, is_open: bool) -> None:
-        base, buffer = self._base, self._buffer
-        named, grows = "value" in rule.pattern.groupindex, False
-        for match in rule.pattern.finditer(buffer, start - base, stop - base):
-            low, high = match.span("value") if named else match.span()
-            if rule.context and not rule.context.search(buffer, max(0, low - rule.sight), low):
+    def _confirm(
+        self, rule: Rule, number: int, start: int, stop: int, limit: int, *, crowd: bool = False
+    ) -> None:
+        base, buffer, grows = self._base, self._buffer, False
+        values, reached = self._counted.get(number, NONE)  # windows may overlap: no value counts twice
+        group, context, validator = rule.group, rule.context, rule.validator
+        for match in rule.pattern.finditer(buffer, start - base, limit - base):
+            low, high = match.span(group)
+            if low >= stop - base:
+                break
+            if context and not context.search(buffer, max(0, low - rule.sight), low):
                 continue
-            if rule.validator and not rule.validator(buffer[low:high]):
+            if validator and not validator(buffer[low:high]):
                 continue
+            if base + low >= reached:
+                values, reached = values + 1, base + high
             span = _Span(rule, base + low, base + high, base + high)
             if rule.effect is Effect.NOTE:
                 self._notes.append(span)
                 continue
+            if crowd:
+                span.end, span.found = limit, 0
             self._spans.append(span)
-            if is_open and span.end >= stop:
-                self._growing.append(_Growing(span, stop))
+            if stop < limit <= span.end:
+                self._growing.append(_Growing(span, number, limit))
                 grows = True
+            if crowd:
+                break
+        if values:
+            self._counted[number] = values, reached
         if grows:
             self._grow(base + len(buffer))
 
@@ -251,6 +317,7 @@ class Redaction:
             )
             if found:
                 span.end = max(span.end, self._base + (found.end() if is_pem else found.start()))
+                self._judged[growing.number] = max(self._judged[growing.number], self._base + found.end())
             elif self._ended:
                 span.end = end
             else:
@@ -262,6 +329,7 @@ class Redaction:
                 self._out = max(self._out, span.end)
                 self._current.end = max(self._current.end, span.end)
         self._growing = going
+        self._swallowing = frozenset(growing.number for growing in going)
 
     def _emit(self, limit: int) -> str:
         """Pass on everything before `limit`: every span that starts before it is known."""

@@ -10,7 +10,7 @@ import hashlib
 import re
 import tomllib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from re import _parser  # type: ignore[attr-defined]  # the width of a pattern has no public name
 from typing import Any
@@ -83,6 +83,10 @@ class Rule:
     atlas: tuple[str, ...] = ("AML.T0057",)
     sight: int = CONTEXT  # characters before a value that `context` can need
     plain_score: float | None = None  # the same as `score`
+    group: str | int = field(init=False, default=0)  # of a match: the value
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "group", "value" if "value" in self.pattern.groupindex else 0)
 
     @property
     def is_dlp(self) -> bool:
