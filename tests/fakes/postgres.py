@@ -12,9 +12,9 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ class Cluster:
         )
         self.socket.mkdir()
         self._own(self.socket)
-        self._certificate()
+        self._certificates()
         (self.data / "pg_hba.conf").write_text(_HBA)
         self.start()
         self.sql(f"CREATE ROLE {USER} LOGIN PASSWORD '{PASSWORD}'")
@@ -113,6 +113,23 @@ class Cluster:
             cursor = connection.execute(statement)
             return list(cursor.fetchall()) if cursor.description else []
 
+    @contextlib.contextmanager
+    def setting(self, name: str, value: str) -> Iterator[None]:
+        """The whole server runs so meanwhile; new connections show when it does."""
+        self.sql(f"ALTER SYSTEM SET {name} = '{value}'")
+        try:
+            self._reloaded(name, value)
+            yield
+        finally:
+            self.sql(f"ALTER SYSTEM RESET {name}")
+            self.sql("SELECT pg_reload_conf()")
+
+    def _reloaded(self, name: str, value: str) -> None:
+        self.sql("SELECT pg_reload_conf()")
+        until = time.monotonic() + SECONDS
+        while self.sql(f"SHOW {name}") != [(value,)]:
+            assert time.monotonic() < until, f"{name} is never {value}"
+
     def make(self, *, locale: str = "en-x-icu") -> str:
         """A new database of the user garrison, in an order of text that is not ours. Returns its name."""
         name = f"g{next(self._names)}"
@@ -126,35 +143,37 @@ class Cluster:
     def tls_address(self, name: str) -> str:
         return f"postgresql://{USER}@localhost:{self.port}/{name}?sslrootcert={self.root / 'ca.pem'}"
 
-    def _certificate(self) -> None:
-        key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-        names = x509.SubjectAlternativeName(
-            [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]
-        )
-        made = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(days=1))
-            .not_valid_after(now + timedelta(days=2))
-            .add_extension(names, critical=False)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .sign(key, hashes.SHA256())
-        )
-        pem = made.public_bytes(serialization.Encoding.PEM)
+    def _certificates(self) -> None:
+        secret, pem = certificate()
         (self.root / "ca.pem").write_bytes(pem)
+        (self.root / "stranger.pem").write_bytes(certificate()[1])
         (self.data / "server.pem").write_bytes(pem)
-        secret = self.data / "server.key"
-        secret.touch(mode=0o600)
-        secret.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-        )
-        self._own(secret)
+        key = self.data / "server.key"
+        key.touch(mode=0o600)
+        key.write_bytes(secret)
+        self._own(key)
+
+
+def certificate() -> tuple[bytes, bytes]:
+    """Of localhost, signed by itself."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=2))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    secret = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return secret, made.public_bytes(serialization.Encoding.PEM)
 
 
 def find_binaries() -> Path | None:

@@ -1,7 +1,8 @@
 """A small OpenAI-like model server with scripted answers, on a Unix socket or a loopback port.
 
 `answer` is asked for every request and returns the parts of the raw HTTP answer. Between two parts the
-bytes are flushed; the part `HANG` waits until the client leaves, `CLOSE` drops the connection there.
+bytes are flushed; the part `HANG` waits until the client leaves, `WAIT` until `gate` is set, and `CLOSE` drops
+the connection there.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 HANG = b"<hang>"
+WAIT = b"<wait>"
 CLOSE = b"<close>"
 
 
@@ -96,6 +98,7 @@ class Upstream:
     asked: list[Asked] = field(default_factory=list)
     left: int = 0
     running: int = 0
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
     _servers: list[asyncio.Server] = field(default_factory=list)
 
     async def start(self, path: Path) -> str:
@@ -138,6 +141,9 @@ class Upstream:
         for part in self.answer(asked):
             if part == CLOSE:
                 return False
+            if part == WAIT:
+                await self.gate.wait()
+                continue
             if part == HANG:
                 await reader.read()
                 self.left += 1

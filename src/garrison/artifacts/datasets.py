@@ -279,7 +279,8 @@ def _enter(
     event = event_of(registry, subject, Action.DATASET_REGISTER, wanted.ref, manifest.digest, facts)
     with registry.ledger.transaction() as transaction:
         try:
-            dataset_store.insert(transaction.connection, dataset)
+            with transaction.connection.begin_nested():  # PostgreSQL would end the whole transaction
+                dataset_store.insert(transaction.connection, dataset)
         except sa.exc.IntegrityError:
             first = dataset_store.find(transaction.connection, wanted.ref)
             raise _taken(first or dataset, manifest) from None

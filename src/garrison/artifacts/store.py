@@ -140,27 +140,27 @@ def latest_version(connection: sa.Connection, name: str) -> int:
 
 def insert(connection: sa.Connection, release: Release) -> bool:
     """Add a version; False when the name@version is already taken. There is no update and no delete."""
+    added = RELEASES.insert().values(
+        name=release.ref.name,
+        version=release.ref.version,
+        digest=release.digest,
+        tier=release.tier.value,
+        owner=release.owner,
+        publisher=release.publisher,
+        source=release.source,
+        size=release.manifest.size,
+        manifest=json.dumps(release.manifest.as_json()),
+        scan=json.dumps(release.scan),
+        bundle=release.bundle,
+        statement=release.statement,
+        created=format_time(release.created),
+        retired="",
+        approved_counter=0,
+        approved_entry=b"",
+    )
     try:
-        connection.execute(
-            RELEASES.insert().values(
-                name=release.ref.name,
-                version=release.ref.version,
-                digest=release.digest,
-                tier=release.tier.value,
-                owner=release.owner,
-                publisher=release.publisher,
-                source=release.source,
-                size=release.manifest.size,
-                manifest=json.dumps(release.manifest.as_json()),
-                scan=json.dumps(release.scan),
-                bundle=release.bundle,
-                statement=release.statement,
-                created=format_time(release.created),
-                retired="",
-                approved_counter=0,
-                approved_entry=b"",
-            )
-        )
+        with connection.begin_nested():  # PostgreSQL would end the whole transaction with the statement
+            connection.execute(added)
     except sa.exc.IntegrityError:
         return False
     return True

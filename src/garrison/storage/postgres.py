@@ -24,6 +24,7 @@ OLDEST = 140_000  # server_version_num of PostgreSQL 14
 CONNECT_SECONDS = 5
 SILENT_MS = 15_000  # a peer that acknowledges nothing for this long is gone
 STATEMENT_MS = 120_000
+TAKE_MS = 3_000  # for the server to notice that the one before was killed
 POOL_SECONDS = BUSY_TIMEOUT_MS / 1000
 LOCK = (0x6761_7272, 1)  # "garr": advisory locks are of one database
 _LOST = re.compile(r"08|57P0|53300|25P03")
@@ -98,6 +99,7 @@ def _arguments(address: Address, passfile: str) -> dict[str, Any]:
         "tcp_user_timeout": SILENT_MS,
         "application_name": own_name(),
         "gssencmode": "disable",
+        "client_encoding": "utf8",
         "options": " ".join(f"-c {name}={value}" for name, value in _SERVER_OPTIONS.items()),
         **security,
         **({"passfile": passfile} if passfile else {}),
@@ -174,8 +176,10 @@ def _check_server(connection: Any) -> None:
 
 
 def _lock(connection: Any) -> None:
+    connection.execute(f"SET lock_timeout = {TAKE_MS}")
     try:
         connection.execute("SELECT pg_advisory_lock(%s, %s)", LOCK)
+        connection.execute(f"SET lock_timeout = {BUSY_TIMEOUT_MS}")
     except Exception as error:
         if getattr(error, "sqlstate", None) != "55P03":
             raise
