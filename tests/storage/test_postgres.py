@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -170,7 +171,36 @@ def test_a_name_that_is_taken_ends_neither_its_transaction_nor_the_ledger(
         with home.house.ledger.transaction() as transaction:
             assert not insert(transaction.connection, release)
             transaction.append(event("taken"))
+    changed = Settings(data=data, store_encryption="aes-256-gcm")
+    with pytest.raises(Refused, match="STO-CHANGED"), opened(data, changed):
+        pass
+    begin(data).close()  # a start that was refused holds nothing
     assert postgres.sql("SELECT count(*) FROM ledger_event WHERE resource = 'taken'", name) == [(1,)]
+
+
+def test_what_is_backed_up_as_the_page_says_is_restored_and_what_is_not_is_found(
+    postgres: Cluster, name: str, tmp_path: Path
+) -> None:
+    """The data directory first and the dump after it; a dump that is older than the directory is refused."""
+    data, copy, later = tmp_path / "data", tmp_path / "copy", tmp_path / "later"
+    with opened(data, Settings(data=data, database=postgres.address(name))) as home:
+        home.ask("user.add", name="dana", roles=["approver"])
+        shutil.copytree(data, copy)
+        home.ask("user.add", name="alex", roles=["approver"])
+    postgres.dump(name)
+    begin(data).close()
+    with opened(data) as home:
+        home.ask("user.add", name="erin", roles=["approver"])
+    shutil.copytree(data, later)
+    for place, restored in ((copy, postgres.make()), (later, postgres.make())):
+        postgres.restore(restored)
+        chosen = Settings(data=place, database=postgres.address(restored))
+        if place is copy:
+            with opened(place, chosen) as home:
+                assert {one["name"] for one in home.ask("user.list")["users"]} == {"root", "dana", "alex"}
+        else:
+            with pytest.raises(Refused, match="AUD-TRUNCATED"), opened(place, chosen):
+                pass
 
 
 def test_the_server_runs_as_a_role_that_can_only_add_to_the_ledger(

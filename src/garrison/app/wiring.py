@@ -189,6 +189,21 @@ def build(
     refuse_offered_keys(os.environ, Path.cwd())
     token, keys = open_keys(settings)
     database = begin(settings.data, settings.database, settings.database_passfile)
+    try:
+        return _on(database, settings, loop, now, token, keys)
+    except BaseException:
+        database.close()  # who tries again finds it free
+        raise
+
+
+def _on(
+    database: Database,
+    settings: Settings,
+    loop: asyncio.AbstractEventLoop,
+    now: Callable[[], datetime],
+    token: Token,
+    keys: tuple[PublicKey, ...],
+) -> House:
     ledger = open_ledger(settings, database, token, now)
     keychain = open_or_repair(settings, database, ledger, token, now)
     release_key = keychain.release_signer()
