@@ -16,10 +16,12 @@ from tests.app.household import Household, opened
 from tests.app.test_dlp import _snapshot
 from tests.fakes.tier2 import classifier
 
-from garrison.app import watching
-from garrison.app.cli.posture import gather
+from garrison.app import tier2_published, watching
+from garrison.app.cli.posture import gather, second_tier_named
 from garrison.app.tier2_keeper import Tier2Keeper
+from garrison.artifacts import layout
 from garrison.core.actions import Action
+from garrison.core.digest import Ref
 from garrison.core.errors import GarrisonError, Refused, Undecided
 from garrison.core.event import Event
 from garrison.core.event import Outcome as Told
@@ -154,10 +156,7 @@ def test_a_second_tier_is_tried_before_it_is_used_and_comes_back_when_it_was_kil
         (shown,) = near.ask("guard.tier2.show")["classifiers"]
         assert (shown["digest"], shown["channels"], shown["runs"]) == (digest, ["user", "document"], True)
         assert _inspect(near, ATTACK).verdict is Outcome.BLOCK
-        (side,) = keeper._sides.values()
-        assert side.process is not None
-        os.kill(innermost(side.process.pid), signal.SIGKILL)
-        side.process.wait(60)
+        _killed(keeper)
         with pytest.raises(Undecided, match="tier2 failed"):
             _inspect(near, ATTACK)
         keeper.look()
@@ -170,6 +169,97 @@ def test_a_second_tier_is_tried_before_it_is_used_and_comes_back_when_it_was_kil
         assert not keeper.running()
     finally:
         keeper.close()
+
+
+@pytest.mark.row("C08", kind="R")
+@pytest.mark.row("S37", kind="R")
+def test_a_second_tier_out_of_the_registry_is_an_approved_version_judged_at_every_start(
+    near: Household, tmp_path: Path
+) -> None:
+    house = near.house
+    keeper = Tier2Keeper(
+        house.settings.run,
+        "bwrap",
+        house.loop,
+        published=lambda model, sink: tier2_published.read(house, model, sink),
+    )
+    house.second = keeper
+    near.publish(classifier(tmp_path / "c"), "watcher@1")
+    try:
+        for model, code in (("watcher@1", "ART-NOT-APPROVED"), ("watcher@2", "ART-UNKNOWN")):
+            with pytest.raises(GarrisonError) as caught:
+                near.ask("guard.tier2.set", model=model)
+            assert caught.value.code == code
+        _approved(near, "watcher@1")
+        assert near.ask("guard.tier2.set", model="watcher@1")["model"] == "watcher@1"
+        (shown,) = near.ask("guard.tier2.show")["classifiers"]
+        assert (shown["model"], shown["folder"], shown["runs"]) == ("watcher@1", "", True)
+        assert (shown["standing"], shown["reason"]) == ("approved", "")
+        assert _inspect(near, ATTACK).verdict is Outcome.BLOCK
+        digest = shown["digest"]
+
+        near.ask("model.retire", ref="watcher@1")
+        (shown,) = near.ask("guard.tier2.show")["classifiers"]
+        assert (shown["standing"], shown["runs"]) == ("retired", True)
+        assert second_tier_named(house.settings.data) == ["watcher@1"]
+        posture = json.dumps(compute(gather(house.settings.data, near.clock())).as_json())
+        assert "the second classifier watcher@1 is retired" in posture
+        _killed(keeper)
+        keeper.look()
+        (shown,) = near.ask("guard.tier2.show")["classifiers"]
+        assert (shown["runs"], shown["reason"].partition(":")[0]) == (False, "ART-RETIRED")
+        with pytest.raises(Undecided, match="tier2 failed"):
+            _inspect(near, ATTACK)
+        with pytest.raises(Refused, match="retired"):
+            near.ask("guard.tier2.set", model="watcher@1")
+        assert near.ask("guard.tier2.show")["classifiers"][0]["digest"] == digest
+    finally:
+        keeper.close()
+
+
+@pytest.mark.row("S37", kind="R")
+def test_a_second_tier_whose_stored_bytes_were_changed_does_not_come_back(
+    near: Household, tmp_path: Path
+) -> None:
+    house = near.house
+    keeper = Tier2Keeper(
+        house.settings.run,
+        "bwrap",
+        house.loop,
+        published=lambda model, sink: tier2_published.read(house, model, sink),
+    )
+    house.second = keeper
+    near.publish(classifier(tmp_path / "c"), "watcher@1")
+    _approved(near, "watcher@1")
+    try:
+        near.ask("guard.tier2.set", model="watcher@1")
+        ref = Ref.parse("watcher@1")
+        stored = layout.tree_of(house.registry, ref) / "model.onnx"
+        data = bytearray(stored.read_bytes())
+        data[-20] ^= 1
+        stored.chmod(0o600)
+        stored.write_bytes(data)
+        _killed(keeper)
+        keeper.look()
+        (shown,) = near.ask("guard.tier2.show")["classifiers"]
+        assert (shown["runs"], shown["reason"].partition(":")[0]) == (False, "ART-TAMPER")
+        with pytest.raises(Refused) as caught:
+            near.ask("guard.tier2.set", model="watcher@1")
+        assert caught.value.code == "ART-TAMPER"
+    finally:
+        keeper.close()
+
+
+def _approved(home: Household, ref: str) -> None:
+    home.ask("user.add", name="dana", roles=["approver"], email="dana@example.com")
+    assert home.ask("model.approve", "dana", ref=ref)["state"] == "approved"
+
+
+def _killed(keeper: Tier2Keeper) -> None:
+    (side,) = keeper._sides.values()
+    assert side.process is not None
+    os.kill(innermost(side.process.pid), signal.SIGKILL)
+    side.process.wait(60)
 
 
 @pytest.mark.row("C20", kind="R")

@@ -132,11 +132,18 @@ def test_packs_modes_and_a_second_tier_change_under_load_and_no_request_fails(
         with load(serving, token) as seen:
             serving.ask("guard.pack.install", source=packs[1])
             assert content(ask(serving, token, "hello")[1]) == "badge [REDACTED:acme-badge]."
-            for refused in (packs[0], str(tmp_path / "rules.toml")):
+            for bad in (packs[0], str(tmp_path / "rules.toml")):
                 with pytest.raises(GarrisonError):
-                    serving.ask("guard.pack.install", source=refused)
+                    serving.ask("guard.pack.install", source=bad)
             words = ("guard", "tier2", "set", str(folder), "--digest", read_tree(folder).digest)
             assert serving.ok(*words)["channels"] == ["user", "document"]
+            serving.publish(folder, "watcher@1")
+            words = ("guard", "tier2", "set", "--model", "watcher@1")
+            refused = serving.cli(*words)
+            assert (refused.status, refused.code) == (1, "ART-NOT-APPROVED")
+            serving.ok("--as", "dana", "approve", "watcher@1")
+            assert serving.ok(*words)["model"] == "watcher@1"
+            assert serving.ok("guard", "tier2", "show")["classifiers"][0]["standing"] == "approved"
             _guard(serving, low=0.05, high=0.99, deadline_ms=10_000)
             _judged_and_excepted(serving, token)
             _guard(serving, mode="observe")

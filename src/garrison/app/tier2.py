@@ -1,4 +1,4 @@
-"""The second tier's process: its folder verified and held, started in a sandbox, ended with whoever started it.
+"""The second tier's process: its files verified and held, started in a sandbox, ended with whoever started it.
 
 The bytes that are compared with the digest are the bytes that it gets, as descriptors; it has no network, sees no
 file and answers on one Unix socket. It is started anew by the same steps, so changed bytes never come back.
@@ -13,12 +13,13 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from garrison.artifacts.scan import scan_path
+from garrison.core.digest import Manifest
 from garrison.core.errors import GarrisonError, Refused, Undecided, Usage
 from garrison.core.finding import Verdict
 from garrison.detect.tier2 import Spec, parse_spec
@@ -32,7 +33,7 @@ from garrison.runtime.sandboxes.places import SERVERS
 from garrison.runtime.sandboxes.start import SOCKET_NAME
 from garrison.runtime.sandboxes.users import free_uid
 from garrison.runtime.supervisor import MAX_SOCKET_PATH
-from garrison.trust.tree import Writer, read_tree
+from garrison.trust.tree import Sink, Writer, read_tree
 
 FILES = ("model.onnx", "tokenizer.json", "config.json")
 MAX_HELD = 4 << 30  # bytes of the three files
@@ -43,6 +44,7 @@ POLL_SECONDS = 0.02
 HEALTH_SECONDS = 5.0
 END_SECONDS = 10.0
 LEVELS = ("bwrap", "landlock")  # for a program without a server: the strongest that this machine has
+Read = Callable[[Sink], Manifest]  # pours the files out, and raises for what may not be used
 _HEALTH = b"GET /health HTTP/1.1\r\nHost: tier2\r\nConnection: close\r\n\r\n"
 
 
@@ -56,7 +58,7 @@ def check(folder: Path, digest: str) -> dict[str, Any]:
             f"{Path(bad.path).name} of the classifier is {bad.verdict.value}, not clean",
             fix=f"garrison scan {folder}",
         )
-    return _facts(folder, digest)
+    return facts_of({"folder": str(folder), "digest": digest}, _reader(folder))
 
 
 def directory_of(run: Path, digest: str) -> Path:
@@ -66,21 +68,31 @@ def directory_of(run: Path, digest: str) -> Path:
 
 def known(one: Released) -> dict[str, Any]:
     """The facts of a classifier that comes with Garrison, scanned when it was released."""
-    return _facts(one.folder, one.digest)
+    return facts_of({"folder": str(one.folder), "digest": one.digest}, _reader(one.folder))
 
 
-def _facts(folder: Path, digest: str) -> dict[str, Any]:
+def facts_of(said: Mapping[str, str], read: Read) -> dict[str, Any]:
+    """What is said of a classifier, with what its configuration says. Raises `Refused` GRD-TIER2."""
     holding = Holding(MAX_HELD)
     try:
-        config, found = _held(folder, digest, holding)
+        config = _held(read, said["digest"], holding)
     finally:
         holding.close()
-    return {
-        "folder": str(folder),
-        "digest": found,
-        "config": config,
-        "channels": list(_spec(config).channels),
-    }
+    return {**said, "config": config, "channels": list(_spec(config).channels)}
+
+
+def name_of(facts: Mapping[str, Any]) -> str:
+    """The version in the registry, or the folder."""
+    return str(facts.get("model") or facts["folder"])
+
+
+def _reader(folder: Path) -> Read:
+    def read(sink: Sink) -> Manifest:
+        if not folder.is_dir():
+            raise Usage("GRD-TIER2", f"{folder} is no folder", fix="give the folder of model.onnx")
+        return read_tree(folder, sink=sink, allow_hard_links=True)
+
+    return read
 
 
 @dataclass(slots=True)
@@ -91,6 +103,7 @@ class SideProcess:
     directory: Path  # for the socket alone; made and removed here
     level: str
     threads: int = 1
+    read: Read | None = None  # in the place of a folder
     process: subprocess.Popen[bytes] | None = None
     _holding: Holding | None = field(default=None, repr=False)
     _spoken: int = -1
@@ -100,11 +113,11 @@ class SideProcess:
         return Asked(str(self.directory / SOCKET_NAME), parse_spec(self.facts["config"]))
 
     def verify(self) -> None:
-        """Read the folder once and hold what was compared. Raises `Refused` GRD-TIER2."""
+        """Read the files once and hold what was compared. Raises `Refused` GRD-TIER2, and what `read` raises."""
         self.forget()
         self._holding = Holding(MAX_HELD)
         try:
-            _held(Path(self.facts["folder"]), self.facts["digest"], self._holding)
+            _held(self.read or _reader(Path(self.facts["folder"])), str(self.facts["digest"]), self._holding)
         except BaseException:
             self.forget()
             raise
@@ -229,15 +242,13 @@ def _settings(spec: Spec, threads: int) -> dict[str, object]:
     }
 
 
-def _held(folder: Path, digest: str, holding: Holding) -> tuple[Any, str]:
-    """The configuration and the digest of a folder whose three files are held now."""
+def _held(read: Read, digest: str, holding: Holding) -> dict[str, Any]:
+    """The configuration of a classifier whose three files are held now."""
 
     def sink(path: str) -> Writer:
         return holding.writer(path) if path in FILES else Passed()
 
-    if not folder.is_dir():
-        raise Usage("GRD-TIER2", f"{folder} is no folder", fix="give the folder of model.onnx")
-    found = read_tree(folder, sink=sink, allow_hard_links=True).digest
+    found = read(sink).digest
     if found != digest:
         raise Refused(
             "GRD-TIER2",
@@ -256,7 +267,7 @@ def _held(folder: Path, digest: str, holding: Holding) -> tuple[Any, str]:
         raise Refused(
             "GRD-TIER2", f"config.json says too little: {error}", fix="see docs/detection.md"
         ) from error
-    return _kept(config), found
+    return _kept(config)
 
 
 def _spec(config: Any) -> Spec:

@@ -13,7 +13,9 @@ from threading import Lock
 from typing import Any
 
 from garrison.app.tier2 import SideProcess, directory_of
+from garrison.core.digest import Manifest
 from garrison.core.errors import GarrisonError
+from garrison.trust.tree import Sink
 
 LOOK_SECONDS = 1.0
 SILENT_LOOKS = (
@@ -24,7 +26,10 @@ LONGEST_PAUSE = 60  # looks between two tries to start one that does not
 
 
 class Tier2Keeper:
-    """`died` is told of every unexpected end. Processes are launched in the loop's thread, which outlives verbs'."""
+    """`died` is told of every unexpected end; `published` pours out a version of the registry.
+
+    Processes are launched in the loop's thread, which outlives verbs'.
+    """
 
     def __init__(
         self,
@@ -32,11 +37,14 @@ class Tier2Keeper:
         level: str,
         loop: asyncio.AbstractEventLoop,
         died: Callable[[str, int], object] = lambda _name, _status: None,
+        published: Callable[[str, Sink], Manifest] | None = None,
     ) -> None:
         self._run = run
         self._level = level
         self._loop = loop
         self._died = died
+        self._published = published
+        self._away: dict[str, str] = {}  # why one that is wanted could not be started
         self._sides: dict[str, SideProcess] = {}
         self._silent: dict[str, int] = {}
         self._pause: dict[str, tuple[int, int]] = {}  # looks to wait, and how many the next time
@@ -46,16 +54,31 @@ class Tier2Keeper:
         """Verify, start and wait, from a verb's thread. Raises what those raise; then it is not kept."""
         digest = str(facts["digest"])
         with self._lock:
-            if digest in self._sides and self._sides[digest].is_running:
+            side = self._side(facts)
+            running = self._sides.get(digest)
+            if running is not None and running.is_running:  # the same bytes, perhaps from elsewhere
+                running.facts, running.read = side.facts, side.read
                 return
-            side = SideProcess(facts, directory_of(self._run, digest), self._level)
             self._begin(side)
             self._sides[digest] = side
+            self._away.pop(digest, None)
 
-    def remember(self, facts: Mapping[str, Any]) -> None:
+    def _side(self, facts: Mapping[str, Any]) -> SideProcess:
+        side = SideProcess(facts, directory_of(self._run, str(facts["digest"])), self._level)
+        model, published = facts.get("model"), self._published
+        if model and published is not None:
+            side.read = lambda sink: published(str(model), sink)
+        return side
+
+    def remember(self, facts: Mapping[str, Any], why: GarrisonError | OSError) -> None:
         """One that is wanted and could not be started: it is tried again."""
         digest = str(facts["digest"])
-        self._sides.setdefault(digest, SideProcess(facts, directory_of(self._run, digest), self._level))
+        self._sides.setdefault(digest, self._side(facts))
+        self._away[digest] = _reason(why)
+
+    def away(self, digest: str) -> str:
+        """Why the last try to start it failed; empty when it did not."""
+        return self._away.get(digest, "")
 
     def running(self) -> frozenset[str]:
         """The digests of those whose process lives."""
@@ -66,6 +89,7 @@ class Tier2Keeper:
         with self._lock:
             for digest in set(self._sides) - set(digests):
                 self._sides.pop(digest).stop()
+                self._away.pop(digest, None)
 
     async def watch(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
@@ -98,9 +122,11 @@ class Tier2Keeper:
             self._silent[digest] = 0
             try:
                 self._begin(side)
-            except (GarrisonError, OSError):
+            except (GarrisonError, OSError) as error:
+                self._away[digest] = _reason(error)
                 self._pause[digest] = (next_time, min(2 * next_time, LONGEST_PAUSE))
             else:
+                self._away.pop(digest, None)
                 self._pause.pop(digest, None)
 
     def _begin(self, side: SideProcess) -> None:
@@ -115,6 +141,10 @@ class Tier2Keeper:
     def close(self) -> None:
         """End all. Not from the loop's thread."""
         self.keep_only(())
+
+
+def _reason(error: GarrisonError | OSError) -> str:
+    return f"{error.code}: {error.what}" if isinstance(error, GarrisonError) else type(error).__name__
 
 
 async def _launched(side: SideProcess) -> None:

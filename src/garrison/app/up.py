@@ -23,7 +23,7 @@ from typing import Any
 from cryptography import x509
 
 from garrison import __version__
-from garrison.app import issuer_keys, logins, schedule, serving, watching, wiring
+from garrison.app import issuer_keys, logins, schedule, serving, tier2_published, watching, wiring
 from garrison.app.addresses import certificate_names, is_loopback
 from garrison.app.api import server as api
 from garrison.app.broker import BrokerKeeper
@@ -36,6 +36,7 @@ from garrison.app.outbound import outbound_hosts
 from garrison.app.people import settle
 from garrison.app.settings import Settings
 from garrison.app.sinks import Sinks
+from garrison.app.tier2 import name_of
 from garrison.app.tier2_keeper import Tier2Keeper
 from garrison.app.workers import Plane, Workers
 from garrison.artifacts import imports, layout
@@ -118,7 +119,11 @@ async def _serve(
     broker = BrokerKeeper(settings.run, house.loop, lambda name, status: _worker_died(house, name, status))
     house.broker = broker.address
     house.second = Tier2Keeper(
-        settings.run, settings.isolation, house.loop, lambda name, status: _worker_died(house, name, status)
+        settings.run,
+        settings.isolation,
+        house.loop,
+        lambda name, status: _worker_died(house, name, status),
+        lambda model, sink: tier2_published.read(house, model, sink),
     )
     await asyncio.to_thread(house.publish_snapshot)
     spool = SpoolReader(house.ledger, settings.run / "spool", house.now)
@@ -260,10 +265,10 @@ def _second_tier(house: House, keeper: Tier2Keeper, say: Say) -> None:
     for facts in second_tier(house.people().access):
         try:
             keeper.start(facts)
-            say(f"  tier 2   {facts['folder']} ({', '.join(facts['channels'])})")
+            say(f"  tier 2   {name_of(facts)} ({', '.join(facts['channels'])})")
         except (GarrisonError, OSError) as error:
-            keeper.remember(facts)
-            say(f"  tier 2   {facts['folder']} is away, texts in doubt are refused: {error}")
+            keeper.remember(facts, error)
+            say(f"  tier 2   {name_of(facts)} is away, texts in doubt are refused: {error}")
 
 
 def _remember_issuers(house: House) -> None:

@@ -153,3 +153,4 @@ class Facts:
     logins: LoginFacts | None = None
     recoveries: tuple[RecoveryFacts, ...] = ()
     guards: tuple[GuardFacts, ...] = ()  # of models of which there is something to say
+    second: tuple[str, ...] = ()  # versions that are asked where the first classifier is in doubt

@@ -290,6 +290,10 @@ def _guards(facts: Facts) -> Iterable[Item]:
         if guard.failed:
             what = f"detectors failed on {guard.failed} requests to {guard.model}"
             yield Item(WARN, "PRM-UNDECIDED", what, "garrison doctor")
+    retired = {release.ref for release in facts.releases if release.state == "retired"}
+    for ref in sorted(retired.intersection(facts.second)):
+        what = f"the second classifier {ref} is retired: it will not start again, and texts in doubt are refused then"
+        yield Item(BAD, "ART-RETIRED", what, "garrison guard tier2 set --model NAME@VERSION")
 
 
 def _logins(facts: Facts) -> Iterable[Item]:

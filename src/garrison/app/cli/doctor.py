@@ -114,16 +114,17 @@ def _second_tier(data: Path) -> dict[str, str] | None:
         return None
     if find_spec("onnxruntime") is None or find_spec("tokenizers") is None:
         return {"state": "cannot run here", "next": "pip install 'garrison[runtime]'"}
-    from garrison.app.cli.posture import second_tier_set  # SQLAlchemy: 260 ms, extra server
+    from garrison.app.cli.posture import second_tier_named  # SQLAlchemy: 260 ms, extra server
 
-    if second_tier_set(data):
-        return {"state": "is set", "next": "garrison guard tier2 show"}
+    if (named := second_tier_named(data)) is not None:
+        state = f"is {', '.join(named)}" if named else "is off"
+        return {"state": state, "next": "garrison guard tier2 show"}
     return {"state": "is not asked by the gateway", "next": "garrison guard tier2 set"}
 
 
 def _show_second_tier(told: dict[str, str] | None) -> None:
     if told is not None:
-        output.print_line(f"second classifier {told['state']}: {told['next']}")
+        output.print_line(output.visible(f"second classifier {told['state']}: {told['next']}"))
 
 
 def _show_sinks(sinks: Sequence[dict[str, Any]]) -> None:

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from garrison.app.cli import link, output
-from garrison.core.errors import Undecided
+from garrison.core.errors import Undecided, Usage
 from garrison.detect.route_guard import MODES
 from garrison.detect.tier2 import CHANNELS
 from garrison.detect.tier2_released import released
@@ -61,13 +61,15 @@ def _add_tier2(verbs: Any) -> None:
     )
     new = tier2.add_parser(
         "set",
-        help="scan, compare, start and use one",
-        epilog="examples:\n  garrison guard tier2 set\n  garrison guard tier2 set ./piguard --digest sha256:...",
+        help="verify, start and use one",
+        epilog="examples:\n  garrison guard tier2 set\n  garrison guard tier2 set --model piguard@1.0.0\n"
+        "  garrison guard tier2 set ./piguard --digest sha256:...",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     new.add_argument(
         "folder", nargs="?", help="with model.onnx, tokenizer.json and config.json; ours when left out"
     )
+    new.add_argument("--model", metavar="NAME@VERSION", help="an approved version of the registry instead")
     new.add_argument("--digest", default="", metavar="SHA256", help="of the folder; without it, it is told")
     new.set_defaults(run=run_tier2_set)
     shown = tier2.add_parser("show", help="who is asked", epilog="example: garrison guard tier2 show")
@@ -136,6 +138,14 @@ def run_calibrate(args: argparse.Namespace) -> int:
 
 
 def run_tier2_set(args: argparse.Namespace) -> int:
+    if args.model is not None:
+        if args.folder is not None or args.digest:
+            raise Usage(
+                "GRD-TIER2",
+                "a version of the registry has its own files and digest",
+                fix=f"garrison guard tier2 set --model {args.model}",
+            )
+        return _show(args, link.call(args, "guard.tier2.set", model=args.model))
     if args.folder is None:
         source, digest = ours()
     else:
@@ -160,9 +170,15 @@ def run_tier2_show(args: argparse.Namespace) -> int:
         output.print_json(result)
         return 0
     output.print_table(
-        ("CHANNELS", "DIGEST", "RUNS", "FOLDER"),
+        ("CHANNELS", "DIGEST", "RUNS", "WHO", "STATE"),
         [
-            (", ".join(one["channels"]), one["digest"][:19], "yes" if one["runs"] else "no", one["folder"])
+            (
+                ", ".join(one["channels"]),
+                one["digest"][:19],
+                "yes" if one["runs"] else "no",
+                one["model"] or one["folder"],
+                one["reason"] or one["standing"] or "as set",
+            )
             for one in result["classifiers"]
         ],
         empty="nobody: the first tier decides alone",

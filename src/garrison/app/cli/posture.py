@@ -17,8 +17,10 @@ import sqlalchemy as sa
 from garrison.app.cli import instrumented, output
 from garrison.app.cli.audit import file_witness, ledger_keys, verified
 from garrison.app.cli.link import data_directory
+from garrison.app.detection import second_tier
 from garrison.app.keychain import labels_by_kind
 from garrison.app.people import read_people
+from garrison.app.tier2 import name_of
 from garrison.artifacts import store as registry
 from garrison.core.actions import Action
 from garrison.core.errors import GarrisonError
@@ -174,13 +176,14 @@ def waiting_sinks(data: Path) -> list[dict[str, Any]]:
     ]
 
 
-def second_tier_set(data: Path) -> bool:
-    """Whether anything was said of the second classifier, for `garrison doctor`."""
+def second_tier_named(data: Path) -> list[str] | None:
+    """Who was set as the second classifier, for `garrison doctor`; None when nothing was said of one."""
     with (
         closing(open_kept(data)) as database,
         database.read() as connection,
     ):
-        return bool(read_people(connection).access.tier2)
+        access = read_people(connection).access
+        return [name_of(one) for one in second_tier(access)] if access.tier2 else None
 
 
 class _Found:
@@ -196,6 +199,7 @@ class _Found:
         self._exceptions: tuple[tuple[str, str, str, datetime], ...] = ()
         self._alerts: tuple[tuple[str, str, str, str], ...] = ()
         self._loose: tuple[GuardFacts, ...] = ()
+        self._second: tuple[str, ...] = ()
         self._sinks: tuple[SinkFacts, ...] = ()
         self._login_alerts: tuple[tuple[str, str], ...] = ()
         self._recoveries: tuple[RecoveryFacts, ...] = ()
@@ -235,6 +239,7 @@ class _Found:
         self._loose = tuple(
             GuardFacts(name, name in observing, name in tolerant) for name in observing | tolerant
         )
+        self._second = tuple(str(one["model"]) for one in second_tier(people.access) if one.get("model"))
         self._sinks = tuple(sink_facts(connection, people.access.sinks))
         self._login_alerts = tuple(
             (key, str(one["subject"]))
@@ -280,6 +285,7 @@ class _Found:
             logins=self._logins(),
             recoveries=self._recoveries,
             guards=tuple(self._guards()),
+            second=self._second,
         )
 
     def _guards(self) -> Iterable[GuardFacts]:

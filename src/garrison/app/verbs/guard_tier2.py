@@ -1,28 +1,35 @@
-"""Verbs about the second tier: which classifier is asked in doubt, by folder and digest, tried before it is used."""
+"""Verbs about the second tier: which classifier is asked in doubt, out of the registry or by folder and digest.
+
+It is tried before it is used.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from garrison.app import tier2
+from garrison.app import tier2, tier2_published
 from garrison.app.detection import second_tier
 from garrison.app.house import House
 from garrison.app.verbs.base import Call, Verb, authorise, event_of
 from garrison.core.actions import Action
+from garrison.core.digest import Ref
 from garrison.core.errors import Usage
 from garrison.detect.tier2 import CHANNELS
 
 
 def tier2_set(house: House, call: Call) -> dict[str, Any]:
-    """Scan, compare, start: only a classifier that answers in its sandbox is used."""
+    """Verify, or scan and compare; then start: only a classifier that answers in its sandbox is used."""
     authorise(house, call.subject, Action.GUARD_WRITE, "tier2")
-    facts = tier2.check(Path(call.text("source")), call.text("digest"))
+    if model := call.optional("model"):
+        facts = tier2_published.check(house, Ref.parse(model))
+    else:
+        facts = tier2.check(Path(call.text("source")), call.text("digest"))
     if house.second is not None:
         house.second.start(facts)
     audit_id = _record(house, call, dict.fromkeys(facts["channels"], facts))
-    shown = {key: facts[key] for key in ("folder", "digest", "channels")}
-    return {**shown, "audit_id": audit_id}
+    return {**_shown(facts), "audit_id": audit_id}
 
 
 def tier2_off(house: House, call: Call) -> dict[str, Any]:
@@ -41,13 +48,20 @@ def tier2_show(house: House, call: Call) -> dict[str, Any]:
     running = house.second.running() if house.second is not None else frozenset[str]()
     rows = [
         {
-            **{key: one[key] for key in ("folder", "digest", "channels")},
+            **_shown(one),
+            "standing": tier2_published.standing(house, str(one.get("model", ""))),
             "is_set": any(f"tier2.{channel}" in access.tier2 for channel in one["channels"]),
             "runs": one["digest"] in running,
+            "reason": house.second.away(one["digest"]) if house.second is not None else "",
         }
         for one in second_tier(access)
     ]
     return {"classifiers": rows}
+
+
+def _shown(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The same keys for a version and for a folder."""
+    return {key: facts.get(key, "") for key in ("model", "folder", "digest", "channels")}
 
 
 def _changed(house: House, call: Call, said: dict[str, Any], **more: Any) -> dict[str, Any]:

@@ -41,10 +41,12 @@ in every later event that it let pass. What the rule finds is still noted.
         """\
 The second tier is a folder with model.onnx, tokenizer.json and config.json,
 named by its digest. It is scanned, compared with the digest at every start,
-and has to start in its sandbox; id2label has to name a harmless label.
+and has to start in its sandbox; id2label has to name a harmless label. With
+--model it is an approved version, judged by its signatures at every start.
 
     garrison scan ./piguard
     garrison guard tier2 set ./piguard --digest sha256:...
+    garrison guard tier2 set --model piguard@1.0.0
     garrison guard tier2 show
 """,
     ),
