@@ -123,7 +123,8 @@ def test_a_model_goes_from_a_file_to_an_answer_with_its_records_in_postgresql(pl
 
 def test_every_command_that_reads_without_a_server_reads_postgresql(place: Place) -> None:
     server = place.server
-    assert server.ok("doctor")["left_over"] == []
+    doctor = server.ok("doctor")
+    assert (doctor["left_over"], doctor["database"]["kind"]) == ([], "postgresql")
     assert server.ok("audit", "list", "--kind", "artifact.publish")["records"]
     assert len(server.ok("posture")["layers"]) == 5
     assert server.ok("detect", "replay", "--since", "1")["schema"] == "garrison.detect-replay/1"

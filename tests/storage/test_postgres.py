@@ -153,6 +153,23 @@ def test_a_first_start_that_was_killed_anywhere_is_gone_on_with(
     assert postgres.sql("SELECT id FROM installation", name) == [(record.id,)]
 
 
+def test_no_variable_of_postgresql_leads_elsewhere(
+    postgres: Cluster, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = {
+        "HOST": "127.0.0.9",
+        "HOSTADDR": "127.0.0.1",
+        "PORT": "1",
+        "USER": "nobody",
+        "DATABASE": "postgres",
+    }
+    for variable, value in {**said, "SSLMODE": "require", "OPTIONS": "-c lock_timeout=1"}.items():
+        monkeypatch.setenv(f"PG{variable}", value)
+    with closing(begin(tmp_path, postgres.address(name))) as database, database.read() as connection:
+        asked = "SELECT current_user, current_database(), inet_client_addr(), current_setting('lock_timeout')"
+        assert tuple(connection.execute(sa.text(asked)).one()) == (USER, name, None, "5s")
+
+
 def test_a_text_with_nul_is_refused_and_nothing_else_of_its_transaction_is_kept(database: Database) -> None:
     with pytest.raises(Usage, match="DB-TEXT"):
         add_twice(database, "a\0b")

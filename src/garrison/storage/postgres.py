@@ -91,6 +91,7 @@ def _arguments(address: Address, passfile: str) -> dict[str, Any]:
     )
     return {
         "host": address.host,
+        "hostaddr": "",  # or PGHOSTADDR would lead elsewhere
         "port": address.port,
         "connect_timeout": CONNECT_SECONDS,
         "keepalives_idle": 10,

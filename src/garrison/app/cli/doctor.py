@@ -17,7 +17,8 @@ from garrison.app.cli.link import data_directory
 from garrison.core.errors import Refused
 from garrison.runtime.machine import Examination, examine
 from garrison.runtime.sandboxes.ladder import DEFAULT_LEVEL
-from garrison.storage.database_record import is_begun
+from garrison.storage.database_record import FILE, is_begun, read_record
+from garrison.storage.postgres_address import parse
 from garrison.trust.installation import examine as examine_installation
 
 if TYPE_CHECKING:
@@ -58,10 +59,12 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         more: dict[str, Any] = {"data": str(data), "left_over": _left_json(left), "sinks": _sinks(data)}
         more["second_tier"] = _second_tier(data)
+        more["database"] = _database(data)
         output.print_json({**_as_json(found), **more})
     else:
         _show(found)
         _show_left(data, left)
+        _show_database(_database(data))
         _show_sinks(_sinks(data))
         _show_second_tier(_second_tier(data))
     return 1 if left else 0 if _default_works(found) else 3
@@ -97,6 +100,21 @@ def _left_over(data: Path) -> Sequence[LeftOver] | None:
     from garrison.artifacts.left_over import look  # SQLAlchemy: 260 ms, extra server
 
     return look(data)
+
+
+def _database(data: Path) -> dict[str, str] | None:
+    """Where the records are; None without a data directory. It was read just before."""
+    if not is_begun(data):
+        return None
+    record = read_record(data)
+    if record is None:
+        return {"kind": "sqlite", "place": str(data / FILE)}
+    return {"kind": "postgresql", "place": parse(record.address).place}
+
+
+def _show_database(told: dict[str, str] | None) -> None:
+    if told is not None:
+        output.print_line(output.visible(f"records in {told['kind']}: {told['place']}"))
 
 
 def _sinks(data: Path) -> list[dict[str, Any]]:
