@@ -14,7 +14,7 @@ from tests.app.household import Household
 
 from garrison.app.cli.main import main
 from garrison.core.actions import Action
-from garrison.core.errors import GarrisonError, Undecided
+from garrison.core.errors import GarrisonError, Undecided, Usage
 from garrison.core.event import Outcome as Told
 from garrison.core.finding import Finding, Severity
 from garrison.detect.base import Direction, Outcome
@@ -86,8 +86,10 @@ def test_a_false_alarm_becomes_an_exception_with_an_owner_and_an_end(home: House
     assert blocked.verdict is Outcome.BLOCK
     day = (home.clock() + timedelta(days=30)).date().isoformat()
     home.ask("user.add", name="dana", role=["user"], roles=["user"])
-    for rule in rules:
-        home.ask("guard.except", rule=rule, model="fraud", owner="dana", until=day)
+    with pytest.raises(Usage, match="nothing here"):
+        home.ask("guard.except", rules=[*rules, "no.rule"], model="fraud", owner="dana", until=day)
+    assert _snapshot(home)["exceptions"] == []
+    home.ask("guard.except", rules=rules, model="fraud", owner="dana", until=day)
     told = _snapshot(home)["exceptions"]
     assert [(one["rule"], one["model"], one["owner"]) for one in told] == [
         (rule, "fraud", "dana") for rule in rules
@@ -100,7 +102,7 @@ def test_a_false_alarm_becomes_an_exception_with_an_owner_and_an_end(home: House
     assert _snapshot(home)["exceptions"] == []
     assert {one["ended"] for one in home.ask("guard.exceptions")["exceptions"]} == {True}
     home.ask("guard.except", rule=rules[0], model="fraud", remove=True)
-    assert len(home.events("guard.except")) == len(rules) + 1
+    assert sum(event["outcome"] == "allowed" for event in home.events("guard.except")) == len(rules) + 1
 
 
 def test_an_audit_id_explains_itself_without_a_word_of_the_text(
@@ -112,7 +114,9 @@ def test_an_audit_id_explains_itself_without_a_word_of_the_text(
     quiet = home.house.record(refused)
     data = str(home.house.settings.data)
     assert main(["guard", "explain", audit_id, "--data", data, "--json"]) == 0
-    (one,) = json.loads(capsys.readouterr().out)["findings"]
+    told = json.loads(capsys.readouterr().out)
+    (one,) = told["findings"]
+    assert told["if_wrong"] == one["if_wrong"]
     assert (one["rule"], one["direction"], one["start"], one["end"]) == (finding.rule_id, "input", 12, 60)
     assert one["if_wrong"].startswith("garrison guard except prompt.injection.override --model fraud --owner")
     assert "signature" in one["means"]

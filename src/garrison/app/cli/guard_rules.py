@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
@@ -17,6 +18,7 @@ from garrison.evidence.record import Record, parse_audit_id
 from garrison.storage.database import open_kept
 
 REQUEST_ID = re.compile(r"r-[0-9a-z]{8,64}")  # as the gateway gives to whoever asked
+ORDERS = ("injection", "jailbreak", "proprietary")  # kinds of findings that an exception can be for
 _OWN = {
     "tier1": "the classifier: the text reads like those that give orders to a model; no one word decides",
     "tier2": "the classifier that is asked where the first is in doubt; no one word decides",
@@ -39,10 +41,10 @@ def add(verbs: Any) -> None:
     explain.set_defaults(run=run_explain)
     wrong = verbs.add_parser(
         "except",
-        help="let a rule that is wrong for a model block nothing there, until a day",
+        help="let rules that are wrong for a model block nothing there, until a day",
         epilog="example: garrison guard except tier1.user --model fraud --owner dana --until 2027-03-01",
     )
-    wrong.add_argument("rule", help="as garrison guard explain names it")
+    wrong.add_argument("rule", nargs="+", help="as garrison guard explain names it")
     wrong.add_argument("--model", required=True, help="the model, without a version")
     wrong.add_argument("--owner", metavar="WHO", help="who answers for it; a known identity or group")
     wrong.add_argument("--until", metavar="DAY", help="when it ends, at most 90 days from now")
@@ -58,7 +60,8 @@ def run_explain(args: argparse.Namespace) -> int:
     """Reads the ledger's files; no text of a request is in them, so none can be shown."""
     record = _record(args)
     event = record.event
-    found = [_found(one, event.resource.partition("@")[0]) for one in event.findings]
+    model = event.resource.partition("@")[0]
+    found = [_found(one, model) for one in event.findings]
     if not found:
         raise Refused(
             "GRD-NONE", f"{args.id} has no finding of a detector", fix=f"garrison audit show {args.id}"
@@ -72,6 +75,7 @@ def run_explain(args: argparse.Namespace) -> int:
         "excepted": event.data.get("excepted", []),
         "observed": event.data.get("observed", []),
         "findings": found,
+        "if_wrong": _command([one["rule"] for one in found if one["kind"] in ORDERS], model),
     }
     if args.json:
         output.print_json(facts)
@@ -80,8 +84,15 @@ def run_explain(args: argparse.Namespace) -> int:
     for one in found:
         where = f"{one['direction']}, code points {one['start']} to {one['end']} of its text"
         output.print_pairs([("rule", one["rule"]), ("where", where), ("means", one["means"])])
-    output.print_pairs([("if wrong", found[0]["if_wrong"]), ("text", "none is stored: ask whoever sent it")])
+    what = facts["if_wrong"] or "these are values: garrison dlp action set says what is done with them"
+    output.print_pairs([("if wrong", what), ("text", "none is stored: ask whoever sent it")])
     return 0
+
+
+def _command(rules: Sequence[str], model: str) -> str:
+    """Lets such texts pass; every rule that saw the text counts, so all of them are in it."""
+    named = " ".join(dict.fromkeys(rules))
+    return f"garrison guard except {named} --model {model} --owner WHO --until DAY" if named else ""
 
 
 def _record(args: argparse.Namespace) -> Record:
@@ -109,7 +120,7 @@ def _found(finding: Finding, model: str) -> dict[str, Any]:
         "start": int(start) if start.isdigit() else None,
         "end": int(end) if end.isdigit() else None,
         "means": meaning(finding.rule_id),
-        "if_wrong": f"garrison guard except {finding.rule_id} --model {model} --owner WHO --until DAY",
+        "if_wrong": _command([finding.rule_id], model),
     }
 
 
@@ -130,12 +141,13 @@ def meaning(rule: str) -> str:
 
 
 def run_except(args: argparse.Namespace) -> int:
-    facts = {key: getattr(args, key) for key in ("rule", "model", "owner", "until", "remove")}
-    result = link.call(args, "guard.except", **facts)
+    facts = {key: getattr(args, key) for key in ("model", "owner", "until", "remove")}
+    result = link.call(args, "guard.except", rules=args.rule, **facts)
     if args.json:
         output.print_json(result)
     else:
-        output.print_pairs([(key.replace("_", " "), value) for key, value in result.items()])
+        shown = {**result, "rules": ", ".join(result["rules"])}
+        output.print_pairs([(key.replace("_", " "), value) for key, value in shown.items()])
     return 0
 
 

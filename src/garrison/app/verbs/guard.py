@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -23,27 +24,32 @@ LONGEST = timedelta(days=90)  # an exception that nobody looks at again is a hol
 
 
 def guard_except(house: House, call: Call) -> dict[str, Any]:
-    """Except a rule for a model until a day, or end that with `remove`."""
-    rule, model = call.text("rule"), check_name(call.text("model"))
-    authorise(house, call.subject, Action.GUARD_EXCEPT, model)
-    key, known = f"{rule} {model}", house.people().access.exceptions
+    """Except rules for a model until a day, all or none, or end that with `remove`."""
+    rules, model = list(dict.fromkeys(call.texts("rules") or [call.text("rule")])), call.text("model")
+    authorise(house, call.subject, Action.GUARD_EXCEPT, check_name(model))
+    known = house.people().access.exceptions
     if call.flag("remove"):
-        if key not in known:
+        if not all(_key(rule, model) in known for rule in rules):
             raise Usage(
                 "GRD-EXCEPT", "there is no such exception", fix="garrison guard exceptions lists them"
             )
-        return _record(house, call, key, {"rule": rule, "model": model}, removed=True)
-    if rule not in _rules(house):
-        raise Usage("GRD-EXCEPT", "that rule blocks nothing here", fix="garrison guard explain ID names it")
+        return _record(house, call, rules, {"model": model}, removed=True)
+    blocking = _rules(house)
+    if wrong := [rule for rule in rules if rule not in blocking]:
+        raise Usage(
+            "GRD-EXCEPT",
+            f"{wrong[0][:80]!a} blocks nothing here",
+            fix="garrison guard explain ID names those that do",
+        )
     owner = call.text("owner")
     if not house.people().knows(owner):
         raise Refused(
             "GOV-OWNER", f"{owner[:40]!a} is not known here", fix=f"garrison user add {owner} --role user"
         )
-    if len(known) >= MAX_EXCEPTIONS and key not in known:
-        raise Refused("GRD-EXCEPT", f"there are {MAX_EXCEPTIONS} exceptions", fix="garrison guard exceptions")
+    if len(known.keys() | {_key(rule, model) for rule in rules}) > MAX_EXCEPTIONS:
+        raise Refused("GRD-EXCEPT", f"there are {len(known)} exceptions", fix="garrison guard exceptions")
     until = format_time(_until(call.text("until"), house.now()))
-    return _record(house, call, key, {"rule": rule, "model": model, "owner": owner, "until": until})
+    return _record(house, call, rules, {"model": model, "owner": owner, "until": until})
 
 
 def guard_exceptions(house: House, call: Call) -> dict[str, Any]:
@@ -53,13 +59,21 @@ def guard_exceptions(house: House, call: Call) -> dict[str, Any]:
     return {"exceptions": [{**row, "ended": parse_time(row["until"]) <= now} for row in rows]}
 
 
-def _record(house: House, call: Call, key: str, facts: dict[str, Any], **more: Any) -> dict[str, Any]:
+def _key(rule: str, model: str) -> str:
+    return f"{rule} {model}"
+
+
+def _record(
+    house: House, call: Call, rules: Sequence[str], facts: dict[str, str], **more: Any
+) -> dict[str, Any]:
     with house.ledger.transaction() as transaction:
-        audit_id = transaction.append(
-            event_of(house, call, Action.GUARD_EXCEPT, key, exception=facts, **more)
-        )
+        for rule in rules:
+            key, told = _key(rule, facts["model"]), {"rule": rule, **facts}
+            audit_id = transaction.append(
+                event_of(house, call, Action.GUARD_EXCEPT, key, exception=told, **more)
+            )
     house.publish_snapshot()
-    return {**facts, "audit_id": audit_id}
+    return {"rules": list(rules), **facts, "audit_id": audit_id}
 
 
 def _until(text: str, now: datetime) -> datetime:

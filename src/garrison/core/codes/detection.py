@@ -32,7 +32,7 @@ with somebody who answers for it, recorded, shown by garrison posture and named
 in every later event that it let pass. What the rule finds is still noted.
 
     garrison guard explain ID
-    garrison guard except RULE --model NAME --owner WHO --until 2027-03-01
+    garrison guard except RULE ... --model NAME --owner WHO --until 2027-03-01
     garrison guard except RULE --model NAME --remove
 """,
     ),

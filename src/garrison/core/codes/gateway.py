@@ -345,7 +345,11 @@ A text in the request - a message, a tool result, a tool description - matches
 signatures of prompt injection or jailbreaks with a score over the threshold.
 Nothing was sent to the model. The rule and its score are in the evidence.
 
-Rephrase the request. When it is a false alarm, tell the operator the rule id.
+Rephrase the request. When it is a false alarm, tell the operator the id of the
+refusal: the first command says which rules saw what, and prints the second.
+
+    garrison guard explain r-5f1c2a9b0000001c
+    garrison guard except RULE --model NAME --owner WHO --until 2027-03-01
 """,
     ),
     "GW-START": Code(
