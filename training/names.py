@@ -18,8 +18,6 @@ import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 import names as census
@@ -28,6 +26,7 @@ import scipy.sparse as sp
 from faker import Faker
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
+from training.conll import CORPORA, Sentence, read_conll
 from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
 from garrison.detect.names import _PART, _RUN, BITS, WEIGHTS, Names, beside, features, hashed
@@ -37,11 +36,6 @@ COMPOSED = 14_000
 SURE, LIKELY = 0.75, 0.35  # a name has a word of the first, and all its words are of the second
 FORGOTTEN = (5, 2)  # of five names, two are unknown in training, or the model would lean on its tables alone
 ORDINARY = 4  # times that a word stands in small letters among harmless prompts
-CORPORA = {
-    "WNUT17": "WNUT17/CONLL-format/data/*/*.conll",
-    "BTC": "BTC/CONLL-format/data/*.conll",
-    "wikigold": "wikigold/CONLL-format/data/*.txt",
-}
 LOCALES = (
     "en_US", "en_GB", "en_IN", "de_DE", "fr_FR", "es_ES", "es_MX", "it_IT", "nl_NL", "pt_BR", "pt_PT", "pl_PL",
     "cs_CZ", "sv_SE", "da_DK", "no_NO", "fi_FI", "tr_TR", "ro_RO", "hu_HU", "hr_HR", "id_ID", "vi_VN", "en_NG",
@@ -52,50 +46,6 @@ HERE = Path(__file__).parent
 OUT = HERE.parent / "src" / "garrison" / "detect" / "weights" / WEIGHTS
 
 Tables = tuple[frozenset[int], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Sentence:
-    """A text and the stretches of it that are names."""
-
-    text: str
-    spans: tuple[tuple[int, int], ...]
-
-
-def read_conll(paths: Iterable[Path]) -> Iterator[Sentence]:
-    """Words are joined as a person writes them, as far as that can be known."""
-    for path in sorted(paths):
-        words: list[tuple[str, bool]] = []
-        for line in chain(path.read_text("utf-8").splitlines(), [""]):
-            parts = line.split()
-            if len(parts) < 2 or parts[0] == "-DOCSTART-":
-                if words:
-                    yield _joined(words)
-                words = []
-            else:
-                words.append((parts[0], parts[-1].upper().endswith(("-PER", "-PERSON"))))
-
-
-_TIGHT = re.compile(r"[,.;:!?)\]}%]|'s|n't|'[a-z]+|''")
-
-
-def _joined(words: Sequence[tuple[str, bool]]) -> Sentence:
-    text, spans, opened = "", list[tuple[int, int]](), True
-    before = False
-    for word, is_name in words:
-        if not opened and not _TIGHT.fullmatch(word):
-            text += " "
-        start = len(text)
-        text += word
-        if is_name:
-            if before:
-                spans[-1] = (spans[-1][0], len(text))
-            else:
-                spans.append((start, len(text)))
-        before = is_name
-        opened = word in "([{$#"
-    kept = [(low, high) for low, high in spans if text[low] != "@" and not text[low:high].islower()]
-    return Sentence(text, tuple(kept))
 
 
 class Composer:

@@ -100,6 +100,9 @@ def main() -> int:
     parser.add_argument("--prompts", type=Path, required=True, help="labelled texts, JSON lines, gzip")
     parser.add_argument("--packages", type=Path, required=True, help="wheels to take documents from")
     parser.add_argument("--encoder", type=Path, required=True, help="the wheels of encoder.txt")
+    parser.add_argument(
+        "--corpora", type=Path, required=True, help="BTC and wikigold, as for make train-names"
+    )
     parser.add_argument("--kept", type=Path, default=Path("build/features"), help="where features are kept")
     parser.add_argument("--write", action="store_true", help="replace the shipped weights")
     options = parser.parse_args()
@@ -112,7 +115,7 @@ def main() -> int:
     every = [text.text for text in (*user, *drawn, *known.clean, *known.mails)]
     base, tokens, shown = open_base(options.encoder, every)
     reader = Reader(base, tokens, options.kept)
-    head, reckoned = user_head(reader, user, drawn)
+    head, reckoned = user_head(reader, user, drawn, corpus.everyday(options.corpora, SEED))
     files = {
         "model.onnx": exported(base, head),
         "tokenizer.json": shown.encode(),
@@ -126,14 +129,19 @@ def main() -> int:
     return 0
 
 
-def user_head(reader: Reader, user: Sequence[Text], drawn: Sequence[Text]) -> tuple[Head, dict[str, object]]:
+def user_head(
+    reader: Reader, user: Sequence[Text], drawn: Sequence[Text], everyday: Sequence[Text]
+) -> tuple[Head, dict[str, object]]:
     """Each fold without its families, both tiers; then one head of everything, scored as the folds were."""
-    texts = [*user, *drawn]
-    own = reader.read([normalise(text.text[:1_200]).text for text in texts], "user")
+    texts = [*user, *drawn, *everyday]
+    parts = [[normalise(text.text[:1_200]).text for text in part] for part in ([*user, *drawn], everyday)]
+    own = np.concatenate([reader.read(part, "user") for part in parts])
     grams = train.vectors([text.text for text in texts])
     pairs, judged = [], []
     for fold in USER_FOLDS:
-        tested = np.concatenate([train.tested_in(user, fold), np.zeros(len(drawn), bool)])
+        tested = np.concatenate(
+            [train.tested_in(user, fold), np.zeros(len(drawn), bool), train.tested_in(everyday, fold)]
+        )
         left = [text for text, out in zip(texts, tested, strict=True) if not out]
         first = train.fitted(sp.csr_matrix(grams[~tested]), left)
         second = learnt(own[~tested], left)

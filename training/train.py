@@ -68,11 +68,15 @@ def main() -> int:
     parser.add_argument(
         "--packages", type=Path, required=True, help="folder of wheels to take documents from"
     )
+    parser.add_argument(
+        "--corpora", type=Path, required=True, help="BTC and wikigold, as for make train-names"
+    )
     parser.add_argument("--write", action="store_true", help="replace the shipped weights")
     options = parser.parse_args()
     user, document = corpus.labelled(options.prompts)
     wheels = sorted(options.packages.glob("*.whl"))
-    heads = {"user": user_head(user, wheels), "document": document_head(user, document, wheels)}
+    everyday = corpus.everyday(options.corpora, SEED)
+    heads = {"user": user_head([*user, *everyday], wheels), "document": document_head(user, document, wheels)}
     data = encoded(heads)
     print(f"weights: {len(data):,} bytes, sha256 {hashlib.sha256(data).hexdigest()}")
     if options.write:

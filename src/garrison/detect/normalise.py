@@ -45,6 +45,9 @@ _PERCENT = re.compile(r"(?=[^\s%+]{0,60}[%+])[A-Za-z0-9+._~%!*'()-]{12,}")
 # One sign at a time; what stands between them is never one of them, so nothing is tried twice.
 _SPACED = re.compile(r"(?<!\w)(?:[^\s._*|-][ ._*|-]{1,3}){7,}[^\s._*|-](?!\w)")
 _BETWEEN = re.compile(r"(?<=[^\s._*|-])[ ._*|-]{1,3}(?=[^\s._*|-])")
+# Words joined without a space: five or more, in one run.
+_JOINED = re.compile(r"(?<!\S)(?=\S{0,400}?[-_])\S{20,}")
+_JOINT = re.compile(r"(?<=[^\s_-])[-_](?=[^\s_-])")
 _LEETED = re.compile(r"[A-Za-z][013457@$!][A-Za-z]|\b[013457@$!][A-Za-z]{2}")
 
 _ENGLISH = re.compile(
@@ -115,7 +118,7 @@ def _fold_word(match: re.Match[str]) -> str:
     return word
 
 
-VIEWS = frozenset({"base64", "hex", "url", "spaced", "rot13", "reversed", "leet"})
+VIEWS = frozenset({"base64", "hex", "url", "spaced", "joined", "rot13", "reversed", "leet"})
 
 
 def views(base: View, wanted: Set[str] = VIEWS) -> Iterator[View]:
@@ -229,9 +232,18 @@ def _from_spaced(value: str) -> str | None:
     return _BETWEEN.sub(lambda match: "" if match.group() == joint else " ", value)
 
 
+def _from_joined(value: str) -> str | None:
+    """`ignore-all-previous-instructions`, `ignore_all_...`; not the path of a web page, which is written so."""
+    if "://" in value:
+        return None
+    apart, joints = _JOINT.subn(" ", value)
+    return apart if joints >= 4 else None
+
+
 _ISLANDS: tuple[tuple[str, re.Pattern[str], Callable[[str], str | None]], ...] = (
     ("base64", _BASE64, _from_base64),
     ("hex", _HEX, _from_hex),
     ("url", _PERCENT, _from_percent),
     ("spaced", _SPACED, _from_spaced),
+    ("joined", _JOINED, _from_joined),
 )

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 RELEASED = (  # (folder below `weights`, digest of its manifest)
-    ("tier2", "sha256:5e3dc778aee134eabee028f561d931832fe7a0616f463e6e0ae50e7dfa9c5178"),
+    ("tier2", "sha256:1af9c62cafa3ad2e7f10d25dda9c3792093950cb6d688097fd05c9b5d6caa89e"),
 )
 
 
