@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -18,37 +15,13 @@ from tests.app.household import opened
 from tests.fakes.postgres import PASSWORD, USER, Cluster
 
 from garrison.app.settings import Settings
-from garrison.artifacts.registry import get
-from garrison.artifacts.store import insert
-from garrison.core.actions import Action
-from garrison.core.digest import Ref
-from garrison.core.errors import GarrisonError, Refused, Undecided, Usage
-from garrison.core.event import Event, Outcome
-from garrison.evidence import store
-from garrison.evidence.ledger import Ledger
-from garrison.evidence.verify import verify_ledger
-from garrison.evidence.witness import FileWitness
+from garrison.core.errors import Refused, Undecided, Usage
 from garrison.storage.database import begin, open_kept
 from garrison.storage.database_record import read_record, write_record
 from garrison.storage.postgres_address import parse
 from garrison.storage.sql import Database
-from garrison.trust.keys.file import FileSigner
-from garrison.trust.keys.public import public_from_pem
 
 pytestmark = pytest.mark.xdist_group("postgres")
-NOW = datetime(2026, 11, 22, 14, 3, tzinfo=UTC)
-
-
-@pytest.fixture
-def name(postgres: Cluster) -> str:
-    return postgres.make()
-
-
-@pytest.fixture
-def database(postgres: Cluster, name: str, tmp_path: Path) -> Iterator[Database]:
-    opened = begin(tmp_path, postgres.address(name))
-    yield opened
-    opened.close()
 
 
 def owners(database: Database) -> int:
@@ -174,25 +147,6 @@ def test_a_text_with_nul_is_refused_and_nothing_else_of_its_transaction_is_kept(
     with pytest.raises(Usage, match="DB-TEXT"):
         add_twice(database, "a\0b")
     assert owners(database) == 0
-
-
-def test_a_name_that_is_taken_ends_neither_its_transaction_nor_the_ledger(
-    postgres: Cluster, name: str, tmp_path: Path
-) -> None:
-    model, data = tmp_path / "model", tmp_path / "data"
-    model.mkdir()
-    (model / "config.json").write_text("{}")
-    with opened(data, Settings(data=data, database=postgres.address(name))) as home:
-        home.publish(model, "m@1")
-        release = get(home.house.registry, Ref.parse("m@1"))
-        with home.house.ledger.transaction() as transaction:
-            assert not insert(transaction.connection, release)
-            transaction.append(event("taken"))
-    changed = Settings(data=data, store_encryption="aes-256-gcm")
-    with pytest.raises(Refused, match="STO-CHANGED"), opened(data, changed):
-        pass
-    begin(data).close()  # a start that was refused holds nothing
-    assert postgres.sql("SELECT count(*) FROM ledger_event WHERE resource = 'taken'", name) == [(1,)]
 
 
 def test_what_is_backed_up_as_the_page_says_is_restored_and_what_is_not_is_found(
@@ -329,44 +283,3 @@ def test_a_server_that_would_lose_records_is_refused(postgres: Cluster, name: st
     postgres.sql(f"ALTER ROLE {USER} IN DATABASE {name} SET synchronous_commit = off")
     with closing(begin(tmp_path, postgres.address(name))) as taken, taken.write() as connection:
         assert connection.execute(sa.text("SHOW synchronous_commit")).scalar() == "on"
-
-
-def test_a_commit_whose_answer_was_lost_is_looked_up_before_the_ledger_goes_on(
-    database: Database, postgres: Cluster, name: str, tmp_path: Path
-) -> None:
-    """The server commits and waits for a standby that there is none of; there it is cut off."""
-    signer = FileSigner("ledger")
-    witness = FileWitness(tmp_path / "witness" / "checkpoint")
-    ledger = Ledger.open(database, signer, witness, "garrison.local/test", lambda: NOW)
-    ledger.append(event("before"))
-    lost: list[GarrisonError] = []
-
-    def append() -> None:
-        try:
-            ledger.append(event("lost"))
-        except GarrisonError as error:
-            lost.append(error)
-
-    with postgres.setting("synchronous_standby_names", "nobody"):
-        thread = threading.Thread(target=append)
-        thread.start()
-        waiting = f"FROM pg_stat_activity WHERE datname = '{name}' AND wait_event = 'SyncRep'"
-        try:
-            until = time.monotonic() + 60
-            while not postgres.sql(f"SELECT pid {waiting}"):
-                assert time.monotonic() < until, "nothing is committed"
-        finally:
-            postgres.sql(f"SELECT pg_terminate_backend(pid, 60000) {waiting}")
-            thread.join(60)
-    assert [error.code for error in lost] == ["DB-UNAVAILABLE"]
-    ledger.append(event("after"))
-    ledger.close()
-    with database.read() as connection:
-        resources = [record.event.resource for record in store.find(connection, store.Filter())]
-    assert resources == ["before", "lost", "after"]
-    report = verify_ledger(database, [public_from_pem(signer.public_pem(), "ledger")], witness)
-    assert report.code == ""
-
-
-def event(resource: str) -> Event:
-    return Event(NOW, Action.MODEL_INVOKE, "user:dana", resource, Outcome.ALLOWED)
