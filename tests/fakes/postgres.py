@@ -199,7 +199,7 @@ def cluster() -> Iterator[Cluster]:
     if found is None:
         pytest.skip("NOT PROVED HERE: PostgreSQL is not installed (apt-get install postgresql)")
     pytest.importorskip("psycopg", reason="NOT PROVED HERE: psycopg is not installed (garrison[postgres])")
-    root = Path(tempfile.mkdtemp(prefix="garrison-pg-", dir=_place()))
+    root = Path(tempfile.mkdtemp(prefix="tests-pg-", dir=_place()))
     try:
         yield Cluster(root, found)
     finally:
