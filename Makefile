@@ -8,7 +8,7 @@ DATA ?= ./garrison-data
 LISTEN ?= 127.0.0.1:8443
 BIN := .venv/bin
 
-.PHONY: help setup setup-bench up demo test test-again check static bench soak fuzz lock train docs status format bench-gateway soak-gateway bench-peers cluster-test guest microvm-test train-second
+.PHONY: help setup setup-bench up demo test test-again check static bench soak fuzz lock train docs status format bench-gateway bench-runtime soak-gateway bench-peers cluster-test guest microvm-test train-second
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | \
@@ -51,6 +51,9 @@ bench: setup-bench ## the speed and memory figures, each a ratio made in one run
 bench-gateway: setup-bench ## the gateway beside nginx, Envoy, LiteLLM and Portkey; writes docs/performance.md; ARGS=--quick
 	$(BIN)/python benchmarks/bench_gateway.py --write docs/performance.md $(ARGS)
 	$(BIN)/python benchmarks/bench_gateway_users.py --write docs/performance.md $(ARGS)
+
+bench-runtime: setup ## sandboxed model servers against bare ones, and verified loading against hashing; ARGS="--rounds 3 --tokens 24"
+	$(BIN)/python benchmarks/sandbox.py $(ARGS)
 
 bench-peers: setup ## other scanners beside ours: make bench-peers FOLDER=labelled-files
 	@test -n "$(FOLDER)" || { echo "make bench-peers FOLDER=DIR, with a labels.csv in it or beside it"; exit 2; }

@@ -195,7 +195,8 @@ def test_two_hundred_random_races_with_a_thread_that_never_stops(model: SignedMo
                 refusals.append(error.code)
     finally:
         stop.set()
-        writer.join()
+        writer.join(60)
+        assert not writer.is_alive()
     assert loads + len(refusals) == 200
     assert set(refusals) <= {"ART-TAMPER", "ART-CHANGED"}
     assert refusals

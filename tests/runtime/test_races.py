@@ -91,7 +91,8 @@ def racing(target: Path, seed: int) -> Iterator[threading.Lock]:
         yield at_rest
     finally:
         stop.set()
-        thread.join()
+        thread.join(60)
+        assert not thread.is_alive()
         sys.setswitchinterval(interval)
 
 

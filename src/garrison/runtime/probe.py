@@ -30,6 +30,7 @@ from garrison.runtime.sandboxes.base import MIB, Launch, Limits, Sandbox
 from garrison.runtime.sandboxes.users import free_uid
 
 PROGRAM = Path(__file__).resolve().parent / "probes" / "escape.py"
+KILLED_SECONDS = 60.0  # for the kernel to end what was killed
 SECONDS = 240.0  # all tries; about 1 s in a sandbox, 8 s with the start of a guest that is emulated
 PROBE_LIMITS = Limits(memory=512 * MIB)
 WANTED = frozenset({"write.tmp"})  # a private /tmp that nothing can be executed from is given on purpose
@@ -171,7 +172,7 @@ def _attempts(
             process.wait(SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait()
+            process.wait(KILLED_SECONDS)
         text = os.pread(output, 4 * MIB, 0).decode("utf-8", "replace")
     finally:
         os.close(output)

@@ -1,4 +1,4 @@
-"""What the usual servers of other makers are started with, as far as their own documentation says it.
+"""What the usual servers of other makers are started with, as far as it is known: none was compared with a release.
 
 Each is the start of a declared command: `garrison runtime servers NAME` prints it as it stands in `servers.toml`. Where
 a server's only way to be reached is TCP, it gets a port on the loopback of its own network namespace.
