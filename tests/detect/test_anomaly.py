@@ -107,6 +107,29 @@ def test_log_probabilities_are_missed_in_their_first_dozen_and_noticed_in_their_
     assert [alert for event in script(12, 10.0, logprobs=5) for alert in few.feed(read(event))] == []
 
 
+@pytest.mark.row("C21", kind="R")
+def test_a_slow_ramp_through_the_nights_is_noticed_and_one_in_working_hours_is_growth() -> None:
+    """Both ask half as much again every day, among colleagues who do not."""
+    one = read(request())
+    assert one is not None
+    monday = 1_772_409_600.0 - 1_772_409_600.0 % 86_400
+    asked = []
+    for day in range(7):
+        midnight = monday + day * 86_400
+        for person, hours, count in (
+            *((f"user:p{number}", 6.0, 50) for number in range(8)),
+            ("user:awake", 20.0, round(50 * 1.5**day)),
+            ("user:busy", 8.0, round(50 * 1.5**day)),
+        ):
+            begins = midnight + (2 if hours > 12 else 8) * 3_600
+            for number in range(count):
+                # Pauses that differ: no program's rhythm.
+                place = (number + 0.4 * (number * 7919 % 11) / 11) / count
+                asked.append(one._replace(actor=person, time=begins + place * hours * 3_600))
+    alerts = Watch(Limits()).feed_all(sorted(asked, key=lambda seen: seen.time))
+    assert {alert.subject for alert in alerts if alert.code == "ANO-RAMP"} == {"user:awake"}
+
+
 def test_another_threshold_changes_what_would_have_fired() -> None:
     lines = "\n".join(json.dumps(event) for event in script(200, 10.0, logprobs=5)).encode()
     usual = Watch(Limits()).feed_all(read_lines(io.BytesIO(lines)))

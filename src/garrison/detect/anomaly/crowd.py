@@ -8,7 +8,7 @@ from collections import OrderedDict
 from statistics import median
 from typing import Any
 
-from garrison.detect.anomaly.profile import COUNT, DAY, HOUR, Profile
+from garrison.detect.anomaly.profile import ACTIVE, COUNT, DAY, HOUR, Profile
 from garrison.detect.anomaly.seen import Seen
 from garrison.detect.anomaly.signs import Peers, Sign
 from garrison.detect.anomaly.sketch import BYTES
@@ -56,7 +56,8 @@ class Group:
 
     def usual(self) -> Peers:
         if self.known is None:
-            self.known = Peers(self._upper(), self._growth())
+            awake = [peaks[2 * ACTIVE + 1] for peaks in self.kept]
+            self.known = Peers(self._upper(), self._growth(), median(awake) if len(awake) >= 3 else 0.0)
         return self.known
 
     def _upper(self) -> tuple[tuple[float, float], ...]:

@@ -40,6 +40,8 @@ _NOVEL = (
 NOVEL_FOR = 12 * HOUR
 NOVEL_REQUESTS = 6.0  # a single request from elsewhere is a trip, not a take-over
 _RAMP_STEP, _RAMP_REQUESTS = 1.2, 150
+_FLAT = 0.9  # of somebody who is active beyond the hours of its like a day as the one before breaks no ramp
+_LONG_HOURS, _LONG_ENOUGH = 1.5, 0.5
 
 
 class Sign(NamedTuple):
@@ -57,6 +59,7 @@ class Peers(NamedTuple):
 
     usual: tuple[tuple[float, float], ...] = ()
     growth: float = 1.0
+    awake: float = 0.0  # active hours in a day, of the middle one of them: few of them cannot raise it
 
 
 def judge(
@@ -76,7 +79,7 @@ def judge(
         "ANO-TOKENS": _with(sign.of(TOKENS), [_capped(sign.of(REQUESTS), 0.5)]),
         "ANO-REFUSED": _with(sign.of(REFUSED), novel),
         "ANO-SHARED": _with(sign.of(SWITCHES), []),
-        "ANO-RAMP": _with(sign.ramp(), [machine, novel[-1]]),
+        "ANO-RAMP": _with(sign.ramp(), [machine, novel[-1]]) or _with(sign.slow_ramp(), [sign.long_hours()]),
         "ANO-NEWUSE": sign.new_use(novel, distinct),
     }
     for code, signs in found.items():
@@ -143,6 +146,14 @@ class _Signs:
             return None
         return Sign("active hours in a day", min(2.0, 0.4 + 3 * strength), now, usual)
 
+    def long_hours(self) -> Sign | None:
+        """Active in far more hours of a day than its like; its own past knows them by then."""
+        usual, now = self._peers.awake, self._profile.daily(ACTIVE)
+        if self._is_service or not usual or now <= usual * _LONG_HOURS:
+            return None
+        strength = min(1.5, 2.5 * math.log2(now / (usual * _LONG_HOURS)))
+        return Sign("active hours in a day, beyond those of its like", strength, now, usual)
+
     def new_use(self, novel: list[Sign | None], distinct: Sign | None) -> list[Sign]:
         """From elsewhere and in another way: what is new, with how much was asked as the lesser part."""
         signs = [one for one in novel if one is not None]
@@ -163,3 +174,19 @@ class _Signs:
         return Sign(
             "requests a day, three days growing", min(2.2, math.log2(last[-1] / usual)), last[-1], last[0]
         )
+
+    def slow_ramp(self) -> Sign | None:
+        """As `ramp`, over as many days as it goes on, of somebody who hardly sleeps: that others grow is no excuse."""
+        totals, hours = self._profile.totals, self.long_hours()
+        if hours is None or hours.strength < _LONG_ENOUGH or totals[-1] < _RAMP_REQUESTS:
+            return None
+        days = 0
+        for before, after in pairwise(reversed(totals)):
+            if after <= 0 or before < after * _FLAT:
+                break
+            days += 1
+        if days < 3:
+            return None
+        first = totals[-1 - days]
+        strength = min(2.2, math.log2(totals[-1] / (first * 1.5)))
+        return Sign(f"requests a day, {days} days growing", strength, totals[-1], first)
