@@ -62,6 +62,13 @@ def test_a_route_with_a_key_names_the_key_and_never_holds_it(home: Household, ke
         ({"upstreams": [{"id": "a", "kind": "openai", "address": "ftp://h"}]}, "ROUTE-OPTION"),
         ({"key_file": "key"}, "ROUTE-OPTION"),
         ({"key_file": "/nowhere/key"}, "ROUTE-KEY"),
+        ({"client_file": "relative"}, "ROUTE-OPTION"),
+        ({"client_file": "/nowhere/client"}, "ROUTE-KEY"),
+        ({"ca": "this is not PEM"}, "ROUTE-OPTION"),
+        (
+            {"upstreams": [{"id": "a", "kind": "openai", "address": "http://h:1", "ca": "x"}]},
+            "ROUTE-OPTION",
+        ),
     ],
 )
 def test_options_that_do_not_fit_are_refused(

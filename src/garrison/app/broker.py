@@ -20,10 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from garrison.core.errors import Refused
-from garrison.trust.secret_file import read_secret
+from garrison.gateway.upstreams.private_tls import MAX_PEM, check_client
+from garrison.trust.secret_file import read_secret, read_secret_pem
 
 READY_SECONDS = 10.0
 RESTART_SECONDS = 0.2
+HANDOVER_SECONDS = 10.0  # until every worker has read the snapshot that names the new one
 DRAIN_SECONDS = 35.0  # answers that run through the old one may end
 
 
@@ -37,6 +39,20 @@ def read_key(path: str) -> str:
             f"the key file {path} {error}",
             fix=f"chmod 600 {path}, with the key as its only line",
         ) from None
+
+
+def read_client(path: str) -> str:
+    """The certificate and its key in a file that only this user reads. Raises `Refused` ROUTE-KEY."""
+    try:
+        pem = read_secret_pem(path, MAX_PEM)
+        check_client(pem)
+    except ValueError as error:
+        raise Refused(
+            "ROUTE-KEY",
+            f"the client certificate file {path} {error}",
+            fix=f"put a valid certificate and its key into it as PEM, then chmod 600 {path}",
+        ) from None
+    return pem
 
 
 @dataclass(slots=True)
@@ -61,18 +77,21 @@ class BrokerKeeper:
         self._digest = b""
         self._salt = secrets.token_bytes(16)
         self._current: _Running | None = None
+        self._leaving: list[_Running] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
     def address(self, wanted: Mapping[str, dict[str, Any]]) -> str:
         """Where the broker of these keys answers; empty when none is wanted. Called from a verb's thread.
 
-        `wanted` is the providers by key name, each with its `key_file`.
+        `wanted` is the providers by key name, each with its `key_file`, its `client_file`, or both.
         """
         providers: dict[str, dict[str, Any]] = {}
         for name, item in wanted.items():
             with contextlib.suppress(Refused):
-                facts = {key: value for key, value in item.items() if key != "key_file"}
-                providers[name] = {**facts, "secret": read_key(item["key_file"])}
+                facts = {key: value for key, value in item.items() if key not in ("key_file", "client_file")}
+                secret = read_key(item["key_file"]) if item.get("key_file") else ""
+                client = read_client(item["client_file"]) if item.get("client_file") else ""
+                providers[name] = {**facts, "secret": secret, "client": client}
         text = json.dumps(providers, sort_keys=True).encode()
         digest = hashlib.blake2b(text, key=self._salt).digest()
         if digest != self._digest or (self._current is None and providers):
@@ -91,8 +110,14 @@ class BrokerKeeper:
             await self._start(socket, {"socket": str(socket), "providers": providers, "ca": self._ca})
         if before is not None:
             before.is_wanted = False
+            self._leaving.append(before)
+            self._loop.call_later(HANDOVER_SECONDS, self._dismiss, before)
+
+    def _dismiss(self, running: _Running) -> None:
+        if running in self._leaving:
+            self._leaving.remove(running)
             with contextlib.suppress(ProcessLookupError):
-                before.process.send_signal(signal.SIGTERM)
+                running.process.send_signal(signal.SIGTERM)
 
     async def _start(self, socket: Path, config: dict[str, Any]) -> None:
         with contextlib.ExitStack() as inherited:
@@ -137,6 +162,8 @@ class BrokerKeeper:
     async def stop(self) -> None:
         """Let answers end, within bounds."""
         await self._replace({})
+        for running in list(self._leaving):
+            self._dismiss(running)
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=DRAIN_SECONDS)
             for task in late:

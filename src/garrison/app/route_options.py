@@ -9,17 +9,20 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from garrison.app.broker import read_key
+from garrison.app.broker import read_client, read_key
 from garrison.core.digest import canonical_json
 from garrison.core.errors import GarrisonError, Usage
 from garrison.gateway.rules import parse_rules
 from garrison.gateway.upstreams.address import parse_address
 from garrison.gateway.upstreams.kinds import KINDS
+from garrison.gateway.upstreams.private_tls import check_authorities
 
 PLAIN = ("stream", "found", "images", "unsure", "traces")
 _SERVER = frozenset(
     {"id", "kind", "address", "model", "weight", "order", "tier", "key_file", "region", "digest"}
+    | {"ca", "client_file"}
 )
+_BROKERED = ("key_file", "region", "ca", "client_file")  # what the broker is told, and no worker
 
 
 def parse_options(options: dict[str, Any], name: str, upstream: str, tier: str) -> str:
@@ -43,11 +46,11 @@ def parse_options(options: dict[str, Any], name: str, upstream: str, tier: str) 
 
 
 def _needs_kind(given: dict[str, Any], upstream: str) -> bool:
-    return bool(given.keys() & {"kind", "model", "key_file", "region"}) or upstream.startswith("https://")
+    return bool(given.keys() & {"kind", "model", *_BROKERED}) or upstream.startswith("https://")
 
 
 def _single(given: dict[str, Any], upstream: str) -> dict[str, Any]:
-    known = {key: value for key, value in given.items() if key in ("model", "key_file", "region")}
+    known = {key: value for key, value in given.items() if key in ("model", *_BROKERED)}
     return {"id": "main", "kind": given.get("kind", "openai"), "address": upstream, **known}
 
 
@@ -68,7 +71,34 @@ def _server(server: Any) -> dict[str, Any]:
                 "a key is sent over https:// only",
                 fix="give the https:// address of the server",
             )
+    if "ca" in server or "client_file" in server:
+        _check_tls(server)
     return server
+
+
+def _check_tls(server: dict[str, Any]) -> None:
+    """Raises `Usage` ROUTE-OPTION, `Refused` ROUTE-KEY."""
+    if not str(server.get("address", "")).startswith("https://"):
+        raise Usage(
+            "ROUTE-OPTION",
+            "certificates are for https:// only",
+            fix="give the https:// address of the server",
+        )
+    if server["kind"] != "openai" and "key_file" not in server:
+        raise Usage("ROUTE-OPTION", f"{server['kind']} wants a key too", fix="add --key-file FILE")
+    if "client_file" in server:
+        if not str(server["client_file"]).startswith("/"):
+            raise Usage(
+                "ROUTE-OPTION", "a client certificate is named by its whole path", fix="begin it with /"
+            )
+        read_client(str(server["client_file"]))
+    if "ca" in server:
+        try:
+            check_authorities(str(server["ca"]))
+        except ValueError as error:
+            raise Usage(
+                "ROUTE-OPTION", str(error), fix="give the PEM file of the server's authority with --ca"
+            ) from None
 
 
 def _is_here(server: dict[str, Any]) -> bool:
@@ -90,15 +120,14 @@ def _route(
     keys: dict[str, Any] = {}
     shown = []
     for server in kept.get("upstreams", []):
-        facts = {key: value for key, value in server.items() if key not in ("key_file", "region")}
-        if "key_file" in server:
+        facts = {key: value for key, value in server.items() if key not in _BROKERED}
+        if any(name in server for name in ("key_file", "ca", "client_file")):
             key = facts["key"] = f"{name}.{server['id']}"
             keys[key] = {
                 "kind": server["kind"],
                 "address": server["address"],
                 "models": [server.get("model") or name],
-                "key_file": server["key_file"],
-                "region": server.get("region", ""),
+                **{each: server.get(each, "") for each in _BROKERED},
             }
         shown.append(facts)
     if shown:

@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -33,12 +34,13 @@ from garrison.gateway.replies import JSON, error_json, status_of
 from garrison.gateway.server import TICK_SECONDS, Server
 from garrison.gateway.upstreams.kinds import KINDS
 from garrison.gateway.upstreams.pool import Pool
+from garrison.gateway.upstreams.private_tls import private_context
 from garrison.gateway.upstreams.sigv4 import AwsKey, signed_headers
 
-MAX_CONFIG = 1 << 20
+MAX_CONFIG = 64 << 20  # thousands of routes with certificates
 BODY_BYTES = 8 << 20  # what a worker writes of a request, images included
 _SERVICES = {"bedrock": "bedrock", "sagemaker": "sagemaker"}
-_FIELDS = frozenset({"kind", "address", "models", "secret", "region"})
+_FIELDS = frozenset({"kind", "address", "models", "secret", "region", "ca", "client"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +52,13 @@ class Provider:
     paths: frozenset[str]
     secret: str = field(repr=False)
     region: str = ""
+    ca: str = ""  # PEM: whose certificates count there; empty: the system's authorities
+    client: str = field(default="", repr=False)  # PEM: the certificate that is shown there, with its key
 
     def headers(self, path: str, body: bytes, now: datetime) -> bytes:
         """The header lines that carry the key, or a signature made with it."""
+        if not self.secret:
+            return b""
         if self.kind in _SERVICES:
             key = AwsKey(*self.secret.split(":", 2))
             where = {
@@ -77,6 +83,7 @@ class Broker:
     providers: Mapping[str, Provider]
     pool: Pool
     wall: Callable[[], datetime]
+    private: Mapping[str, Pool] = field(default_factory=dict)  # of the keys with TLS of their own
 
     async def serve(self, exchange: Exchange) -> None:
         try:
@@ -93,12 +100,14 @@ class Broker:
         head = exchange.head
         if head is None or exchange.defect is not None:
             raise exchange.defect or Usage("HTTP-SYNTAX", "no request", fix="send one")
-        provider = self.providers.get(head.headers.get(KEY_HEADER.encode(), b"").decode("ascii"))
+        key = head.headers.get(KEY_HEADER.encode(), b"").decode("ascii")
+        provider = self.providers.get(key)
         if provider is None or head.method != "POST" or head.target not in provider.paths:
             raise Refused("GW-KEY", "this is not asked with that key", fix="add the route again")
         body = await exchange.body()
         headers = provider.headers(head.target.partition("?")[0], body, self.wall())
-        response = await self.pool.post(provider.address, head.target, body, headers, fixed=False)
+        pool = self.private.get(key, self.pool)
+        response = await pool.post(provider.address, head.target, body, headers, fixed=False)
         try:
             status = response.status if response.status in STATUS_LINES else 502
             kind = response.content_type.encode("ascii", "replace")
@@ -137,8 +146,10 @@ def parse_providers(items: Any) -> dict[str, Provider]:
 def _provider(item: dict[str, Any]) -> Provider:
     if not _FIELDS.issuperset(item) or item["kind"] not in KINDS:
         raise ValueError("fields")
-    secret = item["secret"]
-    if not secret.isascii() or not secret.isprintable() or " " in secret or not secret:
+    secret, ca, client = item["secret"], item.get("ca", ""), item.get("client", "")
+    if not secret.isascii() or not secret.isprintable() or " " in secret:
+        raise ValueError("secret")
+    if not secret and (item["kind"] != "openai" or not (ca or client)):
         raise ValueError("secret")
     if item["kind"] in _SERVICES and (secret.count(":") < 1 or not item.get("region")):
         raise ValueError("secret")
@@ -149,7 +160,9 @@ def _provider(item: dict[str, Any]) -> Provider:
         for model in item["models"]
         for streamed in (False, True)
     }
-    return Provider(item["kind"], item["address"], frozenset(paths), secret, item.get("region", ""))
+    return Provider(
+        item["kind"], item["address"], frozenset(paths), secret, item.get("region", ""), ca, client
+    )
 
 
 def main(arguments: list[str]) -> int:
@@ -180,20 +193,27 @@ async def run(config: Mapping[str, Any], providers: Mapping[str, Provider]) -> N
     if config.get("parent_fd") is not None:
         loop.add_reader(config["parent_fd"], stop.set)
     pool = Pool(UpstreamLimits(), loop, AtOnce(), lambda: _authorities(config.get("ca", "")))
-    broker = Broker(providers, pool, lambda: datetime.now(UTC))
+    private = {
+        name: Pool(UpstreamLimits(), loop, AtOnce(), partial(private_context, each.ca, each.client))
+        for name, each in providers.items()
+        if each.ca or each.client
+    }
+    broker = Broker(providers, pool, lambda: datetime.now(UTC), private)
     server = Server(broker.serve, HttpLimits(body_bytes=BODY_BYTES), loop)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(config["socket"])
     await server.listen_unix(config["socket"])
     _tell(config.get("ready_fd"), {"ready": True, "pid": os.getpid()})
     while not stop.is_set():
-        pool.tick(loop.time())
+        for each in (pool, *private.values()):
+            each.tick(loop.time())
         server.tick(loop.time())
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(TICK_SECONDS):
                 await stop.wait()
     await server.drain(float(config.get("drain_seconds", 30.0)))
-    pool.close()
+    for each in (pool, *private.values()):
+        each.close()
 
 
 def _authorities(pem: str) -> ssl.SSLContext:

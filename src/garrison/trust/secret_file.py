@@ -21,6 +21,19 @@ def read_secret(path: str) -> str:
     return text.decode("ascii")
 
 
+def read_secret_pem(path: str, most: int) -> str:
+    """A private key in PEM with its certificates. Raises ValueError as `read_secret` does."""
+    try:
+        with open(path, "rb", opener=_no_link) as file:
+            check_private(os.fstat(file.fileno()))
+            text = file.read(most + 1)
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror}") from None
+    if len(text) > most or not text.isascii():
+        raise ValueError(f"does not hold PEM of at most {most} bytes")
+    return text.decode("ascii")
+
+
 def check_private(found: os.stat_result) -> None:
     """Raises ValueError when somebody else could read or change the file."""
     if not stat.S_ISREG(found.st_mode) or found.st_mode & 0o077 or found.st_uid not in (0, os.getuid()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 from typing import Any
 
 from garrison.app.cli import link, output
@@ -12,7 +13,18 @@ from garrison.core.errors import Usage
 
 KINDS = ("anthropic", "azure", "bedrock", "openai", "sagemaker", "vertex")
 STREAMS = ("hold", "buffer", "audit")
-_OPTIONS = ("kind", "model", "key_file", "region", "stream", "found", "images", "unsure", "traces")
+_OPTIONS = (
+    "kind",
+    "model",
+    "key_file",
+    "client_file",
+    "region",
+    "stream",
+    "found",
+    "images",
+    "unsure",
+    "traces",
+)
 MAX_SERVERS = 65_536  # bytes of the file that lists them
 
 
@@ -36,6 +48,13 @@ def add(subparsers: Any) -> None:
     new.add_argument("--model", metavar="MODEL", help="what the server calls the model")
     new.add_argument(
         "--key-file", metavar="FILE", help="file with the server's key; only the broker learns it"
+    )
+    new.add_argument("--ca", metavar="FILE", help="PEM: believe these authorities alone, not the system's")
+    new.add_argument(
+        "--client-cert",
+        dest="client_file",
+        metavar="FILE",
+        help="PEM: show this certificate; its key is in the same file",
     )
     new.add_argument("--region", help="of bedrock and sagemaker")
     new.add_argument("--servers", metavar="FILE", help="JSON list of several servers: see docs/gateway.md")
@@ -97,6 +116,8 @@ def run_route_remove(args: argparse.Namespace) -> int:
 
 def run_route_add(args: argparse.Namespace) -> int:
     options = {name: getattr(args, name) for name in _OPTIONS}
+    options["client_file"] = args.client_file and str(Path(args.client_file).absolute())
+    options["ca"] = args.ca and _authorities(args.ca)
     upstream = args.upstream or ""
     if args.servers:
         options["upstreams"] = servers = _servers(args.servers)
@@ -121,6 +142,15 @@ def run_route_add(args: argparse.Namespace) -> int:
         ]
     )
     return 0
+
+
+def _authorities(path: str) -> str:
+    """The text of a PEM file. Raises `Usage` ROUTE-OPTION."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(MAX_SERVERS + 1).decode("ascii")
+    except (OSError, ValueError):
+        raise Usage("ROUTE-OPTION", f"{path} is not a PEM file", fix="openssl x509 -in FILE -noout") from None
 
 
 def _servers(path: str) -> list[dict[str, Any]]:
