@@ -148,6 +148,12 @@ def _lowered(draw: random.Random, text: str) -> str:
     return text.upper() if kind < 0.04 else text.lower() if kind < 0.2 else text
 
 
+ASKED = [
+    "What does this do?", "Explain this code to me.", "Why does this fail?", "Write a test for it.", "Is this safe?",
+    "Summarise this page.", "can you make this shorter", "Translate the comments into German.", "Find the bug:",
+    "I don't understand this part of the documentation:", "Add type hints.", "Rewrite it without the loop.",
+    "what am I doing wrong here?", "How would I call this from my own program?", "Review this change, please.",
+]  # fmt: skip
 ENGLISH, BEHIND = 0.6, 0.2  # shares: of texts in English, and of orders behind a harmless request
 JOINED = {"de": " und ", "fr": " et ", "es": " y ", "pt": " e ", "it": " e "}
 
@@ -268,6 +274,20 @@ def harvested(wheels: Iterable[Path], seed: int, per_wheel: int) -> list[Text]:
         parts = [part for part in _parts_of(wheel) if len(part) >= SMALLEST_PART]
         chosen = draw.sample(parts, min(per_wheel, len(parts)))
         texts.extend(Text(part, False, f"package-{wheel.name.split('-')[0]}") for part in chosen)
+    return texts
+
+
+def pasted(wheels: Iterable[Path], seed: int, per_wheel: int) -> list[Text]:
+    """Pieces of packages as callers paste them: bare, behind a question, or before one."""
+    draw, texts = random.Random(seed), []
+    for text in harvested(wheels, seed, per_wheel):
+        size = draw.randrange(150, 900)
+        start = draw.randrange(max(1, len(text.text) - size))
+        piece, asked = text.text[start : start + size], draw.choice(ASKED)
+        whole = draw.choice(
+            [piece, piece, f"{asked}\n\n{piece}", f"{asked}\n```\n{piece}\n```", f"{piece}\n\n{asked}"]
+        )
+        texts.append(Text(whole, False, text.family.replace("package", "pasted")))
     return texts
 
 

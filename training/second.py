@@ -115,7 +115,7 @@ def main() -> int:
     every = [text.text for text in (*user, *drawn, *known.clean, *known.mails)]
     base, tokens, shown = open_base(options.encoder, every)
     reader = Reader(base, tokens, options.kept)
-    head, reckoned = user_head(reader, user, drawn, corpus.everyday(options.corpora, SEED))
+    head, reckoned = user_head(reader, user, drawn, train.everyday(options.corpora, wheels))
     files = {
         "model.onnx": exported(base, head),
         "tokenizer.json": shown.encode(),
@@ -130,17 +130,23 @@ def main() -> int:
 
 
 def user_head(
-    reader: Reader, user: Sequence[Text], drawn: Sequence[Text], everyday: Sequence[Text]
+    reader: Reader, user: Sequence[Text], drawn: Sequence[Text], everyday: Sequence[Sequence[Text]]
 ) -> tuple[Head, dict[str, object]]:
     """Each fold without its families, both tiers; then one head of everything, scored as the folds were."""
-    texts = [*user, *drawn, *everyday]
-    parts = [[normalise(text.text[:1_200]).text for text in part] for part in ([*user, *drawn], everyday)]
-    own = np.concatenate([reader.read(part, "user") for part in parts])
+    parts = [[*user, *drawn], *everyday]
+    texts = [text for part in parts for text in part]
+    own = np.concatenate(
+        [reader.read([normalise(text.text[:1_200]).text for text in part], "user") for part in parts]
+    )
     grams = train.vectors([text.text for text in texts])
     pairs, judged = [], []
     for fold in USER_FOLDS:
         tested = np.concatenate(
-            [train.tested_in(user, fold), np.zeros(len(drawn), bool), train.tested_in(everyday, fold)]
+            [
+                train.tested_in(user, fold),
+                np.zeros(len(drawn), bool),
+                *(train.tested_in(part, fold) for part in everyday),
+            ]
         )
         left = [text for text, out in zip(texts, tested, strict=True) if not out]
         first = train.fitted(sp.csr_matrix(grams[~tested]), left)

@@ -15,6 +15,7 @@ import random
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -75,13 +76,18 @@ def main() -> int:
     options = parser.parse_args()
     user, document = corpus.labelled(options.prompts)
     wheels = sorted(options.packages.glob("*.whl"))
-    everyday = corpus.everyday(options.corpora, SEED)
-    heads = {"user": user_head([*user, *everyday], wheels), "document": document_head(user, document, wheels)}
+    beside = chain.from_iterable(everyday(options.corpora, wheels))
+    heads = {"user": user_head([*user, *beside], wheels), "document": document_head(user, document, wheels)}
     data = encoded(heads)
     print(f"weights: {len(data):,} bytes, sha256 {hashlib.sha256(data).hexdigest()}")
     if options.write:
         OUT.write_bytes(data)
     return 0
+
+
+def everyday(corpora: Path, wheels: Sequence[Path]) -> tuple[list[Text], list[Text]]:
+    """Harmless texts of other kinds than the labelled ones: what people write to one another, and paste."""
+    return corpus.everyday(corpora, SEED), corpus.pasted(wheels, SEED, 700)
 
 
 def user_drawn(wheels: Sequence[Path]) -> list[Text]:

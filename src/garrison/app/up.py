@@ -222,13 +222,13 @@ async def _probe(house: House, say: Say) -> None:
         say(f"  sandbox  {level} could not be probed: {error.code} {error.what}")
         return
     tried, through = len(matrix.attempts), list(matrix.unwanted)
+    given = [check for check in matrix.open if check not in through]
     outcome = Outcome.DENIED if through else Outcome.ALLOWED
     facts = {"isolation": level, "tried": tried, "denied": tried - len(through), "through": through}
     await asyncio.to_thread(house.record, house.event(Action.RUNTIME_PROBE, level, outcome=outcome, **facts))
-    say(
-        f"  sandbox  {level}: {tried - len(through)}/{tried} escape attempts denied"
-        + "".join(f" {w}" for w in through)
-    )
+    kept = f"{tried - len(through) - len(given)}/{tried} escape attempts denied"
+    left = "".join(f" {name}" for name in through) + "".join(f", {name} given on purpose" for name in given)
+    say(f"  sandbox  {level}: {kept}{left}")
 
 
 async def _fold(spool: SpoolReader, stop: asyncio.Event) -> None:

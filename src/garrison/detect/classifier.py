@@ -24,7 +24,7 @@ from garrison.detect.normalise import View
 from garrison.detect.tier2 import Scale, channel_of, read_anchors
 
 WEIGHTS = "tier1.safetensors"
-DIGEST = "bafd96da302ac53940697e7411e0b6cc80e41a25f51b1abcfb618c50a60c82d7"
+DIGEST = "4bd96761a31fcabf0a3f526e113077ffbecb7bd920c60aa17ba423c5df9d1b4b"
 # Named in the model card; a figure on texts of these is a memory, not a measurement.
 FAMILIES = frozenset(
     {"s-labs", "gpteacher", "llmail-inject", "neuralchemy", "oubliette", "yanismiraoui", "in-the-wild",

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 RELEASED = (  # (folder below `weights`, digest of its manifest)
-    ("tier2", "sha256:1af9c62cafa3ad2e7f10d25dda9c3792093950cb6d688097fd05c9b5d6caa89e"),
+    ("tier2", "sha256:898a2113ee092d6681c292a1e181aadff9e0161686100717218fb04a8030276d"),
 )
 
 

@@ -168,13 +168,12 @@ def _print(result: dict[str, Any]) -> None:
     if "encoded" in result:
         hidden = result["encoded"]
         worst = sorted((kept, name) for name, kept in hidden["kept_each"].items() if kept is not None)[:3]
-        output.print_pairs(
-            [
-                ("encoded", f"kept {hidden['kept']} of the plain recall {show_rate(hidden['plain_recall'])}"),
-                ("weakest", ", ".join(f"{name} {kept:.2f}" for kept, name in worst)),
-                ("harmless", f"encoded and blocked: {show_rate(hidden['false_alarms'])}"),
-            ]
-        )
+        pairs = [("harmless", f"encoded and blocked: {show_rate(hidden['false_alarms'])}")]
+        if hidden["kept"] is not None:
+            kept = f"kept {hidden['kept']:.2f} of the plain recall {show_rate(hidden['plain_recall'])}"
+            weakest = ", ".join(f"{name} {kept:.2f}" for kept, name in worst)
+            pairs = [("encoded", kept), ("weakest", weakest), *pairs]
+        output.print_pairs(pairs)
     if result["seen_families"]:
         families = ", ".join(result["seen_families"])
         output.print_pairs([("beware", f"the weights learnt from {families}: those rows are no measurement")])
