@@ -58,11 +58,11 @@ def open_postgres(address: Address, passfile: str = "", *, read_only: bool = Fal
         writer = (
             reader if read_only else _engine(address, passfile, "READ COMMITTED", pool_size=1, max_overflow=0)
         )
-    except ModuleNotFoundError as error:
+    except ImportError as error:  # of psycopg, or by psycopg for want of libpq
         raise Undecided(
             "DB-EXTRA",
-            "PostgreSQL needs the extra postgres, which is not installed",
-            fix="pip install 'garrison[postgres]', then repeat the command",
+            "PostgreSQL needs the extra postgres and the library libpq, and one of them is not installed",
+            fix="apt-get install libpq5; pip install 'garrison[postgres]'; then repeat the command",
         ) from error
     if not read_only:
         event.listen(writer, "connect", _take)

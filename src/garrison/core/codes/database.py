@@ -32,7 +32,11 @@ the host. There is no switch for less. On one machine, use the Unix socket.
         """\
 PostgreSQL is an extra, so that who uses SQLite does not install its client:
 
+    apt-get install libpq5
     pip install 'garrison[postgres]'
+
+libpq comes from the system, not in a wheel: a second OpenSSL in the process that
+speaks to the token ends it in the middle of a TLS handshake.
 """,
     ),
     "DB-PASSFILE": Code(
