@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -165,4 +166,29 @@ def test_the_broker_adds_the_key_over_verified_tls_and_comes_back_after_a_kill(
         server.close()
 
     asyncio.run(asyncio.wait_for(story(), 20))
-    assert not list((tmp_path / "broker").iterdir())
+    assert not list(tmp_path.glob("*.sock"))
+
+
+def test_a_broker_answers_wherever_the_control_socket_fits(key_file: Path) -> None:
+    """A Unix socket's path has at most 107 bytes; the start checks that of the control socket alone."""
+
+    async def story(run: Path) -> None:
+        keeper = BrokerKeeper(run, asyncio.get_running_loop(), lambda _name, status: died.append(status))
+        wanted = {
+            "k": {
+                "kind": "openai",
+                "address": "http://127.0.0.1:9",
+                "models": ["m"],
+                "key_file": str(key_file),
+            }
+        }
+        address = await asyncio.to_thread(keeper.address, wanted)
+        assert os.path.exists(address.removeprefix("unix:"))
+        await keeper.stop()
+
+    died: list[int] = []
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:
+        run = Path(short) / ("r" * (107 - len(f"{short}//control.sock")))
+        assert len(str(run / "control.sock")) == 107
+        asyncio.run(asyncio.wait_for(story(run), 60))
+    assert not died

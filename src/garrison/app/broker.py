@@ -70,7 +70,7 @@ class BrokerKeeper:
     def __init__(
         self, run: Path, loop: asyncio.AbstractEventLoop, died: Callable[[str, int], object], ca: str = ""
     ) -> None:
-        self._directory = run / "broker"
+        self._directory = run
         self._loop = loop
         self._died = died
         self._ca = ca
@@ -79,6 +79,8 @@ class BrokerKeeper:
         self._current: _Running | None = None
         self._leaving: list[_Running] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        for left in run.glob("b??????.sock"):  # of a server that was killed
+            left.unlink(missing_ok=True)
 
     def address(self, wanted: Mapping[str, dict[str, Any]]) -> str:
         """Where the broker of these keys answers; empty when none is wanted. Called from a verb's thread.
@@ -100,13 +102,14 @@ class BrokerKeeper:
         return "" if not wanted else f"unix:{self._socket()}"
 
     def _socket(self) -> Path:
-        return self._current.socket if self._current is not None else self._directory / "none.sock"
+        return self._current.socket if self._current is not None else self._directory / "b.sock"
 
     async def _replace(self, providers: dict[str, dict[str, Any]]) -> None:
         before, self._current = self._current, None
         if providers:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            socket = self._directory / f"{secrets.token_hex(4)}.sock"
+            # No longer than the control socket, whose length the start has checked: the kernel takes 107 bytes.
+            socket = self._directory / f"b{secrets.token_hex(3)}.sock"
             await self._start(socket, {"socket": str(socket), "providers": providers, "ca": self._ca})
         if before is not None:
             before.is_wanted = False
