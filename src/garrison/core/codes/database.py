@@ -35,8 +35,8 @@ PostgreSQL is an extra, so that who uses SQLite does not install its client:
     apt-get install libpq5
     pip install 'garrison[postgres]'
 
-libpq comes from the system, not in a wheel: a second OpenSSL in the process that
-speaks to the token ends it in the middle of a TLS handshake.
+libpq comes from the system, not in a wheel: a second OpenSSL in the process
+that speaks to the token ends it in the middle of a TLS handshake.
 """,
     ),
     "DB-PASSFILE": Code(
