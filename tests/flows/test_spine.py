@@ -134,13 +134,19 @@ def test_a_vendors_model_is_routed_with_a_key_that_only_the_broker_learns(
     assert far.headers["api-key"] == "sk-provider-31415926"
     assert "api-key" not in near.headers
     assert "sk-provider" not in json.dumps(serving.ok("deploy", "status"))
-    asyncio.run_coroutine_threadsafe(vendor.stop(), loop).result(10)
-    while vendor.running:  # kept-alive connections of workers and broker; they close when they have been idle
-        for task in asyncio.all_tasks(loop):
-            loop.call_soon_threadsafe(task.cancel)
+    asyncio.run_coroutine_threadsafe(_ended(vendor), loop).result(60)
     loop.call_soon_threadsafe(loop.stop)
-    thread.join()
+    thread.join(60)
     loop.close()
+
+
+async def _ended(vendor: Upstream) -> None:
+    """Also of connections that workers and the broker keep alive."""
+    await vendor.stop()
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
 
 
 @pytest.mark.row("B07", kind="R")
